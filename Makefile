@@ -1,0 +1,50 @@
+# The first command on a new machine may be any of these: each sets up .venv by itself (python3, make, a network).
+PYTHON ?= python3
+NAME ?= depth
+ARGS ?=
+VENV := .venv
+RUN := $(VENV)/bin/python
+UV := $(VENV)/bin/uv
+
+.DEFAULT_GOAL := help
+.PHONY: help study report ui test check lock clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+study: $(VENV)/synced ## run or continue a study: make study NAME=depth ARGS="--trials 2 --epochs 3"
+	@$(RUN) -m harness run studies/$(NAME) $(ARGS)
+
+report: $(VENV)/synced ## write the report of a study from its journal, at any time: make report NAME=depth
+	@$(RUN) -m harness report studies/$(NAME) $(ARGS)
+
+ui: $(VENV)/synced ## browse the runs in MLflow's UI on 127.0.0.1: make ui ARGS="--port 5001"
+	@$(RUN) -m harness ui $(ARGS)
+
+test: $(VENV)/synced ## run the tests: make test ARGS="-k stack"
+	@$(RUN) -m pytest $(ARGS)
+
+check: $(VENV)/synced ## lint, format and type checks
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+lock: $(VENV)/made ## refresh requirements.lock to the newest versions that pyproject.toml allows
+	@$(UV) pip compile --quiet --universal --upgrade --no-emit-index-url --python-version 3.11 --extra dev \
+		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+clean: ## remove the environment and all caches; studies, journals, runs and reports stay
+	@rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "harness needs Python 3.11 or newer; make PYTHON=python3.12 ...")'
+	@echo "setting up $(VENV) (about a minute, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check uv
+	@touch $@
+
+$(VENV)/synced: requirements.lock pyproject.toml | $(VENV)/made
+	@$(UV) pip sync --quiet --python $(RUN) requirements.lock
+	@$(UV) pip install --quiet --python $(RUN) --no-deps --editable .
+	@touch $@

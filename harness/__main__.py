@@ -1,0 +1,117 @@
+"""The `harness` command: run, report, ui. Heavy imports are paid for by the command that needs them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Fair sweeps and benchmarks of neural networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+report_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+Folder = Annotated[Path, typer.Argument(help="The study's folder, as studies/depth.", show_default=False)]
+Dataset = Annotated[
+    str | None, typer.Option(help="Another data set than the study file's: mnist, fashion_mnist, digits.")
+]
+
+
+@app.command()
+def run(
+    study: Folder,
+    trials: Annotated[int | None, typer.Option(help="Search trials for each compared value.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Confirmation runs of each winner.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="The most epochs of a training.")] = None,
+    dataset: Dataset = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto is the GPU when there is one.")] = "auto",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the study, as lr=0.1 or budget.seeds=5."),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Put the old journal aside and start anew.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Run a study, or go on with it, and write its report."""
+    from harness.study_file import read_study
+
+    given = {"budget.trials": trials, "budget.seeds": seeds, "epochs": epochs}
+    changes = [f"{key}={value}" for key, value in given.items() if value is not None] + (overrides or [])
+    with plain_errors():
+        checked = read_study(study, changes, dataset)
+        if device not in ("auto", "cpu", "cuda"):
+            from harness.trial import UserError
+
+            raise UserError(f"--device: must be auto, cpu or cuda, got {device!r}")
+        from harness.run import run as run_study
+
+        run_study(checked, study_folder(study), device=device, fresh=fresh, quiet=quiet, say=typer.echo)
+
+
+@app.command()
+@report_app.command()
+def report(study: Folder, dataset: Dataset = None) -> None:
+    """Write the report of a study from its journal, at any time, also while the study runs."""
+    from harness.study_file import read_study
+
+    with plain_errors():
+        checked = read_study(study, dataset=dataset)
+        from harness.report import report_study
+
+        target = report_study(checked, study_folder(study))
+        typer.echo(f"report   {target / 'report.html'}\ntables   {target / 'tables' / 'compare.csv'}")
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="The port on this machine.")] = 5000,
+) -> None:
+    """Browse the runs: MLflow's UI on 127.0.0.1, with the store that studies write to."""
+    with plain_errors():
+        from harness.trial import UserError
+
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+        if uri.startswith(("http://", "https://")):
+            typer.echo("the runs are on the server that MLFLOW_TRACKING_URI names; open that address in a browser")
+            return
+        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+            raise UserError(f"{uri}: no runs here yet; run a study first, as in: make study NAME=depth")
+        typer.echo(f"http://127.0.0.1:{port}  (runs in {uri}; stop with Ctrl-C)")
+        command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
+        raise typer.Exit(subprocess.call([*command, "--host", "127.0.0.1", "--port", str(port)]))
+
+
+def study_folder(path: Path) -> Path:
+    """A study may be named by its folder or by its file."""
+    return path.parent if path.name == "study.toml" else path
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """A user's mistake is one line on stderr and exit code 2; Ctrl-C says how to go on and is exit code 130."""
+    from harness.trial import UserError
+
+    try:
+        yield
+    except UserError as error:
+        typer.echo(f"harness: {error}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("harness: stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

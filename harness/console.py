@@ -1,0 +1,78 @@
+"""What the terminal shows while a study runs: one line per compared value, drawn anew as trials come in."""
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console as Terminal
+from rich.live import Live
+from rich.table import Table
+
+from harness.study import Study
+from harness.trial import Epoch, Outcome, Trial, Value
+
+
+class Progress:
+    """Counts what came of the trials of each level and shows it, live on a terminal, at the end elsewhere."""
+
+    def __init__(self, study: Study, quiet: bool) -> None:
+        self.study = study
+        self._outcomes: dict[Value, list[tuple[Trial, Outcome]]] = {level: [] for level in study.levels}
+        self._now = ""
+        self._terminal = Terminal(file=sys.stderr, quiet=quiet)
+        self._live = Live(get_renderable=self.table, console=self._terminal, refresh_per_second=4)
+
+    def __enter__(self) -> Self:
+        if self._terminal.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._now = ""
+        if self._terminal.is_terminal:
+            self._live.stop()
+        else:
+            self._terminal.print(self.table())
+
+    def begin(self, trials: list[Trial]) -> None:
+        """A stack starts."""
+        first = trials[0]
+        what = "searching" if first.stage == "search" else "confirming"
+        levels = ", ".join(dict.fromkeys(str(trial.level) for trial in trials))
+        self._now = f"{what} {self.study.axis} {levels}: {len(trials)} together"
+
+    def epoch(self, trial: Trial, epoch: Epoch) -> None:
+        """An epoch of a trial in the stack at work."""
+        head = self._now.split(",  ")[0]
+        self._now = f"{head},  epoch {epoch.number} of {trial.config.epochs}"
+
+    def end(self, trial: Trial, outcome: Outcome) -> None:
+        """A trial has its outcome, now or in an earlier run of the study."""
+        self._outcomes[trial.level].append((trial, outcome))
+
+    def table(self) -> Table:
+        """The present state."""
+        table = Table(title=self.study.label, caption=self._now or None, caption_justify="left")
+        table.add_column(self.study.axis)
+        for column in ("trials", "pruned", "failed", "best validation", "seeds", "test"):
+            table.add_column(column, justify="right")
+        for level in self.study.levels:
+            table.add_row(*self._row(level))
+        return table
+
+    def _row(self, level: Value) -> list[str]:
+        search = [outcome for trial, outcome in self._outcomes[level] if trial.stage == "search"]
+        tests = [o.test_accuracy for t, o in self._outcomes[level] if t.stage == "confirm" and o.status == "finished"]
+        best = max((o.val_accuracy for o in search if o.status == "finished"), default=None)
+        budget = self.study.budget
+        return [
+            str(level),
+            f"{len(search)}/{budget.trials}" if self.study.tune else "-",
+            str(sum(outcome.status == "pruned" for outcome in search)),
+            str(sum(outcome.status in ("failed", "diverged") for outcome in search)),
+            "-" if best is None else f"{100 * best:.2f} %",
+            f"{len(tests)}/{budget.seeds}",
+            f"{100 * sum(tests) / len(tests):.2f} %" if tests else "-",
+        ]

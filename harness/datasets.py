@@ -1,0 +1,213 @@
+"""A data set by name, as tensors that lie on the device for good.
+
+    data = load("mnist", "cpu")
+    data.train.images            # (60000, 784) uint8; made floats in [0, 1] when a batch is cut
+    train, val = data.split(seed=1, validation=0.2)
+
+MNIST and Fashion-MNIST come through torchvision, from HARNESS_DATA_DIR, else the user's cache directory, else a
+checked download. scikit-learn's digits come with it. The test images are a set of their own: for MNIST the published
+10,000, for digits a fixed fifth, so that no seed's training or validation images are another seed's test images.
+"""
+
+import contextlib
+import hashlib
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.trial import UserError
+
+
+class MissingDataError(UserError):
+    """The data set is not on this machine and cannot be downloaded."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images as (N, D) uint8 and their labels as (N,) int64."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> "Split":
+        """The same images and labels on another device."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set: `train` is split again into training and validation images, `test` is left alone until the end.
+
+    `white` is the pixel value that becomes 1.0; `fingerprint` is the sha256 of images and labels, in hexadecimal.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    classes: int
+    white: float
+    fingerprint: str
+
+    def split(self, seed: int, validation: float) -> tuple[Tensor, Tensor]:
+        """Indices into `train` of the training and of the validation images, (N,) int64 each, shuffled by the seed."""
+        order = np.random.default_rng([seed, 0]).permutation(len(self.train))
+        held_out = round(len(order) * validation)
+        device = self.train.labels.device
+        return torch.from_numpy(order[held_out:]).to(device), torch.from_numpy(order[:held_out]).to(device)
+
+    def floats(self, images: Tensor) -> Tensor:
+        """uint8 pixels as float32 in [0, 1]."""
+        return images.float().mul_(1.0 / self.white)
+
+
+class Feed:
+    """The images of a split in the order in which each model of a stack sees them.
+
+    `rows` (R, N) index the split's images: R is 1 where all models see the same (equal seeds), which saves cutting
+    each batch K times, else R is K.
+    """
+
+    def __init__(self, data: Data, split: Split, rows: Tensor, orders: Sequence[torch.Generator] = ()) -> None:
+        self.data, self.split, self.rows, self.orders = data, split, rows, list(orders)
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images (R, B, D) as floats and labels (R, B), shuffled anew if there are generators to do it."""
+        rows = self.rows
+        if self.orders:
+            orders = [torch.randperm(rows.shape[1], generator=g, device=rows.device) for g in self.orders]
+            rows = rows.gather(1, torch.stack(orders))
+        for batch in rows.split(size, dim=1):
+            index = batch.flatten()
+            images = self.split.images.index_select(0, index)  # moved as bytes: a quarter of the floats' memory
+            yield (
+                self.data.floats(images).unflatten(0, batch.shape),
+                self.split.labels.index_select(0, index).view_as(batch),
+            )
+
+    def only(self, models: Sequence[int]) -> "Feed":
+        """The feed of some of the models; it goes on with their orders where this one stopped."""
+        if len(self.rows) == 1:
+            return self
+        orders = [self.orders[model] for model in models] if self.orders else []
+        return Feed(self.data, self.split, self.rows[list(models)], orders)
+
+
+def load(name: str, device: str | torch.device) -> Data:
+    """The data set on the device; raises MissingDataError or, for a damaged file, UserError."""
+    data = DATASETS[name]()
+    device = torch.device(device)
+    return Data(name, data.train.to(device), data.test.to(device), data.classes, data.white, data.fingerprint)
+
+
+def digits() -> Data:
+    """scikit-learn's 1,797 real 8x8 images of handwritten digits; a fixed fifth of them is the test set."""
+    from sklearn.datasets import load_digits  # seconds to import, and no other data set needs it
+
+    bunch = load_digits()
+    images = torch.from_numpy(bunch.images.astype(np.uint8)).flatten(1)
+    labels = torch.from_numpy(bunch.target.astype(np.int64))
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))
+    test, train = order[: len(order) // 5], order[len(order) // 5 :]
+    return _data("digits", Split(images[train], labels[train]), Split(images[test], labels[test]), white=16.0)
+
+
+def mnist() -> Data:
+    """MNIST: 60,000 training and 10,000 test images of handwritten digits, 28x28."""
+    return _torchvision("mnist", "MNIST")
+
+
+def fashion_mnist() -> Data:
+    """Fashion-MNIST: 60,000 training and 10,000 test images of clothes, 28x28."""
+    return _torchvision("fashion_mnist", "FashionMNIST")
+
+
+DATASETS: dict[str, Callable[[], Data]] = {"mnist": mnist, "fashion_mnist": fashion_mnist, "digits": digits}
+
+
+FILES = {
+    "train-images-idx3-ubyte": 16 + 60_000 * 784,
+    "train-labels-idx1-ubyte": 8 + 60_000,
+    "t10k-images-idx3-ubyte": 16 + 10_000 * 784,
+    "t10k-labels-idx1-ubyte": 8 + 10_000,
+}
+"""The uncompressed files of MNIST and of Fashion-MNIST, and their sizes in bytes."""
+
+SHA256 = {
+    "MNIST/train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "MNIST/train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "MNIST/t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "MNIST/t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+"""Sums of uncompressed files that are known; the archives are checked by torchvision when they are downloaded."""
+
+
+def _torchvision(name: str, kind: str) -> Data:
+    """One of torchvision's data sets of 28x28 images, read from its files as they lie in its own layout."""
+    raw = _folder(kind)
+    images, labels, test_images, test_labels = (np.fromfile(raw / file, np.uint8) for file in FILES)
+    return _data(name, _split(images, labels), _split(test_images, test_labels), white=255.0)
+
+
+def _split(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Split:
+    """Two files in MNIST's IDX format: 16 and 8 bytes of header, then a byte for each pixel and for each label."""
+    return Split(torch.from_numpy(images[16:].reshape(-1, 784)), torch.from_numpy(labels[8:].astype(np.int64)))
+
+
+def _folder(kind: str) -> Path:
+    """The first folder that holds the data set's files, filled by a download if none does."""
+    cache = Path(platformdirs.user_cache_dir("harness"))
+    given = os.environ.get("HARNESS_DATA_DIR")
+    roots = [Path(given).expanduser(), cache] if given else [cache]
+    for raw in (root / kind / "raw" for root in roots):
+        if all((raw / file).exists() for file in FILES):
+            _check_files(raw)
+            return raw
+    _download(kind, cache)
+    return cache / kind / "raw"
+
+
+def _check_files(raw: Path) -> None:
+    for file, size in FILES.items():
+        path = raw / file
+        if path.stat().st_size != size:
+            raise UserError(f"{path}: damaged: {path.stat().st_size:,} bytes instead of {size:,}; remove it")
+        known = SHA256.get(f"{raw.parent.name}/{file}")
+        if known and hashlib.sha256(path.read_bytes()).hexdigest() != known:
+            raise UserError(f"{path}: damaged: its sha256 is not {known[:16]}...; remove it")
+
+
+def _download(kind: str, root: Path) -> None:
+    from torchvision import datasets as vision  # seconds to import, for a download only
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)  # a network that swallows packets must not hold a study for ever
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            getattr(vision, kind)(str(root), download=True)
+    except (RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise MissingDataError(
+            f"{kind}: neither in HARNESS_DATA_DIR nor in {root}, and not to be downloaded: {reason}"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _data(name: str, train: Split, test: Split, white: float) -> Data:
+    digest = hashlib.sha256()
+    for part in (train, test):
+        digest.update(part.images.numpy().tobytes())
+        digest.update(part.labels.numpy().tobytes())
+    return Data(name, train, test, int(train.labels.max()) + 1, white, digest.hexdigest())

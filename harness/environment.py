@@ -1,0 +1,47 @@
+"""What a figure depends on besides the study file: code, versions, hardware, data. Written into journal and runs."""
+
+import hashlib
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from harness.datasets import Data
+
+PACKAGES = ("harness", "torch", "torchvision", "optuna", "mlflow", "numpy", "scipy", "pandas")
+
+
+def describe(data: Data, device: torch.device) -> dict[str, str]:
+    """The reproduction record, as text by name."""
+    cuda = device.type == "cuda"
+    return {
+        "command": shlex.join(["harness", *sys.argv[1:]]),
+        "git_commit": _git("rev-parse", "HEAD") or "not in a git repository",
+        "git_dirty": "yes" if _git("status", "--porcelain", "--untracked-files=no") else "no",
+        "lock_sha256": _lock_hash(),
+        "data": data.name,
+        "data_sha256": data.fingerprint,
+        "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads",
+        "cuda": str(torch.version.cuda) if cuda else "not used",
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+    }
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _lock_hash() -> str:
+    lock = Path(__file__).parent.parent / "requirements.lock"
+    return hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else "no lock file"

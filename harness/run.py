@@ -1,0 +1,129 @@
+"""Ask, stack, train, tell, until the budget is spent; then confirm; then report.
+
+run(read_study("studies/depth"), Path("studies/depth"))
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from harness import environment, report, tracking
+from harness.console import Progress
+from harness.datasets import Data, MissingDataError, load
+from harness.search import Search, hold, put_aside, read_results
+from harness.study import Study
+from harness.trial import Epoch, Trial, UserError
+from harness.workers import stacks, train_stack
+
+Say = Callable[[str], None]
+
+
+def run(
+    study: Study,
+    folder: Path,
+    *,
+    device: str = "auto",
+    fresh: bool = False,
+    quiet: bool = False,
+    say: Say = print,
+) -> None:
+    """Run or continue a study, write its report, and tell by `say` where everything lies."""
+    place = choose_device(device)
+    study, data = load_or_digits(study, place, say)
+    facts = environment.describe(data, place)
+    journal = folder / study.journal
+    with ExitStack() as open_things:
+        open_things.enter_context(hold(journal))
+        if fresh and (aside := put_aside(journal)):
+            say(f"the old journal is now {aside}")
+        search = Search(study, journal, facts)
+        tracker = open_things.enter_context(tracking.Tracker(study, search.id, facts))
+        with Progress(study, quiet) as progress:
+            Driver(search, tracker, progress, data).run()
+        tracker.drain()  # the report draws with matplotlib too, which is not made for two threads
+        results = read_results(journal)
+        target = report.write(results, Path("reports") / study.label)
+        tracker.summary(report.headline(results), target)
+    if tracker.failure:
+        say(f"warning: MLflow lacks something ({tracker.failure}); the same command writes it from the journal")
+    say(f"report   {target / 'report.html'}")
+    say(f"tables   {target / 'tables' / 'compare.csv'}")
+    say(f"journal  {journal}")
+    say(f"MLflow   {tracking.store()}, experiment {study.label} (browse it with: harness ui)")
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The one process that owns all state: what comes back from a stack goes to journal, tracking and screen."""
+
+    search: Search
+    tracker: tracking.Tracker
+    progress: Progress
+    data: Data
+
+    def run(self) -> None:
+        """Spend what is left of the budget."""
+        recorded = list(self.search.recorded())
+        self.tracker.catch_up(recorded)
+        for trial, outcome in recorded:
+            self.progress.end(trial, outcome)
+        while trials := self.search.generation():
+            for stack in stacks(trials):
+                self.train(stack)
+            self.search.close_generation()
+        for stack in stacks(self.search.confirmations()):
+            self.train(stack)
+
+    def train(self, stack: list[Trial]) -> None:
+        """Train a stack whose outcomes are not all recorded.
+
+        A stack that a kill cut short is run again whole: in another company its members' last digits could differ.
+        """
+        recorded = {trial for trial in stack if self.search.is_recorded(trial)}
+        if len(recorded) == len(stack):
+            return
+        self.progress.begin(stack)
+        for trial in stack:
+            self.tracker.begin(trial)
+        for trial, event in train_stack(stack, self.data, self.search.should_prune):
+            if isinstance(event, Epoch):
+                self.search.report(trial, event)
+                self.tracker.epoch(trial, event)
+                self.progress.epoch(trial, event)
+            else:
+                self.search.record(trial, event)
+                self.tracker.end(trial, event)
+                if trial not in recorded:
+                    self.progress.end(trial, event)
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" is the GPU when there is one. Raises UserError for a device that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no CUDA GPU on this machine; use --device auto or cpu")
+    return torch.device(name)
+
+
+def load_or_digits(study: Study, device: torch.device, say: Say) -> tuple[Study, Data]:
+    """The study's data; without files and network the digits that scikit-learn brings, and a study labelled so."""
+    try:
+        return study, load(study.dataset, device)
+    except MissingDataError as missing:
+        if study.dataset != study.written_for:
+            raise  # asked for by name
+        fallback = study.model_copy(update={"dataset": "digits"})
+        say(BANNER.format(missing=missing, dataset=study.dataset, label=fallback.label))
+        return fallback, load("digits", device)
+
+
+BANNER = """\
+==============================================================================
+ NOT {dataset}: this runs on scikit-learn's small digits (1,797 images, 8x8).
+ {missing}
+ Journal, MLflow runs and report are labelled "{label}".
+=============================================================================="""

@@ -1,0 +1,204 @@
+"""Our window on Optuna: which trials come next, and what came of them.
+
+    with hold(journal):
+        search = Search(study, journal, environment)
+        for trial in search.generation(): ...      # asked for together, so that they can share stacks
+        search.close_generation()                  # only now does the sampler hear of them
+        for trial in search.confirmations(): ...   # fresh seeds of each level's winner
+
+Each compared value has an Optuna study of its own in the journal, with the same space, budget and seed. A generation
+is told all at once and in its own order, and the sampler is seeded anew for every trial, so the same study file gives
+the same trials however fast they come back, in whatever order, and however often the driver was killed.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from harness.search.journal import cut_torn_line, hold, open_journal, outcome_of, put_aside, winner
+from harness.search.results import Results, read_results
+from harness.search.sampling import PRUNERS, from_optuna, make_sampler, suggest
+from harness.study import Study
+from harness.trial import Epoch, Outcome, Trial, UserError, Value
+
+__all__ = ["Results", "Search", "hold", "put_aside", "read_results"]
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+STATES = {
+    "finished": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "diverged": TrialState.PRUNED,  # stopped early, and the sampler should keep away from there
+    "failed": TrialState.FAIL,  # says nothing about the hyperparameters
+}
+
+
+class Search:
+    """A study's search, as the driver sees it. Raises UserError when the study was edited since its journal began."""
+
+    def __init__(self, study: Study, journal: Path, environment: Mapping[str, Any]) -> None:
+        self.study = study
+        cut_torn_line(journal)
+        self._storage = open_journal(journal)
+        names = {level: study.level_name(level) for level in study.levels}
+        self._levels = {level: self._open(name, environment) for level, name in names.items()}
+        self._seeds = {level: self._open(f"{name} seeds", environment) for level, name in names.items()}
+        self._asked: dict[tuple[Value, int], optuna.Trial] = {}
+
+    @property
+    def id(self) -> str:
+        """What tells this journal from every other, also from those that were put aside."""
+        return str(self._levels[self.study.levels[0]].user_attrs["journal"])
+
+    def generation(self) -> list[Trial]:
+        """The next trials of every level, those that a killed driver left first; empty when the budget is spent."""
+        if not self.study.tune:
+            return []
+        return [trial for level in self.study.levels for trial in self._ask(level)]
+
+    def report(self, trial: Trial, epoch: Epoch) -> None:
+        """Tell the pruner of an epoch."""
+        asked = self._asked.get((trial.level, trial.number))
+        if trial.stage == "search" and asked is not None and np.isfinite(epoch.val_accuracy):
+            step = epoch.number - 1
+            if step not in self._frozen(trial).intermediate_values:  # known already when a stack is run again
+                asked.report(epoch.val_accuracy, step)
+
+    def should_prune(self, trial: Trial) -> bool:
+        """The pruner's verdict, which looks at completed trials of earlier generations of the same level."""
+        return trial.stage == "search" and self._asked[trial.level, trial.number].should_prune()
+
+    def record(self, trial: Trial, outcome: Outcome) -> None:
+        """Write an outcome to the journal, once."""
+        if trial.stage == "search":
+            if "outcome" not in self._frozen(trial).user_attrs:
+                self._asked[trial.level, trial.number].set_user_attr("outcome", outcome.record())
+            return
+        if trial.number not in self._confirmed(trial.level):
+            attributes = {"seed_number": trial.number, "winner": self._winner_number(trial.level)}
+            self._seeds[trial.level].add_trial(
+                create_trial(
+                    state=TrialState.COMPLETE if outcome.status == "finished" else TrialState.FAIL,
+                    value=outcome.test_accuracy if outcome.status == "finished" else None,
+                    user_attrs={**attributes, "seed": trial.seed, "outcome": outcome.record()},
+                )
+            )
+
+    def is_recorded(self, trial: Trial) -> bool:
+        """Whether the journal holds the trial's outcome."""
+        if trial.stage == "search":
+            return "outcome" in self._frozen(trial).user_attrs
+        return trial.number in self._confirmed(trial.level)
+
+    def close_generation(self) -> None:
+        """Tell the sampler of the generation, in the order in which it was asked for."""
+        for level, number in sorted(self._asked, key=lambda key: (self.study.levels.index(key[0]), key[1])):
+            outcome = outcome_of(self._levels[level].get_trials(deepcopy=False)[number])
+            if outcome is not None:
+                value = outcome.val_accuracy if outcome.status == "finished" else None
+                self._levels[level].tell(number, value, STATES[outcome.status])
+        self._asked.clear()
+
+    def confirmations(self) -> list[Trial]:
+        """Every fresh-seed trial of every level that has a winner, recorded or not."""
+        trials = []
+        for level in self.study.levels:
+            number = self._winner_number(level)
+            if number is not None:
+                params = self._levels[level].get_trials(deepcopy=False)[number].params if number >= 0 else {}
+                trials += self.study.confirmations(level, from_optuna(params))
+        return trials
+
+    def recorded(self) -> Iterable[tuple[Trial, Outcome]]:
+        """Everything that the journal knows."""
+        for level in self.study.levels:
+            for frozen in self._levels[level].get_trials(deepcopy=False):
+                outcome = outcome_of(frozen)
+                if outcome is not None:
+                    yield self._trial(level, frozen), outcome
+        for trial in self.confirmations():
+            confirmed = self._confirmed(trial.level).get(trial.number)
+            if confirmed is not None:
+                yield trial, Outcome.from_record(confirmed.user_attrs["outcome"])
+
+    def _open(self, name: str, environment: Mapping[str, Any]) -> optuna.Study:
+        """The Optuna study of that name, made if need be, with what its trials depend on written into it."""
+        study = optuna.create_study(
+            storage=self._storage,
+            study_name=name,
+            direction="maximize",
+            load_if_exists=True,
+            pruner=PRUNERS[self.study.search.pruner](),
+        )
+        attributes = study.user_attrs
+        if "study" in attributes:
+            _refuse_edits(self.study, Study.model_validate_json(attributes["study"]))
+        if attributes.get("study") != (now := self.study.model_dump_json()):
+            study.set_user_attr("study", now)
+        if "journal" not in attributes:
+            study.set_user_attr("journal", uuid.uuid4().hex)
+        study.set_user_attr("environment", dict(environment))
+        return study
+
+    def _ask(self, level: Value) -> list[Trial]:
+        study, size = self._levels[level], self.study.search.generation
+        known = study.get_trials(deepcopy=False)
+        told = sum(frozen.state.is_finished() for frozen in known)
+        numbers = range(told, min((told // size + 1) * size, self.study.budget.trials))
+        return [self._suggest(level, number, known[number] if number < len(known) else None) for number in numbers]
+
+    def _suggest(self, level: Value, number: int, left_behind: FrozenTrial | None) -> Trial:
+        """A new trial, or one that a killed driver left: with the same seed and history it gets the same values."""
+        study = self._levels[level]
+        study.sampler = make_sampler(self.study, number)
+        asked = optuna.Trial(study, left_behind._trial_id) if left_behind is not None else study.ask()
+        self._asked[level, number] = asked
+        suggest(asked, self.study, level)
+        return self._trial(level, self._frozen_number(level, number))
+
+    def _trial(self, level: Value, frozen: FrozenTrial) -> Trial:
+        config = self.study.config(level, from_optuna(frozen.params))
+        return Trial(level, "search", frozen.number, self.study.search.seed, config)
+
+    def _frozen(self, trial: Trial) -> FrozenTrial:
+        return self._frozen_number(trial.level, trial.number)
+
+    def _frozen_number(self, level: Value, number: int) -> FrozenTrial:
+        return self._levels[level].get_trials(deepcopy=False)[number]
+
+    def _winner_number(self, level: Value) -> int | None:
+        return winner(self._levels[level].get_trials(deepcopy=False)) if self.study.tune else -1
+
+    def _confirmed(self, level: Value) -> dict[int, FrozenTrial]:
+        """The level's confirmation runs by seed number; those of an earlier winner (the budget grew) do not count."""
+        number = self._winner_number(level)
+        trials = self._seeds[level].get_trials(deepcopy=False)
+        return {t.user_attrs["seed_number"]: t for t in trials if t.user_attrs["winner"] == number}
+
+
+def _refuse_edits(now: Study, then: Study) -> None:
+    """An edit would mix trials of two studies. More trials or seeds are welcome, and so is a new question."""
+    changes = [f"{key} was {old}, is {new}" for key, old, new in _differences(then.identity(), now.identity())]
+    changes += [
+        f"budget.{key} was {getattr(then.budget, key)}, is {getattr(now.budget, key)}"
+        for key in ("trials", "seeds")
+        if getattr(now.budget, key) < getattr(then.budget, key)
+    ]
+    if changes:
+        raise UserError(
+            f"studies/{now.name}: its journal holds trials of another version of the study ({'; '.join(changes)}); "
+            "undo the edit, or start anew with --fresh, which puts the old journal aside"
+        )
+
+
+def _differences(then: Any, now: Any, key: str = "") -> Iterable[tuple[str, Any, Any]]:
+    if isinstance(then, dict) and isinstance(now, dict):
+        for name in sorted({*then, *now}):
+            yield from _differences(then.get(name), now.get(name), f"{key}.{name}" if key else name)
+    elif then != now:
+        yield key, "not there" if then is None else then, "gone" if now is None else now

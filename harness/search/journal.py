@@ -1,0 +1,79 @@
+"""The journal: an Optuna storage in one text file, `studies/<name>/journal.log`, and what can be read from it.
+
+One driver writes it at a time; anyone may read it meanwhile. It is the truth about a study: MLflow and the report are
+made from it.
+"""
+
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from os import getpid
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
+
+from harness.trial import Outcome, UserError
+
+
+class _NoLock(JournalFileOpenLock):
+    """The driver is the journal's only writer (see `hold`), so a killed driver leaves no lock behind to wait for."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+def open_journal(journal: Path) -> JournalStorage:
+    """The journal as an Optuna storage; readers may open it while a driver writes."""
+    return JournalStorage(JournalFileBackend(str(journal), lock_obj=_NoLock(str(journal))))
+
+
+@contextmanager
+def hold(journal: Path) -> Iterator[None]:
+    """Keep a second driver out, with a plain message; the lock goes when this process does, however it ends."""
+    owner = journal.with_suffix(".owner")
+    try:
+        with FileLock(journal.with_suffix(".lock"), timeout=0):
+            owner.write_text(f"process {getpid()} on {socket.gethostname()}")
+            yield
+    except Timeout:
+        who = owner.read_text() if owner.exists() else "another process"
+        raise UserError(f"{journal.parent}: {who} is running this study; wait for it or stop it") from None
+
+
+def put_aside(journal: Path) -> Path | None:
+    """Rename a journal so that a new one can begin; the new name, or None if there was none."""
+    if not journal.exists():
+        return None
+    number = 1
+    while (aside := journal.with_name(f"{journal.stem}.old{number}.log")).exists():
+        number += 1
+    return journal.rename(aside)
+
+
+def cut_torn_line(journal: Path) -> None:
+    """A driver killed while it wrote leaves half a line, and a line appended to it could never be read again."""
+    if journal.exists():
+        text = journal.read_bytes()
+        whole = text.rfind(b"\n") + 1
+        if whole < len(text):
+            with journal.open("r+b") as file:
+                file.truncate(whole)
+
+
+def outcome_of(frozen: FrozenTrial) -> Outcome | None:
+    """What came of an Optuna trial; None while it is waiting or being trained."""
+    record = frozen.user_attrs.get("outcome")
+    return Outcome.from_record(record) if record else None
+
+
+def winner(trials: Iterable[FrozenTrial]) -> int | None:
+    """The number of the finished trial with the highest validation accuracy; ties go to the lower validation loss."""
+    outcomes = [(frozen.number, outcome_of(frozen)) for frozen in trials if frozen.state == TrialState.COMPLETE]
+    ranked = [(-o.val_accuracy, o.val_loss, number) for number, o in outcomes if o and o.status == "finished"]
+    return min(ranked)[2] if ranked else None

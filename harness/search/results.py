@@ -1,0 +1,98 @@
+"""The journal as tables: what the report is made of."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial
+
+from harness.search.journal import open_journal, outcome_of, winner
+from harness.search.sampling import from_optuna
+from harness.study import Study
+from harness.trial import HYPERPARAMETERS, Outcome, UserError, Value
+
+FIGURES = (
+    *("status", "reason", "started", "ended", "seconds", "parameters", "best_epoch"),
+    *("val_loss", "val_accuracy", "train_loss", "train_accuracy", "test_loss", "test_accuracy"),
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that a journal knows of its study.
+
+    `runs` has a row per trial: `level` (its place in `study.levels`), `stage`, `number`, `seed`, `status` ("waiting"
+    while there is no outcome), `winner` (a search trial that its level chose, or a confirmation of that choice; an
+    earlier choice's confirmations are left out), hyperparameters (`epochs` is the limit),
+    and the figures of its Outcome (`trained_epochs` is how many it took).
+    `epochs` has a row per epoch of a trial: `level`, `stage`, `number`, `epoch` and the figures of its Epoch.
+    `confusions` holds the confusion counts of confirmation runs by (level, number).
+    """
+
+    study: Study
+    environment: Mapping[str, Any]
+    runs: pd.DataFrame
+    epochs: pd.DataFrame
+    confusions: Mapping[tuple[int, int], tuple[tuple[int, ...], ...]]
+
+
+def read_results(journal: Path) -> Results:
+    """Read a journal, also while a driver writes it. Raises UserError when there is none."""
+    if not journal.is_file():
+        raise UserError(
+            f"{journal.parent}: never ran (there is no {journal}); run it with: harness run {journal.parent}"
+        )
+    storage = open_journal(journal)
+    studies = {s.study_name: s for s in optuna.get_all_study_summaries(storage)}
+    specs = [s.user_attrs["study"] for s in studies.values() if "study" in s.user_attrs]
+    if not specs:
+        raise UserError(f"{journal}: holds no trials yet; run the study first")
+    study = Study.model_validate_json(specs[0])
+    environment = next(s.user_attrs["environment"] for s in studies.values() if "environment" in s.user_attrs)
+    rows, epochs, confusions = [], [], {}
+    for place, level in enumerate(study.levels):
+        for row, outcome in _level_rows(storage, set(studies), study, level):
+            rows.append({"level": place, **row})
+            if outcome is not None:
+                key = {"level": place, "stage": row["stage"], "number": row["number"]}
+                epochs += [{**key, "epoch": epoch.number, **asdict(epoch)} for epoch in outcome.history]
+                if outcome.confusion is not None:
+                    confusions[place, row["number"]] = outcome.confusion
+    columns = ["level", "stage", "number", "seed", "winner", *HYPERPARAMETERS, *FIGURES, "trained_epochs"]
+    return Results(study, environment, pd.DataFrame(rows, columns=columns), pd.DataFrame(epochs), confusions)
+
+
+def _level_rows(
+    storage: optuna.storages.JournalStorage, names: set[str], study: Study, level: Value
+) -> Iterator[tuple[dict[str, Any], Outcome | None]]:
+    """A row, and the outcome if there is one, of every trial of a level: first the search, then the confirmation."""
+    name = study.level_name(level)
+    search = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False) if name in names else []
+    best = winner(search) if study.tune else -1
+    for frozen in search:
+        row = {"stage": "search", "number": frozen.number, "seed": study.search.seed, "winner": frozen.number == best}
+        yield _row(study, level, frozen.params, row, outcome := outcome_of(frozen)), outcome
+    if best is None or f"{name} seeds" not in names:
+        return
+    params = search[best].params if best >= 0 else {}
+    seeds = optuna.load_study(study_name=f"{name} seeds", storage=storage).get_trials(deepcopy=False)
+    for frozen in sorted((t for t in seeds if t.user_attrs["winner"] == best), key=_seed_number):
+        row = {"stage": "confirm", "number": _seed_number(frozen), "seed": frozen.user_attrs["seed"], "winner": True}
+        yield _row(study, level, params, row, outcome := outcome_of(frozen)), outcome
+
+
+def _seed_number(frozen: FrozenTrial) -> int:
+    return int(frozen.user_attrs["seed_number"])
+
+
+def _row(
+    study: Study, level: Value, params: Mapping[str, Any], row: Mapping[str, Any], outcome: Outcome | None
+) -> dict[str, Any]:
+    config = asdict(study.config(level, from_optuna(params)))
+    figures: dict[str, Any] = {"status": "waiting"}
+    if outcome is not None:
+        figures = {name: getattr(outcome, name) for name in FIGURES} | {"trained_epochs": outcome.epochs}
+    return {**row, **{key: config[key] for key in HYPERPARAMETERS}, **figures}

@@ -1,0 +1,142 @@
+"""What a study is, once its file has been read: what is compared, tuned and fixed, with what budget.
+
+study = read_study("studies/depth")           # study_file.py
+study.config(level=3, params={"lr": 0.1})     # the Config of one training
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from harness.trial import Config, Dataset, Model, Trial, UserError, Value
+
+
+class Record(BaseModel):
+    """A table of the study file: strict types, no unknown keys, frozen."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Choice(Record):
+    """A tuned hyperparameter that takes one of several values; `when` says for which others it matters."""
+
+    values: tuple[Value, ...]
+    when: dict[str, Value] = Field(default_factory=dict)
+
+
+class Range(Record):
+    """A tuned hyperparameter between two bounds, both included: Optuna's own low, high, step and log."""
+
+    low: int | float
+    high: int | float
+    step: int | float | None = None
+    log: bool = False
+    when: dict[str, Value] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Range":
+        if self.low > self.high:
+            raise ValueError(f"low must be <= high, got low = {self.low}, high = {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low must be > 0 with log = true, got {self.low}")
+        if self.step is not None and self.step <= 0:
+            raise ValueError(f"step must be > 0, got {self.step}")
+        if self.log and self.step is not None:
+            raise ValueError("log = true and step cannot be combined")
+        return self
+
+
+Space = dict[str, Choice | Range]
+
+
+class Budget(Record):
+    """What every compared value gets: the same for all of them."""
+
+    trials: Annotated[int, Field(ge=1)] = 16
+    seeds: Annotated[int, Field(ge=1)] = 10
+
+
+class Search(Record):
+    """How Optuna searches. `generation` trials of each level are asked for at once, so that they can share stacks."""
+
+    sampler: Literal["tpe", "gp", "random", "qmc", "grid"] = "tpe"
+    pruner: Literal["median", "hyperband", "wilcoxon", "none"] = "median"
+    seed: Annotated[int, Field(ge=0)] = 0
+    generation: Annotated[int, Field(ge=1)] = 4
+
+
+class Published(Record):
+    """Figures that others reported, in the order of [compare]; only the report reads them."""
+
+    source: str
+    test_accuracy: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...]
+
+
+class Study(Record):
+    """A study file, checked. `axis` is the compared hyperparameter, `levels` its values in the file's order."""
+
+    name: str
+    question: str = ""
+    note: str = ""
+    dataset: Dataset
+    written_for: Dataset  # the data set that the file names; `dataset` may be another by --dataset or for want of files
+    model: Model = "mlp"
+    axis: str
+    levels: tuple[Value, ...]
+    tune: Space
+    fixed: dict[str, Value]
+    budget: Budget = Budget()
+    search: Search = Search()
+    published: Published | None = None
+
+    @property
+    def label(self) -> str:
+        """What runs, journal and report are called: figures of different data sets must never mix."""
+        return self.name if self.dataset == self.written_for else f"{self.name}-{self.dataset}"
+
+    @property
+    def journal(self) -> str:
+        """The file name of its journal."""
+        return f"journal{self.label.removeprefix(self.name)}.log"
+
+    def config(self, level: Value, params: Mapping[str, Value]) -> Config:
+        """The Config of one training: defaults, then [fixed], then the level, then what the search chose."""
+        chosen: dict[str, Any] = {**self.fixed, self.axis: level, **params}
+        return replace(Config(dataset=self.dataset, model=self.model), **chosen)
+
+    def level_name(self, level: Value) -> str:
+        """A level as people read it: "depth=3", or "widths=500-400" where the value is a tuple."""
+        return f"{self.axis}={show(level)}"
+
+    def confirmations(self, level: Value, params: Mapping[str, Value]) -> list[Trial]:
+        """The fresh-seed trials of a level's winner: the search's seed plus 1, 2, ..., the same for every level."""
+        first = self.search.seed + 1
+        config = self.config(level, params)
+        return [Trial(level, "confirm", n, first + n, config) for n in range(self.budget.seeds)]
+
+    def identity(self) -> dict[str, Any]:
+        """What the trials in a journal depend on, as JSON types: an edit of anything else needs no new journal."""
+        return json.loads(  # type: ignore[no-any-return]
+            self.model_dump_json(include={"dataset", "model", "axis", "levels", "tune", "fixed", "search"})
+        )
+
+
+def grid_values(key: str, domain: Choice | Range) -> tuple[Value, ...]:
+    """The points of a domain on a grid; a range needs a step (whole numbers have step 1)."""
+    if isinstance(domain, Choice):
+        return domain.values
+    step = domain.step if domain.step is not None else 1 if isinstance(domain.low, int) and not domain.log else None
+    if step is None:
+        raise UserError(f"tune.{key}: needs a step, or a list of choices, with search.sampler = 'grid'")
+    count = int((domain.high - domain.low) / step + 1e-9) + 1
+    return tuple(domain.low + index * step for index in range(count))
+
+
+def show(value: object) -> str:
+    """A value as people read it: 500-400 for a tuple, four digits for a float."""
+    if isinstance(value, tuple):
+        return "-".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

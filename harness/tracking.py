@@ -1,0 +1,296 @@
+"""Our window on MLflow: study run, level runs, trial and seed runs, each a child of the one before.
+
+    with Tracker(study, journal_id, environment) as tracker:
+        tracker.begin(trial); tracker.epoch(trial, epoch); tracker.end(trial, outcome)
+
+The driver only puts these calls into a queue; a thread writes them, in one batch per run or per few seconds, never a
+call per metric. MLflow is the view, the journal the truth: what a run lacks is written from the journal at the next
+start, and a failing store is reported once and never stops the training.
+"""
+
+import csv
+import io
+import json
+import logging
+import os
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a study sends nothing anywhere unless its user asks for it
+logging.getLogger("alembic").setLevel(logging.WARNING)  # a new store is made in silence
+
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import Metric, Param  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+from safetensors.torch import save  # noqa: E402
+
+from harness import plots  # noqa: E402
+from harness.study import Study, show  # noqa: E402
+from harness.trial import Epoch, Outcome, Trial, UserError  # noqa: E402
+
+for name in ("mlflow", "mlflow.store.db.utils"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+
+DEFAULT_STORE = "sqlite:///mlflow.db"
+LATE = 3.0  # seconds that a metric of a running trial may wait for its batch
+STATES = {"finished": "FINISHED", "pruned": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
+ENDED = frozenset(STATES.values())
+
+
+def store() -> str:
+    """Where runs go: MLFLOW_TRACKING_URI, else MLflow's own default, so that a bare `mlflow ui` finds them."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+
+
+@dataclass
+class _Open:
+    """A run that is being written."""
+
+    run_id: str
+    pending: list[Metric] = field(default_factory=list)
+    written: float = field(default_factory=time.monotonic)
+
+
+class Tracker:
+    """Writes a study's runs; raises UserError when the store cannot be opened."""
+
+    def __init__(self, study: Study, journal: str, environment: Mapping[str, str]) -> None:
+        self.study, self.label, self.journal, self.environment = study, study.label, journal, environment
+        self.failure: str | None = None
+        self._client = MlflowClient(store())
+        try:
+            self._experiment = self._find_experiment()
+            self._ended = self._close_leftovers()
+            self._study_run = self._container("study", self.label, None)
+            self._level_runs = {
+                level: self._container(study.level_name(level), study.level_name(level), self._study_run)
+                for level in study.levels
+            }
+        except MlflowException as error:
+            raise UserError(f"{store()}: MLflow cannot open it: {str(error).splitlines()[0]}") from error
+        self._open: dict[str, _Open] = {}
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        state = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
+        self._calls.put(lambda: self._finish(state))
+        self._calls.put(None)
+        self._thread.join()
+
+    def begin(self, trial: Trial) -> None:
+        """A trial starts now."""
+        now = _milliseconds(time.time())
+        self._put(trial, lambda: self._begin(trial, now))
+
+    def epoch(self, trial: Trial, epoch: Epoch) -> None:
+        """Figures of a running trial; in the store within a few seconds."""
+        self._put(trial, lambda: self._open[key(trial)].pending.extend(_epoch_metrics(epoch)))
+
+    def end(self, trial: Trial, outcome: Outcome) -> None:
+        """What came of the trial: last figures, artifacts, state and end time."""
+        self._put(trial, lambda: self._end(trial, outcome))
+
+    def catch_up(self, recorded: Iterable[tuple[Trial, Outcome]]) -> None:
+        """Write what the journal knows and the store does not (all but the weights, which the journal lacks)."""
+        for trial, outcome in recorded:
+            if key(trial) not in self._ended:
+                self._put(trial, partial(self._write_whole, trial, outcome))
+
+    def summary(self, figures: Mapping[str, Mapping[str, float]], report: Path) -> None:
+        """Headline figures of each level (by its name) on its own run, and the report's folder on the study's run."""
+        self._calls.put(lambda: self._summarize(figures, report))
+
+    def drain(self) -> None:
+        """Wait until everything so far is written."""
+        done = threading.Event()
+        self._calls.put(done.set)
+        done.wait()
+
+    def _put(self, trial: Trial, call: Callable[[], None]) -> None:
+        if key(trial) not in self._ended:  # its run is complete already: the stack is only run again for another's sake
+            self._calls.put(call)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                call = self._calls.get(timeout=LATE / 3)
+                if call is None:
+                    return
+            except queue.Empty:
+                call = lambda: None  # noqa: E731
+            try:
+                call()
+                self._flush_late()
+            except Exception as error:  # the study goes on without its view; the journal has everything
+                self.failure = self.failure or f"{type(error).__name__}: {str(error).splitlines()[0]}"
+
+    def _flush_late(self) -> None:
+        for run in list(self._open.values()):
+            if run.pending and time.monotonic() - run.written > LATE:
+                self._write(run)
+
+    def _write(self, run: _Open, params: Mapping[str, Any] | None = None) -> None:
+        metrics, run.pending, run.written = run.pending, [], time.monotonic()
+        entries = [Param(name, show(value)) for name, value in (params or {}).items()]
+        for start in range(0, max(1, len(metrics)), 1000):  # the most that MLflow takes at once
+            self._client.log_batch(run.run_id, metrics[start : start + 1000], params=entries if start == 0 else [])
+
+    def _begin(self, trial: Trial, started: int) -> None:
+        tags = {**self._tags(key(trial), self._level_runs[trial.level]), "seed": str(trial.seed), "stage": trial.stage}
+        name = f"{self.study.level_name(trial.level)} {'trial' if trial.stage == 'search' else 'seed'} {_number(trial)}"
+        run = self._client.create_run(self._experiment, start_time=started, tags=tags, run_name=name)
+        self._open[key(trial)] = _Open(run.info.run_id)
+
+    def _end(self, trial: Trial, outcome: Outcome) -> None:
+        run = self._open.pop(key(trial))
+        run.pending += _outcome_metrics(outcome)
+        params = {name: value for name, value in asdict(trial.config).items() if value is not None}
+        self._write(run, {**params, "seed": trial.seed})
+        with tempfile.TemporaryDirectory() as folder:
+            _write_artifacts(Path(folder), self.study, trial, outcome)
+            self._client.log_artifacts(run.run_id, folder)
+        if outcome.status != "finished":
+            self._client.set_tag(run.run_id, "reason", outcome.reason[-5000:])
+        self._client.set_terminated(run.run_id, STATES[outcome.status], _milliseconds(outcome.ended))
+        self._ended.add(key(trial))
+
+    def _write_whole(self, trial: Trial, outcome: Outcome) -> None:
+        self._begin(trial, _milliseconds(outcome.started))
+        self._open[key(trial)].pending += [metric for epoch in outcome.history for metric in _epoch_metrics(epoch)]
+        self._end(trial, outcome)
+
+    def _summarize(self, figures: Mapping[str, Mapping[str, float]], report: Path) -> None:
+        now = _milliseconds(time.time())
+        for level, run_id in self._level_runs.items():
+            known = figures.get(self.study.level_name(level), {})
+            self._client.log_batch(run_id, [Metric(name, value, now, 0) for name, value in known.items()])
+        self._client.log_artifacts(self._study_run, str(report), "report")
+
+    def _finish(self, state: str) -> None:
+        for run in self._open.values():
+            self._write(run)
+            self._client.set_tag(run.run_id, "reason", "the study was stopped")
+            self._client.set_terminated(run.run_id, "KILLED" if state == "FINISHED" else state)
+        for run_id in (*self._level_runs.values(), self._study_run):
+            self._client.set_terminated(run_id, state)
+
+    def _find_experiment(self) -> str:
+        known = self._client.get_experiment_by_name(self.label)
+        return known.experiment_id if known else self._client.create_experiment(self.label)
+
+    def _close_leftovers(self) -> set[str]:
+        """Keys of this journal's trials that have a complete run; runs that a killed driver left open become FAILED."""
+        ended = set()
+        for run in self._runs(f"tags.journal = '{self.journal}'"):
+            if run.info.status in ENDED and "container" not in run.data.tags:
+                if "left_behind" not in run.data.tags:
+                    ended.add(run.data.tags["key"])
+            elif "container" not in run.data.tags:
+                self._client.set_tag(run.info.run_id, "left_behind", "its driver was killed; the trial was run again")
+                self._client.set_terminated(run.info.run_id, "FAILED")
+        return ended
+
+    def _container(self, name: str, title: str, parent: str | None) -> str:
+        """The study's run or a level's, made if need be and open again."""
+        for run in self._runs(f"tags.journal = '{self.journal}' and tags.key = '{name}'"):
+            self._client.update_run(run.info.run_id, status="RUNNING")
+            return str(run.info.run_id)
+        tags = {**self._tags(name, parent), "container": "yes", "mlflow.note.content": self.study.question}
+        run_id = str(self._client.create_run(self._experiment, tags=tags, run_name=title).info.run_id)
+        if parent is None:
+            self._client.log_text(run_id, _resolved(self.study), "study.json")
+        return run_id
+
+    def _runs(self, where: str) -> Iterable[Any]:
+        token: str | None = None
+        while True:
+            page = self._client.search_runs([self._experiment], where, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _tags(self, name: str, parent: str | None) -> dict[str, str]:
+        return {
+            "journal": self.journal,
+            "key": name,
+            "mlflow.source.name": "harness",
+            "mlflow.source.git.commit": self.environment["git_commit"],
+            **({"mlflow.parentRunId": parent} if parent else {}),
+            **self.environment,
+        }
+
+
+def key(trial: Trial) -> str:
+    """What tells a trial from every other of its study."""
+    return f"{show(trial.level)}/{trial.stage}/{trial.number}"
+
+
+def _number(trial: Trial) -> int:
+    return trial.number if trial.stage == "search" else trial.seed
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(1000 * seconds)
+
+
+def _epoch_metrics(epoch: Epoch) -> list[Metric]:
+    now = _milliseconds(epoch.time)
+    names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    return [Metric(name, getattr(epoch, name), now, epoch.number) for name in names]
+
+
+def _outcome_metrics(outcome: Outcome) -> list[Metric]:
+    """Figures of the best epoch, under names of their own: MLflow's table shows a metric's last value."""
+    figures = {
+        "best/val_accuracy": outcome.val_accuracy,
+        "best/val_loss": outcome.val_loss,
+        "best/train_accuracy": outcome.train_accuracy,
+        "best/epoch": float(outcome.best_epoch),
+        "test/accuracy": outcome.test_accuracy,
+        "test/loss": outcome.test_loss,
+        "seconds": outcome.seconds,
+        "parameters": float(outcome.parameters),
+    }
+    now = _milliseconds(outcome.ended)
+    return [Metric(name, value, now, 0) for name, value in figures.items() if value == value]  # NaN: not measured
+
+
+def _write_artifacts(folder: Path, study: Study, trial: Trial, outcome: Outcome) -> None:
+    (folder / "study.json").write_text(_resolved(study))
+    if outcome.history:
+        (folder / "history.csv").write_text(_history_csv(outcome))
+    if outcome.weights is not None:
+        (folder / "weights.safetensors").write_bytes(save(dict(outcome.weights)))
+    if outcome.confusion is not None:
+        title = f"{study.level_name(trial.level)}, seed {trial.seed}"
+        history = [asdict(epoch) for epoch in outcome.history]
+        (folder / "loss_curve.png").write_bytes(plots.png(plots.loss_figure(history, outcome.best_epoch, title)))
+        (folder / "confusion_matrix.png").write_bytes(plots.png(plots.confusion_figure(outcome.confusion, title)))
+
+
+def _resolved(study: Study) -> str:
+    return json.dumps(study.model_dump(mode="json"), indent=2) + "\n"
+
+
+def _history_csv(outcome: Outcome) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(asdict(outcome.history[0])), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(epoch) for epoch in outcome.history)
+    return text.getvalue()

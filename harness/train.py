@@ -1,0 +1,208 @@
+"""The only training loop: a stack of trials in; an Epoch after every epoch and an Outcome for every trial out.
+
+    for trial, event in train(trials, load("mnist", "cpu"), stop=lambda trial: trial in pruned):
+        ...                          # an Epoch, or at the end its Outcome
+
+All trials of a stack have the same `Config.shape`. They never see each other: a trial's split, initialisation, order
+of images and dropout come from its own seed, so it ends with the same figures in any stack or alone (to float32
+rounding). A trial that is done leaves the stack at once, and the rest go on without it.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from harness.datasets import Data, Feed
+from harness.models import build
+from harness.optim import OPTIMIZERS, StackOptimizer
+from harness.stack import Stack
+from harness.trial import Epoch, Outcome, Status, Trial
+
+EVALUATION_BATCH = 1000  # images per model; more fall out of a CPU's cache
+ORDER, NOISE = 1, 2  # the streams of random numbers that a seed feeds (0 is the split)
+
+
+@dataclass
+class Member:
+    """What the loop remembers of one trial while it trains."""
+
+    trial: Trial
+    noise: torch.Generator
+    best_weights: Tensor  # (P,), those of the best epoch
+    best: Epoch | None = None
+    history: list[Epoch] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, epoch: Epoch, weights: Tensor) -> None:
+        """Remember an epoch, and its weights (P,) if its validation loss is the lowest so far."""
+        self.history.append(epoch)
+        if epoch.val_loss < (self.best.val_loss if self.best else math.inf):
+            self.best = epoch
+            self.best_weights.copy_(weights)
+
+    def verdict(self, stopped: bool) -> tuple[Status, str] | None:
+        """Whether the trial is done after its last epoch, and why."""
+        last, config = self.history[-1], self.trial.config
+        for loss in (last.train_loss, last.val_loss):
+            if not math.isfinite(loss):
+                return "diverged", f"diverged at epoch {last.number}, loss {loss}"
+        if stopped:
+            return "pruned", f"pruned at epoch {last.number}"
+        if self.best and last.number - self.best.number >= config.patience:
+            return "finished", f"no lower validation loss for {config.patience} epochs"
+        if last.number >= config.epochs:
+            return "finished", f"epoch limit {config.epochs}"
+        return None
+
+
+def train(
+    trials: Sequence[Trial], data: Data, stop: Callable[[Trial], bool] = lambda trial: False
+) -> Iterator[tuple[Trial, Epoch | Outcome]]:
+    """Train the trials together, where `data` lies. `stop` is asked about every trial after each of its epochs."""
+    started = time.time()
+    config, device = trials[0].config, data.train.images.device
+    networks = [build(trial.config, data.train.images.shape[1], data.classes, trial.seed) for trial in trials]
+    stack = Stack.of(networks, device)
+    members = [
+        Member(trial, _generator(trial.seed, NOISE, device), stack.flat[row].clone())
+        for row, trial in enumerate(trials)
+    ]
+    optimizer = _optimizer(trials, stack)
+    feed, held_out = _feeds(trials, data)
+    while members:
+        clock = time.perf_counter()
+        noise = [member.noise for member in members]
+        trained = _train_epoch(stack, optimizer, feed, noise, config.batch_size)
+        figures = torch.stack([*trained, *evaluate(stack, held_out)[:2]])  # (4, K)
+        columns = figures.T.tolist()  # the one time in an epoch that the loop waits for the device
+        share = (time.perf_counter() - clock) / len(members)
+        for member, column, weights in zip(members, columns, stack.flat, strict=True):
+            member.seconds += share
+            train_loss, train_accuracy, val_loss, val_accuracy = column
+            now, number = time.time(), len(member.history) + 1
+            member.add(Epoch(number, train_loss, train_accuracy, val_loss, val_accuracy, now), weights)
+            yield member.trial, member.history[-1]
+        verdicts = [member.verdict(stop(member.trial)) for member in members]
+        done = [row for row, verdict in enumerate(verdicts) if verdict]
+        if done:
+            ended = [verdict for verdict in verdicts if verdict]
+            yield from _outcomes(stack[done], feed.only(done), [members[row] for row in done], ended, started)
+            left = [row for row, verdict in enumerate(verdicts) if not verdict]
+            members, stack = [members[row] for row in left], stack[left]
+            feed, held_out = feed.only(left), held_out.only(left)
+            optimizer.keep(stack.flat, left)
+
+
+def evaluate(stack: Stack, feed: Feed) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean cross-entropy (K,), accuracy (K,) and confusion counts (K, C, C: rows true, columns predicted)."""
+    models, classes = len(stack), feed.data.classes
+    loss = torch.zeros(models, device=stack.flat.device)
+    counts = torch.zeros(models, classes * classes, dtype=torch.int64, device=stack.flat.device)
+    with torch.no_grad():
+        for x, y in feed.batches(EVALUATION_BATCH):
+            logits, labels = stack(x), y.expand(models, -1)
+            loss += cross_entropy(logits, labels) * y.shape[1]
+            cells = labels * classes + logits.argmax(2)
+            counts.scatter_add_(1, cells, torch.ones_like(cells))
+    confusion = counts.unflatten(1, (classes, classes))
+    images = feed.rows.shape[1]
+    return loss / images, confusion.diagonal(dim1=1, dim2=2).sum(1) / images, confusion
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of each model in nats. logits: (K, B, C), labels: (K, B) -> (K,)."""
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(1)
+
+
+def _train_epoch(
+    stack: Stack, optimizer: StackOptimizer, feed: Feed, noise: Sequence[torch.Generator], batch_size: int
+) -> tuple[Tensor, Tensor]:
+    """One pass over the training images; the epoch's mean loss (K,) and accuracy (K,)."""
+    losses, hits = torch.zeros(2, len(stack), device=stack.flat.device)
+    for x, y in feed.batches(batch_size):
+        logits, labels = stack(x, noise), y.expand(len(stack), -1)
+        loss = cross_entropy(logits, labels)
+        optimizer.step(stack.gradient(loss.sum()))  # no model's loss depends on another's parameters
+        losses += loss.detach() * y.shape[1]
+        hits += (logits.argmax(2) == labels).sum(1)
+    images = feed.rows.shape[1]
+    return losses / images, hits / images
+
+
+def _outcomes(
+    stack: Stack, feed: Feed, members: Sequence[Member], verdicts: Sequence[tuple[Status, str]], started: float
+) -> Iterator[tuple[Trial, Outcome]]:
+    """The outcomes of members that are done; `stack` and `feed` are theirs alone."""
+    stack.flat.copy_(torch.stack([member.best_weights for member in members]))
+    outcomes = [
+        _outcome(member, *verdict, started, stack.state_dict(row))
+        for row, (member, verdict) in enumerate(zip(members, verdicts, strict=True))
+    ]
+    rows = [r for r, m in enumerate(members) if m.trial.stage == "confirm" and outcomes[r].status == "finished"]
+    if rows:
+        for row, figures in zip(rows, _final_figures(stack[rows], feed.only(rows)), strict=True):
+            outcomes[row] = replace(outcomes[row], **figures)
+    yield from zip((member.trial for member in members), outcomes, strict=True)
+
+
+def _outcome(member: Member, status: Status, reason: str, started: float, weights: Mapping[str, Tensor]) -> Outcome:
+    best = member.best or member.history[-1]
+    return Outcome(
+        status=status,
+        reason=reason,
+        started=started,
+        ended=member.history[-1].time,
+        seconds=member.seconds,
+        parameters=len(member.best_weights),
+        best_epoch=best.number,
+        val_loss=best.val_loss,
+        val_accuracy=best.val_accuracy,
+        train_loss=best.train_loss,
+        train_accuracy=best.train_accuracy,
+        history=tuple(member.history),
+        weights=weights,
+    )
+
+
+def _final_figures(stack: Stack, feed: Feed) -> Iterator[dict[str, Any]]:
+    """What a confirmation adds: training figures with dropout off, and the only look at the test images."""
+    everything = torch.arange(len(feed.data.test), device=feed.rows.device)[None]
+    train_loss, train_accuracy, _ = evaluate(stack, Feed(feed.data, feed.split, feed.rows))
+    test_loss, test_accuracy, confusion = evaluate(stack, Feed(feed.data, feed.data.test, everything))
+    figures = torch.stack([train_loss, train_accuracy, test_loss, test_accuracy]).T.tolist()
+    names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+    for row, counts in zip(figures, confusion.tolist(), strict=True):
+        yield {**dict(zip(names, row, strict=True)), "confusion": tuple(tuple(line) for line in counts)}
+
+
+def _feeds(trials: Sequence[Trial], data: Data) -> tuple[Feed, Feed]:
+    """Training images (shuffled each epoch) and validation images of each trial; one order if all seeds are equal."""
+    seeds = [trial.seed for trial in trials]
+    seeds = seeds[:1] if len(set(seeds)) == 1 else seeds
+    splits = [data.split(seed, trials[0].config.validation) for seed in seeds]
+    train_rows, val_rows = (torch.stack(rows) for rows in zip(*splits, strict=True))
+    orders = [_generator(seed, ORDER, train_rows.device) for seed in seeds]
+    return Feed(data, data.train, train_rows, orders), Feed(data, data.train, val_rows)
+
+
+def _optimizer(trials: Sequence[Trial], stack: Stack) -> StackOptimizer:
+    configs = [trial.config for trial in trials]
+    return OPTIMIZERS[configs[0].optimizer](
+        stack.flat,
+        lr=[config.lr for config in configs],
+        momentum=[config.momentum for config in configs],
+        weight_decay=[config.weight_decay for config in configs],
+    )
+
+
+def _generator(seed: int, stream: int, device: torch.device) -> torch.Generator:
+    """A generator of its own for each use that a seed is put to."""
+    state = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state))

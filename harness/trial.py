@@ -1,0 +1,170 @@
+"""The frozen records that every other module passes around.
+
+A `Trial` is one training to be done: a `Config` and a seed. Training yields an `Epoch` after every epoch
+and one `Outcome` at the end. Nothing here knows how any of it is made, so everything may import it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
+
+Dataset = Literal["mnist", "fashion_mnist", "digits"]
+Model = Literal["mlp"]
+Activation = Literal["relu", "leaky_relu", "tanh", "gelu", "silu"]
+Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
+Taper = Literal["constant", "halving"]
+Status = Literal["finished", "pruned", "diverged", "failed"]
+Value = int | float | str | tuple[int, ...]
+"""What a hyperparameter can be set to."""
+
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class UserError(ValueError):
+    """A mistake of the user's: told in one line, without a traceback, exit code 2."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides how one model is trained, except its seed.
+
+    `depth` counts linear layers, as the published studies do: 1 is input-classes. `width` is the first hidden
+    layer's; `taper` says how it goes on. `widths` names every hidden layer and replaces the three.
+    """
+
+    dataset: Dataset = "mnist"
+    model: Model = "mlp"
+    depth: Count = 2
+    width: Count = 128
+    taper: Taper = "constant"
+    widths: tuple[Count, ...] | None = None
+    activation: Activation = "relu"
+    dropout: Fraction = 0.0
+    optimizer: Optimizer = "adam"
+    lr: Positive = 1e-3
+    momentum: Fraction = 0.0  # sgd and rmsprop
+    weight_decay: NonNegative = 0.0
+    batch_size: Count = 256
+    epochs: Count = 20
+    patience: Count = 10  # epochs without a lower validation loss
+    validation: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2  # the share of the training images held out
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """The widths of the hidden layers, first to last: `depth - 1` of them."""
+        if self.widths is not None:
+            return self.widths
+        if self.taper == "halving":
+            return tuple(max(1, self.width >> layer) for layer in range(self.depth - 1))
+        return (self.width,) * (self.depth - 1)
+
+    @property
+    def shape(self) -> "Config":
+        """What the models of one stack have in common; two configs may share a stack if their shapes are equal."""
+        free: dict[str, Any] = {f.name: f.default for f in fields(self) if f.name in FREE_IN_STACK}
+        return replace(self, **free, widths=self.hidden)
+
+
+FREE_IN_STACK = frozenset(
+    {"depth", "width", "taper", "dropout", "lr", "momentum", "weight_decay", "epochs", "patience"}
+)
+"""What may differ between the models of a stack; of the first three only what they come to, `hidden`, must agree."""
+
+HYPERPARAMETERS = tuple(f.name for f in fields(Config) if f.name not in ("dataset", "model"))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training to be done.
+
+    `level` is the compared value that it belongs to. `stage` is "search" (training and validation images only)
+    or "confirm" (a fresh seed of the level's winner; reads the test images once). `number` counts within
+    level and stage, from 0.
+    """
+
+    level: Value
+    stage: Literal["search", "confirm"]
+    number: int
+    seed: int
+    config: Config
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The figures of one epoch: losses are mean cross-entropies in nats, accuracies lie in [0, 1].
+
+    Training figures are averaged over the epoch's batches while the weights move (dropout on); validation
+    figures are those of the weights at the epoch's end. `time` is the Unix time of that end, in seconds.
+    """
+
+    number: int  # from 1
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    time: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a trial. Figures belong to the weights of `best_epoch`, the epoch of the lowest validation loss.
+
+    `seconds` is the trial's share of the training time: an epoch of a stack is shared equally by the models in it.
+    `confusion` counts test images, rows true classes, columns predicted ones. `weights` (a state dict of the
+    network) stays with the process; everything else is kept in the journal.
+    """
+
+    status: Status
+    reason: str
+    started: float  # Unix time, seconds
+    ended: float
+    seconds: float = 0.0
+    parameters: int = 0
+    best_epoch: int = 0
+    val_loss: float = math.nan
+    val_accuracy: float = math.nan
+    train_loss: float = math.nan
+    train_accuracy: float = math.nan
+    test_loss: float = math.nan
+    test_accuracy: float = math.nan
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    history: tuple[Epoch, ...] = ()
+    weights: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were trained."""
+        return len(self.history)
+
+    def record(self) -> dict[str, Any]:
+        """All but the weights, as JSON's own types; figures that are not finite become None."""
+        record = asdict(replace(self, weights=None))
+        del record["weights"]
+        record["history"] = [[_to_json(value) for value in asdict(epoch).values()] for epoch in self.history]
+        return {key: _to_json(value) for key, value in record.items()}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """The outcome that `record()` was made of, without its weights."""
+        known: dict[str, Any] = {
+            key: math.nan if value is None and key != "confusion" else value for key, value in record.items()
+        }
+        known["history"] = tuple(map(_epoch, record["history"]))
+        if record["confusion"] is not None:
+            known["confusion"] = tuple(tuple(row) for row in record["confusion"])
+        return cls(**known)
+
+
+def _epoch(values: Sequence[Any]) -> Epoch:
+    number, *figures = (math.nan if value is None else value for value in values)
+    return Epoch(int(number), *figures)
+
+
+def _to_json(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
