@@ -101,7 +101,8 @@ def _learning_panel(axes: Axes, table: pd.DataFrame, name: str) -> None:
         part = table[table["kind"] == kind]
         axes.plot(part["epoch"], part["mean"], linestyle=style, color=colour, label=label)
         axes.fill_between(part["epoch"], part["low"], part["high"], color=colour, alpha=0.15)
-    axes.set_yscale("log")
+    if not table.empty:
+        axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(name, fontsize=10)
 

@@ -21,8 +21,8 @@ CONFIDENCE = 0.95
 def compare_table(results: Results) -> pd.DataFrame:
     """One row per compared value, in the study's order: counts, mean figures of its confirmation runs, its winner.
 
-    Accuracies lie in [0, 1]; `test_accuracy_low` and `_high` bound the mean (95 %). `trials` counts search trials with an
-    outcome, `failed` those that failed or diverged; `seconds` is a confirmation run's mean share of training time.
+    Accuracies lie in [0, 1]; `test_accuracy_low` and `_high` bound the mean (95 %). `trials` counts search trials with
+    an outcome, `failed` those that failed or diverged; `seconds` is a confirmation run's mean share of training time.
     """
     rows = [_compare_row(results, place) for place in range(len(results.study.levels))]
     return pd.DataFrame(rows)
@@ -173,7 +173,7 @@ def learning_table(results: Results) -> pd.DataFrame:
     Runs that stopped early are missing from later epochs; an epoch that fewer than half of them reached is left out.
     """
     if results.epochs.empty:
-        return pd.DataFrame(columns=["level", "kind", "epoch", "mean", "low", "high"])
+        return pd.DataFrame(columns=["level", "kind", "epoch", "mean", "low", "high"], dtype=float)
     confirmed = results.epochs[results.epochs["stage"] == "confirm"]
     long = confirmed.melt(["level", "number", "epoch"], ["train_loss", "val_loss"], "kind", "loss")
     long["kind"] = long["kind"].str.removesuffix("_loss")

@@ -132,7 +132,8 @@ def grid_values(key: str, domain: Choice | Range) -> tuple[Value, ...]:
     if step is None:
         raise UserError(f"tune.{key}: needs a step, or a list of choices, with search.sampler = 'grid'")
     count = int((domain.high - domain.low) / step + 1e-9) + 1
-    return tuple(domain.low + index * step for index in range(count))
+    points = (domain.low + index * step for index in range(count))
+    return tuple(min(point, domain.high) for point in points)  # 0.1 + 2 * 0.1 is a little more than 0.3
 
 
 def show(value: object) -> str:

@@ -59,11 +59,13 @@ def _override(raw: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()  # a bare word: adam instead of "adam"
-    section, dot, name = key.partition(".")
-    if dot:
-        table = raw.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise UserError(f"--set {override}: {section} is no table of the study file")
+    *sections, name = key.split(".")
+    if sections:
+        table: Any = raw
+        for section in sections:
+            table = table.setdefault(section, {})
+            if not isinstance(table, dict):
+                raise UserError(f"--set {override}: {section} is no table of the study file")
         table[name] = value
     elif key in raw.get("compare", {}):
         raw["compare"][key] = value
@@ -130,7 +132,7 @@ def _tune(table: dict[str, Any]) -> Space:
 def _domain(where: str, key: str, raw: Any) -> Choice | Range:
     """A list is a choice; a table is a range, or a choice with `values`."""
     if isinstance(raw, list):
-        raw = {"values": raw}
+        return Choice(values=_values(where, raw, key))
     if not isinstance(raw, dict):
         raise UserError(f"{where}: must be a list of choices or a table with low and high, got {raw!r}")
     if "values" in raw:

@@ -29,7 +29,6 @@ logging.getLogger("alembic").setLevel(logging.WARNING)  # a new store is made in
 
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Metric, Param  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
 from safetensors.torch import save  # noqa: E402
 
 from harness import plots  # noqa: E402
@@ -65,8 +64,8 @@ class Tracker:
     def __init__(self, study: Study, journal: str, environment: Mapping[str, str]) -> None:
         self.study, self.label, self.journal, self.environment = study, study.label, journal, environment
         self.failure: str | None = None
-        self._client = MlflowClient(store())
         try:
+            self._client = MlflowClient(store())
             self._experiment = self._find_experiment()
             self._ended = self._close_leftovers()
             self._study_run = self._container("study", self.label, None)
@@ -74,7 +73,7 @@ class Tracker:
                 level: self._container(study.level_name(level), study.level_name(level), self._study_run)
                 for level in study.levels
             }
-        except MlflowException as error:
+        except Exception as error:  # MLflow's, SQLAlchemy's, the file system's: nothing has been trained yet
             raise UserError(f"{store()}: MLflow cannot open it: {str(error).splitlines()[0]}") from error
         self._open: dict[str, _Open] = {}
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -184,8 +183,7 @@ class Tracker:
     def _finish(self, state: str) -> None:
         for run in self._open.values():
             self._write(run)
-            self._client.set_tag(run.run_id, "reason", "the study was stopped")
-            self._client.set_terminated(run.run_id, "KILLED" if state == "FINISHED" else state)
+            self._close_incomplete(run.run_id, "KILLED", "the study was stopped; the trial is run again")
         for run_id in (*self._level_runs.values(), self._study_run):
             self._client.set_terminated(run_id, state)
 
@@ -197,13 +195,17 @@ class Tracker:
         """Keys of this journal's trials that have a complete run; runs that a killed driver left open become FAILED."""
         ended = set()
         for run in self._runs(f"tags.journal = '{self.journal}'"):
-            if run.info.status in ENDED and "container" not in run.data.tags:
-                if "left_behind" not in run.data.tags:
-                    ended.add(run.data.tags["key"])
-            elif "container" not in run.data.tags:
-                self._client.set_tag(run.info.run_id, "left_behind", "its driver was killed; the trial was run again")
-                self._client.set_terminated(run.info.run_id, "FAILED")
+            if {"container", "incomplete"} & set(run.data.tags):
+                continue
+            if run.info.status in ENDED:
+                ended.add(run.data.tags["key"])
+            else:
+                self._close_incomplete(run.info.run_id, "FAILED", "its driver was killed; the trial is run again")
         return ended
+
+    def _close_incomplete(self, run_id: str, state: str, why: str) -> None:
+        self._client.set_tag(run_id, "incomplete", why)
+        self._client.set_terminated(run_id, state)
 
     def _container(self, name: str, title: str, parent: str | None) -> str:
         """The study's run or a level's, made if need be and open again."""

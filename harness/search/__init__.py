@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from harness.search.journal import cut_torn_line, hold, open_journal, outcome_of, put_aside, winner
 from harness.search.results import Results, read_results
-from harness.search.sampling import PRUNERS, from_optuna, make_sampler, suggest
+from harness.search.sampling import from_optuna, make_pruner, propose
 from harness.study import Study
 from harness.trial import Epoch, Outcome, Trial, UserError, Value
 
@@ -133,7 +133,7 @@ class Search:
             study_name=name,
             direction="maximize",
             load_if_exists=True,
-            pruner=PRUNERS[self.study.search.pruner](),
+            pruner=make_pruner(self.study),
         )
         attributes = study.user_attrs
         if "study" in attributes:
@@ -146,30 +146,23 @@ class Search:
         return study
 
     def _ask(self, level: Value) -> list[Trial]:
+        """The level's generation: what was asked for and not told yet, and as many new trials as it lacks."""
         study, size = self._levels[level], self.study.search.generation
         known = study.get_trials(deepcopy=False)
         told = sum(frozen.state.is_finished() for frozen in known)
-        numbers = range(told, min((told // size + 1) * size, self.study.budget.trials))
-        return [self._suggest(level, number, known[number] if number < len(known) else None) for number in numbers]
-
-    def _suggest(self, level: Value, number: int, left_behind: FrozenTrial | None) -> Trial:
-        """A new trial, or one that a killed driver left: with the same seed and history it gets the same values."""
-        study = self._levels[level]
-        study.sampler = make_sampler(self.study, number)
-        asked = optuna.Trial(study, left_behind._trial_id) if left_behind is not None else study.ask()
-        self._asked[level, number] = asked
-        suggest(asked, self.study, level)
-        return self._trial(level, self._frozen_number(level, number))
+        end = min((told // size + 1) * size, self.study.budget.trials)
+        for proposal in propose(self.study, level, known, end - len(known)):
+            study.add_trial(proposal)
+        generation = study.get_trials(deepcopy=False)[told:end]
+        self._asked |= {(level, frozen.number): optuna.Trial(study, frozen._trial_id) for frozen in generation}
+        return [self._trial(level, frozen) for frozen in generation]
 
     def _trial(self, level: Value, frozen: FrozenTrial) -> Trial:
         config = self.study.config(level, from_optuna(frozen.params))
         return Trial(level, "search", frozen.number, self.study.search.seed, config)
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
-        return self._frozen_number(trial.level, trial.number)
-
-    def _frozen_number(self, level: Value, number: int) -> FrozenTrial:
-        return self._levels[level].get_trials(deepcopy=False)[number]
+        return self._levels[trial.level].get_trials(deepcopy=False)[trial.number]
 
     def _winner_number(self, level: Value) -> int | None:
         return winner(self._levels[level].get_trials(deepcopy=False)) if self.study.tune else -1

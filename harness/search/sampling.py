@@ -1,12 +1,15 @@
 """How Optuna is asked: samplers, pruners, and our hyperparameters in Optuna's terms."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
-from optuna.samplers import BaseSampler, GPSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, GridSampler, RandomSampler, TPESampler
+from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState, create_trial
+from scipy.stats import qmc
 
 from harness.study import Choice, Range, Study, grid_values
 from harness.trial import Config, Value
@@ -19,26 +22,83 @@ PRUNERS: dict[str, type[BasePruner]] = {
 }
 
 
-def make_sampler(study: Study, number: int) -> BaseSampler:
-    """A fresh sampler for trial `number`: what it draws depends on seed, number and history alone."""
-    seed = study.search.seed
-    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+def make_pruner(study: Study) -> BasePruner:
+    """The study's pruner, with Optuna's own settings."""
+    with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
+        return PRUNERS[study.search.pruner]()
+
+
+def propose(study: Study, level: Value, known: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
+    """The next `count` trials of a level, given all that it has: those that are running count as asked for already.
+
+    A proposal depends on the study's seed, the trial's number and the history alone, and is whole when it is returned:
+    the journal takes it as one line, so a kill leaves a trial behind as it is, or not at all.
+    """
+    history = optuna.create_study(direction="maximize")
+    history.add_trials(known)
+    return [_propose(study, level, history, len(known) + index) for index in range(count)]
+
+
+def _propose(study: Study, level: Value, history: optuna.Study, number: int) -> FrozenTrial:
+    if study.search.sampler == "qmc":
+        point = FixedTrial(_sobol_point(study, number))
+        _suggest(point, study, level)
+        asked = create_trial(state=TrialState.RUNNING, params=point.params, distributions=point.distributions)
+        history.add_trial(asked)
+        return asked
+    history.sampler = _make_sampler(study, number)
+    trial = history.ask()
+    _suggest(trial, study, level)
+    asked = history.get_trials(deepcopy=False)[-1]
+    return create_trial(
+        state=TrialState.RUNNING,
+        params=asked.params,
+        distributions=asked.distributions,
+        system_attrs=asked.system_attrs,  # what the sampler noted for later trials to see
+    )
+
+
+def _make_sampler(study: Study, number: int) -> BaseSampler:
+    seed = int(np.random.SeedSequence([study.search.seed, number]).generate_state(1)[0])
     match study.search.sampler:
         case "random":
-            return RandomSampler(seed=own)
-        case "qmc":  # a sequence keeps its seed; only what it cannot place (choices) is drawn at random
-            return QMCSampler(
-                scramble=True, seed=seed, independent_sampler=RandomSampler(own), warn_independent_sampling=False
-            )
-        case "grid":
+            return RandomSampler(seed=seed)
+        case "grid":  # trial `number` is the grid's point of that number, in an order that the study's seed shuffles
             space = {key: [_to_optuna(v) for v in grid_values(key, domain)] for key, domain in study.tune.items()}
-            return GridSampler(space, seed=seed)
+            return GridSampler(space, seed=study.search.seed)
         case "gp":
-            return GPSampler(seed=own)
-    return TPESampler(seed=own)
+            with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
+                return GPSampler(seed=seed)
+    return TPESampler(seed=seed)
 
 
-def suggest(trial: optuna.Trial, study: Study, level: Value) -> None:
+def _sobol_point(study: Study, number: int) -> dict[str, Any]:
+    """Point `number` of a scrambled Sobol sequence over the space (Owen, 1998), choices included.
+
+    Optuna's own QMCSampler draws choices at random and keeps its place in the sequence outside the trials.
+    """
+    sequence = qmc.Sobol(len(study.tune), rng=np.random.default_rng(study.search.seed))
+    if number:
+        sequence.fast_forward(number)
+    place = sequence.random(1)[0]
+    return {key: _at(key, domain, float(u)) for (key, domain), u in zip(study.tune.items(), place, strict=True)}
+
+
+def _at(key: str, domain: Choice | Range, u: float) -> Any:
+    """The value at the share u in [0, 1) of a domain."""
+    if isinstance(domain, Choice):
+        return _to_optuna(domain.values[int(u * len(domain.values))])
+    whole, low, high = _is_whole(key), domain.low, domain.high
+    if whole or domain.step is not None:
+        step = domain.step or 1
+        if domain.log:
+            return int(np.exp(np.log(low) + u * (np.log(high + 1) - np.log(low))))
+        value = low + step * int(u * (int((high - low) / step + 1e-9) + 1))
+        return int(value) if whole else float(value)
+    return float(np.exp(np.log(low) + u * np.log(high / low))) if domain.log else low + u * (high - low)
+
+
+def _suggest(trial: BaseTrial, study: Study, level: Value) -> None:
     """Let the trial choose every tuned hyperparameter whose `when` holds, those that others depend on first."""
     chosen: dict[str, Value] = {study.axis: level, **study.fixed}
     for key, domain in sorted(study.tune.items(), key=lambda item: bool(item[1].when)):
@@ -46,18 +106,22 @@ def suggest(trial: optuna.Trial, study: Study, level: Value) -> None:
             chosen |= from_optuna({key: _suggest_one(trial, key, domain)})
 
 
+def _suggest_one(trial: BaseTrial, key: str, domain: Choice | Range) -> Any:
+    if isinstance(domain, Choice):
+        return trial.suggest_categorical(key, [_to_optuna(value) for value in domain.values])
+    if _is_whole(key):
+        return trial.suggest_int(key, int(domain.low), int(domain.high), step=int(domain.step or 1), log=domain.log)
+    return trial.suggest_float(key, domain.low, domain.high, step=domain.step, log=domain.log)
+
+
+def _is_whole(key: str) -> bool:
+    return isinstance(Config.__dataclass_fields__[key].default, int)
+
+
 def from_optuna(params: Mapping[str, Any]) -> dict[str, Value]:
     """Optuna's parameters as hyperparameters: `widths` are stored as text, since a choice must be a plain value."""
-    return {k: tuple(int(w) for w in v.split("-")) if k == "widths" else v for k, v in params.items()}
+    return {k: tuple(int(w) for w in v.split("-") if w) if k == "widths" else v for k, v in params.items()}
 
 
 def _to_optuna(value: Value) -> Any:
     return "-".join(map(str, value)) if isinstance(value, tuple) else value
-
-
-def _suggest_one(trial: optuna.Trial, key: str, domain: Choice | Range) -> Any:
-    if isinstance(domain, Choice):
-        return trial.suggest_categorical(key, [_to_optuna(value) for value in domain.values])
-    if isinstance(domain.low, int) and isinstance(Config.__dataclass_fields__[key].default, int):
-        return trial.suggest_int(key, int(domain.low), int(domain.high), step=int(domain.step or 1), log=domain.log)
-    return trial.suggest_float(key, domain.low, domain.high, step=domain.step, log=domain.log)

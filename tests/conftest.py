@@ -1,0 +1,105 @@
+"""What several test files share: a finished smoke study, and ways to make trials and studies."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+import torch
+
+from harness.datasets import Data, load
+from harness.study import Study
+from harness.study_file import read_study
+from harness.trial import Config, Trial
+
+ROOT = Path(__file__).parent.parent
+
+
+def harness(
+    *arguments: str, cwd: Path, environment: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *arguments],
+        cwd=cwd,
+        env={**clean_environment(), **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def clean_environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where the smoke study has been run to its end."""
+    folder = tmp_path_factory.mktemp("smoke")
+    shutil.copytree(ROOT / "studies" / "smoke", folder / "studies" / "smoke", ignore=shutil.ignore_patterns("journal*"))
+    done = harness("run", "studies/smoke", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits() -> Data:
+    return load("digits", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small models run no faster on more threads, and one thread adds in one order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make_trial(number: int = 0, seed: int = 1, stage: Any = "search", level: Any = 2, **config: Any) -> Trial:
+    return Trial(level, stage, number, seed, Config(**{"dataset": "digits", "width": 16, "epochs": 3, **config}))
+
+
+@pytest.fixture
+def write_study(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a study file; its folder."""
+
+    def write(text: str, name: str = "mine") -> Path:
+        folder = tmp_path / "studies" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "study.toml").write_text(text)
+        return folder
+
+    return write
+
+
+SMALL = """
+dataset = "digits"
+[compare]
+depth = [1, 2]
+[tune]
+lr = { low = 1e-3, high = 1e-1, log = true }
+optimizer = ["sgd", "adam"]
+momentum = { low = 0.0, high = 0.9, when = { optimizer = "sgd" } }
+[fixed]
+width = 8
+epochs = 4
+patience = 2
+[budget]
+trials = 6
+seeds = 2
+[search]
+generation = 3
+"""
+
+
+@pytest.fixture
+def small(write_study: Callable[[str], Path]) -> Study:
+    return read_study(write_study(SMALL))

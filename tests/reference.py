@@ -1,0 +1,74 @@
+"""A plain torch loop, one model at a time, to hold the stacked loop against. No part of the package."""
+
+import copy
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from harness.datasets import Data
+from harness.models import build
+from harness.train import ORDER, _generator
+from harness.trial import Config, Trial
+
+OPTIMIZERS: dict[str, Any] = {
+    "sgd": lambda p, c: torch.optim.SGD(p, lr=c.lr, momentum=c.momentum, weight_decay=c.weight_decay),
+    "adam": lambda p, c: torch.optim.Adam(p, lr=c.lr, weight_decay=c.weight_decay),
+    "adamw": lambda p, c: torch.optim.AdamW(p, lr=c.lr, weight_decay=c.weight_decay),
+    "rmsprop": lambda p, c: torch.optim.RMSprop(p, lr=c.lr, momentum=c.momentum, weight_decay=c.weight_decay),
+}
+
+
+def train_alone(trial: Trial, data: Data) -> list[dict[str, float]]:
+    """A dict of the four figures for each epoch, and one of the restored model's test figures at the end."""
+    config = trial.config
+    history: list[dict[str, float]] = []
+    network = build(config, data.train.images.shape[1], data.classes, trial.seed)
+    optimizer = OPTIMIZERS[config.optimizer](network.parameters(), config)
+    train_rows, val_rows = data.split(trial.seed, config.validation)
+    order = _generator(trial.seed, ORDER, torch.device("cpu"))
+    images, labels = data.floats(data.train.images), data.train.labels
+    best, lowest, waited = network.state_dict(), math.inf, 0
+    while len(history) < config.epochs and waited < config.patience:
+        loss, accuracy = _epoch(network, optimizer, images, labels, train_rows, order, config)
+        val_loss, val_accuracy = _evaluate(network, images[val_rows], labels[val_rows])
+        history.append(
+            {"train_loss": loss, "train_accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
+        )
+        waited += 1
+        if val_loss < lowest:
+            best, lowest, waited = copy.deepcopy(network.state_dict()), val_loss, 0
+    network.load_state_dict(best)
+    test_loss, test_accuracy = _evaluate(network, data.floats(data.test.images), data.test.labels)
+    return [*history, {"test_loss": test_loss, "test_accuracy": test_accuracy}]
+
+
+def _epoch(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    rows: torch.Tensor,
+    order: torch.Generator,
+    config: Config,
+) -> tuple[float, float]:
+    network.train()
+    total, hits = 0.0, 0
+    for batch in rows[torch.randperm(len(rows), generator=order)].split(config.batch_size):
+        logits = network(images[batch])
+        loss = F.cross_entropy(logits, labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(batch)
+        hits += int((logits.argmax(1) == labels[batch]).sum())
+    return total / len(rows), hits / len(rows)
+
+
+@torch.no_grad()
+def _evaluate(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    network.eval()
+    logits = network(images)
+    return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()

@@ -1,0 +1,80 @@
+"""The rules of the house: who may know whom. See ARCHITECTURE.md."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT
+
+PACKAGE = ROOT / "harness"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def knows(path: Path, name: str) -> bool:
+    return any(module == name or module.startswith(name + ".") for module in imports(path))
+
+
+@pytest.mark.parametrize(
+    ("library", "window"),
+    [("optuna", "search"), ("mlflow", "tracking"), ("rich", "console"), ("matplotlib", "plots"), ("jinja2", "report")],
+)
+def test_each_library_has_one_window(library: str, window: str) -> None:
+    assert {room(path) for path in MODULES if knows(path, library)} == {window}
+
+
+def test_training_knows_neither_study_nor_search_nor_tracking() -> None:
+    for name in ("trial", "datasets", "models", "stack", "optim", "train", "workers"):
+        for other in ("study", "study_file", "search", "tracking", "run", "report", "stats", "plots", "console"):
+            assert not knows(PACKAGE / f"{name}.py", f"harness.{other}"), (name, other)
+
+
+def test_nothing_flows_backwards() -> None:
+    order = ["trial", "study", "study_file", "datasets", "environment", "models", "stack", "optim", "train", "workers"]
+    order += ["search", "stats", "plots", "tracking", "console", "report", "run", "__main__"]
+    for path in MODULES:
+        if room(path) == "__init__":
+            continue
+        later = order[order.index(room(path)) + 1 :]
+        if room(path) == "report":
+            later.remove("__main__")  # `python -m harness.report` is the command of that name
+        for other in later:
+            assert not knows(path, f"harness.{other}"), (path, other)
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("harness.__main__", {"torch", "mlflow", "optuna", "pandas", "matplotlib", "scipy", "pydantic"}),
+        ("harness.study_file", {"torch", "mlflow", "optuna", "pandas", "matplotlib", "scipy"}),
+        ("harness.report", {"torch", "mlflow"}),
+        ("harness.train", {"optuna", "mlflow", "matplotlib", "sklearn", "torchvision"}),
+    ],
+)
+def test_heavy_imports_are_paid_for_by_those_who_need_them(module: str, forbidden: set[str]) -> None:
+    script = f"import {module}, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not forbidden & set(done.stdout.split())
+
+
+def test_modules_stay_readable() -> None:
+    for path in MODULES:
+        assert path.read_text().count("\n") <= 300, path
+        assert path.name != "utils.py"

@@ -1,0 +1,88 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT, SMALL, harness
+
+Write = Callable[[str], Path]
+BLOCKED = {"HARNESS_DATA_DIR": "/nonexistent", "HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+
+
+def test_help_lists_the_commands(tmp_path: Path) -> None:
+    done = harness("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for command in ("run", "report", "ui"):
+        assert f" {command} " in done.stdout
+    assert "--fresh" in harness("run", "--help", cwd=tmp_path).stdout
+
+
+MISTAKES = {
+    "unknown study": (["run", "studies/mime"], "no such study"),
+    "unknown key": (["run", "studies/mine", "--set", "widht=3"], "unknown key widht; did you mean width"),
+    "unknown data set": (["run", "studies/mine", "--dataset", "mnits"], "got 'mnits'; did you mean mnist?"),
+    "negative budget": (
+        ["run", "studies/mine", "--trials", "-3"],
+        "budget.trials: should be greater than or equal to 1",
+    ),
+    "no such device": (["run", "studies/mine", "--device", "tpu"], "--device: must be auto, cpu or cuda, got 'tpu'"),
+    "never ran": (["report", "studies/mine"], "never ran"),
+    "no runs": (["ui"], "no runs here yet"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(case: str, write_study: Write, tmp_path: Path) -> None:
+    arguments, message = MISTAKES[case]
+    write_study(SMALL)
+    done = harness(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["study.toml"]  # nothing half-made
+
+
+def test_cuda_without_a_gpu(write_study: Write, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    write_study(SMALL)
+    done = harness("run", "studies/mine", "--device", "cuda", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "torch sees no CUDA GPU" in done.stderr
+
+
+def test_an_edited_study_is_refused_and_fresh_starts_anew(smoke: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(smoke, folder)
+    done = harness("run", "studies/smoke", "--epochs", "1", cwd=folder)
+    assert done.returncode == 2
+    assert "fixed.epochs was 6, is 1" in done.stderr
+    assert "--fresh" in done.stderr
+    few = ["--epochs", "1", "--trials", "1", "--seeds", "1", "--quiet"]
+    done = harness("run", "studies/smoke", "--fresh", *few, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "journal.old1.log" in done.stdout
+    assert (folder / "studies" / "smoke" / "journal.old1.log").exists()
+
+
+def test_without_files_and_network_it_runs_on_digits_and_says_so(smoke: Path, tmp_path: Path) -> None:
+    shutil.copytree(
+        ROOT / "studies" / "depth", tmp_path / "studies" / "depth", ignore=shutil.ignore_patterns("journal*")
+    )
+    shutil.copy(smoke / "mlflow.db", tmp_path)
+    few = ["--trials", "1", "--seeds", "2", "--epochs", "1"]
+    environment = {**BLOCKED, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = harness("run", "studies/depth", *few, cwd=tmp_path, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "NOT mnist" in done.stdout
+    assert (tmp_path / "studies" / "depth" / "journal-digits.log").exists()
+    assert not (tmp_path / "studies" / "depth" / "journal.log").exists()
+    assert not (tmp_path / "reports" / "depth").exists()
+    text = (tmp_path / "reports" / "depth-digits" / "report.md").read_text()
+    assert "depth-digits, on digits (the study was written for mnist)" in text
+    done = harness("report", "studies/depth", cwd=tmp_path)
+    assert "reports/depth-digits" in done.stdout

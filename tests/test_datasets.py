@@ -1,0 +1,100 @@
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.datasets import FILES, Data, Feed, MissingDataError, load
+from harness.trial import UserError
+
+HAVE_MNIST = Path(os.environ.get("HARNESS_DATA_DIR", ""), "MNIST", "raw").is_dir() and "HARNESS_DATA_DIR" in os.environ
+needs_mnist = pytest.mark.skipif(not HAVE_MNIST, reason="HARNESS_DATA_DIR does not hold MNIST")
+
+
+def test_digits_are_whole(digits: Data) -> None:
+    assert len(digits.train) + len(digits.test) == 1797
+    assert digits.train.images.shape[1] == 64
+    assert digits.classes == 10
+    assert digits.floats(digits.train.images).max() == 1.0
+    assert load("digits", "cpu").fingerprint == digits.fingerprint
+
+
+def test_splits_are_disjoint_complete_and_the_seeds_own(digits: Data) -> None:
+    train, val = digits.split(3, 0.2)
+    assert sorted(torch.cat([train, val]).tolist()) == list(range(len(digits.train)))
+    assert len(val) == round(0.2 * len(digits.train))
+    assert torch.equal(digits.split(3, 0.2)[0], train)
+    assert not torch.equal(digits.split(4, 0.2)[0], train)
+
+
+def test_a_feed_shows_every_image_once_an_epoch(digits: Data) -> None:
+    rows = torch.stack([digits.split(seed, 0.2)[0] for seed in (1, 2)])
+    feed = Feed(digits, digits.train, rows, [torch.Generator().manual_seed(seed) for seed in (1, 2)])
+    first, second = list(feed.batches(100)), list(feed.batches(100))
+    assert [x.shape for x, _ in first] == [(2, 100, 64)] * 11 + [(2, 50, 64)]
+    for model in (0, 1):
+        expected = torch.bincount(digits.train.labels[rows[model]], minlength=10)
+        for epoch in (first, second):
+            assert torch.equal(torch.bincount(torch.cat([y[model] for _, y in epoch]), minlength=10), expected)
+    assert not torch.equal(first[0][1], second[0][1])
+    [(x, y)] = feed.only([1]).batches(10**6)
+    assert x.shape == (1, 1150, 64)
+    assert y.shape == (1, 1150)
+
+
+@needs_mnist
+def test_mnist_is_the_published_one() -> None:
+    data = load("mnist", "cpu")
+    assert (len(data.train), len(data.test), data.train.images.shape[1]) == (60_000, 10_000, 784)
+    assert data.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
+    assert data.floats(data.train.images).mean().item() == pytest.approx(0.1307, abs=5e-5)  # the known mean
+
+
+@needs_mnist
+def test_fashion_mnist_is_the_published_one() -> None:
+    data = load("fashion_mnist", "cpu")
+    assert data.floats(data.train.images).mean().item() == pytest.approx(0.2860, abs=5e-5)
+    assert torch.bincount(data.test.labels).tolist() == [1000] * 10
+
+
+def _fake_mnist(folder: Path) -> Path:
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, size in FILES.items():
+        (raw / name).write_bytes(bytes(size))
+    return raw
+
+
+def test_a_short_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = _fake_mnist(tmp_path)
+    (raw / "train-labels-idx1-ubyte").write_bytes(b"short")
+    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path))
+    with pytest.raises(UserError, match=r"train-\w+-idx\d-ubyte: damaged"):
+        load("mnist", "cpu")
+
+
+@needs_mnist
+def test_a_changed_byte_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    shutil.copytree(Path(os.environ["HARNESS_DATA_DIR"]) / "MNIST" / "raw", raw)
+    path = raw / "t10k-images-idx3-ubyte"
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(content)
+    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path))
+    with pytest.raises(UserError, match=r"t10k-images-idx3-ubyte: damaged: its sha256"):
+        load("mnist", "cpu")
+
+
+def test_no_files_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "empty"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(MissingDataError, match="MNIST: neither in HARNESS_DATA_DIR nor in"):
+        load("mnist", "cpu")

@@ -1,0 +1,158 @@
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness import report
+from harness.search import Search, read_results
+from harness.study import Study
+from harness.study_file import read_study
+
+from .conftest import SMALL, harness
+from .test_search import ENVIRONMENT, drive
+
+Write = Callable[[str], Path]
+
+
+def written(study: Study, folder: Path) -> Path:
+    drive(study, folder / "journal.log")
+    return report.write(read_results(folder / "journal.log"), folder / "report")
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and collects what refers to anything outside."""
+
+    void = frozenset({"meta", "img", "br", "hr", "link", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.outside: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag not in self.void:
+            self.open.append(tag)
+        if tag == "img":
+            self.images.append(dict(attributes))
+        self.outside += [v for k, v in attributes if k in ("src", "href") and v and not v.startswith(("data:", "#"))]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_smoke_studys_report(smoke: Path) -> None:
+    folder = smoke / "reports" / "smoke"
+    for name in ("report.html", "report.md", "tables/compare.csv", "tables/compare.tex"):
+        assert (folder / name).stat().st_size > 0
+    for name in ("accuracy_vs_depth", "learning_curves"):
+        assert (folder / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (folder / "plots" / f"{name}.svg").read_text()
+    table = pd.read_csv(folder / "tables" / "compare.csv")
+    assert table["depth"].tolist() == [1, 2, 3]
+    assert table["trials"].tolist() == [10, 10, 10]
+    assert table["seeds"].tolist() == [3, 3, 3]
+    assert table["test_accuracy"].between(0.8, 1.0).all()
+    assert (table["test_accuracy_low"] <= table["test_accuracy"]).all()
+    assert {"width", "activation", "dropout", "lr", "batch_size", "optimizer", "momentum"} <= set(table.columns)
+
+
+def test_the_page_is_one_file(smoke: Path) -> None:
+    page = Page((smoke / "reports" / "smoke" / "report.html").read_text())
+    assert page.open == []
+    assert page.outside == []
+    assert len(page.images) == 2
+    assert all(image["alt"] for image in page.images)
+
+
+def test_written_twice_it_is_the_same(small: Study, tmp_path: Path) -> None:
+    folder = written(small, tmp_path)
+    before = {path: path.read_bytes() for path in sorted(folder.rglob("*.*"))}
+    report.write(read_results(tmp_path / "journal.log"), folder)
+    assert {path: path.read_bytes() for path in sorted(folder.rglob("*.*"))} == before
+
+
+def test_a_report_of_a_study_that_has_only_begun(small: Study, tmp_path: Path) -> None:
+    search = Search(small, tmp_path / "journal.log", ENVIRONMENT)
+    for attempt in range(2):
+        folder = report.write(read_results(tmp_path / "journal.log"), tmp_path / "report")
+        text = (folder / "report.md").read_text()
+        assert "No answer yet" in text
+        assert "0 of 6 search trials done" in text
+        if attempt == 0:
+            search.generation()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["budget.seeds=1"],
+        ["depth=[2]"],
+        ["compare.depth=[2]", "budget.seeds=1"],
+        ["search.pruner=none", "epochs=1"],
+    ],
+    ids=str,
+)
+def test_odd_studies_have_sensible_pages(overrides: list[str], write_study: Write, tmp_path: Path) -> None:
+    folder = written(read_study(write_study(SMALL), overrides), tmp_path)
+    Page((folder / "report.html").read_text())
+    assert "nan" not in (folder / "report.md").read_text().lower().replace("nantes", "")
+
+
+@pytest.mark.parametrize(
+    "compare",
+    ['activation = ["relu", "tanh"]', "widths = [[8], [8, 4]]", "lr = [1e-3, 1e-2, 1e-1]", "width = [8, 16, 32]"],
+)
+def test_any_axis(compare: str, write_study: Write, tmp_path: Path) -> None:
+    text = f'dataset = "digits"\n[compare]\n{compare}\n[tune]\nweight_decay = [0.0, 0.1]\n'
+    text += "[budget]\ntrials = 2\nseeds = 2\n"
+    study = read_study(write_study(text))
+    folder = written(study, tmp_path)
+    assert (folder / "plots" / f"accuracy_vs_{study.axis}.png").exists()
+    assert pd.read_csv(folder / "tables" / "compare.csv").columns[0] == study.axis
+
+
+def test_published_figures_stand_beside_the_measured_ones(write_study: Write, tmp_path: Path) -> None:
+    text = SMALL + '[published]\nsource = "A & B, <2021>"\ntest_accuracy = [0.9, 0.91]\n'
+    folder = written(read_study(write_study(text)), tmp_path)
+    assert pd.read_csv(folder / "tables" / "compare.csv")["published_test_accuracy"].tolist() == [0.9, 0.91]
+    html = (folder / "report.html").read_text()
+    assert "A &amp; B, &lt;2021&gt;" in html
+    assert "91.00" in html
+
+
+def test_published_figures_change_nothing_else(write_study: Write, tmp_path: Path) -> None:
+    tables = []
+    for name, figures in (("a", "[0.9, 0.91]"), ("b", "[0.1, 0.2]")):
+        text = SMALL + f'[published]\nsource = "x"\ntest_accuracy = {figures}\n'
+        (tmp_path / name).mkdir()
+        folder = written(read_study(write_study(text)), tmp_path / name)
+        tables.append(pd.read_csv(folder / "tables" / "compare.csv").drop(columns="published_test_accuracy"))
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_latex_escapes_names(write_study: Write, tmp_path: Path) -> None:
+    folder = written(read_study(write_study(SMALL.replace("lr =", "batch_size = [8, 16]\nlr ="))), tmp_path)
+    tex = (folder / "tables" / "compare.tex").read_text()
+    assert r"batch\_size" in tex
+    assert r"test \%" in tex
+    assert re.search(r"\\toprule.*\\midrule.*\\bottomrule", tex, re.DOTALL)
+
+
+def test_an_unwritable_folder_is_told(small: Study, tmp_path: Path) -> None:
+    drive(small, tmp_path / "journal.log")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ValueError, match="the report cannot be written"):
+        report.write(read_results(tmp_path / "journal.log"), tmp_path / "file" / "report")
+
+
+def test_the_report_command_needs_no_run(smoke: Path) -> None:
+    before = (smoke / "reports" / "smoke" / "report.html").read_bytes()
+    done = harness("report", "studies/smoke", cwd=smoke)
+    assert done.returncode == 0, done.stderr
+    assert "reports/smoke/report.html" in done.stdout
+    assert (smoke / "reports" / "smoke" / "report.html").read_bytes() == before

@@ -1,0 +1,79 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from harness.models import ACTIVATIONS, build
+from harness.stack import Stack
+from harness.trial import Config
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_forward_and_gradient_are_those_of_the_networks(activation: str) -> None:
+    config = Config(widths=(7, 5), activation=activation)  # type: ignore[arg-type]
+    networks = [build(config, 6, 3, seed) for seed in range(4)]
+    stack = Stack.of(networks)
+    x, y = torch.randn(4, 8, 6), torch.randint(0, 3, (4, 8))
+    logits = stack(x)
+    loss = torch.stack([F.cross_entropy(logits[k], y[k]) for k in range(4)]).sum()
+    gradient = stack.gradient(loss)
+    for k, network in enumerate(networks):
+        alone = network.eval()(x[k])
+        torch.testing.assert_close(logits[k], alone, rtol=1e-5, atol=1e-6)
+        expected = torch.autograd.grad(F.cross_entropy(alone, y[k]), list(network.parameters()))
+        torch.testing.assert_close(gradient[k], torch.cat([g.flatten() for g in expected]), rtol=1e-4, atol=1e-6)
+
+
+def test_one_input_for_all() -> None:
+    stack = Stack.of([build(Config(depth=3, width=7), 6, 3, seed) for seed in range(3)])
+    x = torch.randn(1, 8, 6)
+    torch.testing.assert_close(stack(x), stack(x.repeat(3, 1, 1)))
+
+
+def test_rows_are_networks() -> None:
+    networks = [build(Config(depth=3, width=7), 6, 3, seed) for seed in range(3)]
+    stack = Stack.of(networks)
+    for row, network in enumerate(networks):
+        state = stack.state_dict(row)
+        assert list(state) == list(network.state_dict())
+        assert all(torch.equal(state[name], value) for name, value in network.state_dict().items())
+    part = stack[[2, 0]]
+    assert len(part) == 2
+    assert torch.equal(part.flat[0], stack.flat[2])
+
+
+def test_a_step_on_flat_moves_the_layers() -> None:
+    stack = Stack.of([build(Config(depth=2, width=7), 6, 3, 0)])
+    before = stack(torch.ones(1, 1, 6)).detach()
+    stack.flat.mul_(2.0)
+    assert not torch.equal(before, stack(torch.ones(1, 1, 6)))
+
+
+def test_the_seed_alone_initialises() -> None:
+    torch.manual_seed(5)
+    one = build(Config(), 6, 3, seed=1)
+    state = torch.random.get_rng_state()
+    two = build(Config(), 6, 3, seed=1)
+    assert torch.equal(torch.random.get_rng_state(), state)  # nobody else's random numbers were used
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_dropout_has_each_networks_rate_and_keeps_the_mean() -> None:
+    networks = [build(Config(depth=2, width=4000, dropout=rate), 6, 3, 0) for rate in (0.0, 0.25, 0.5)]
+    stack = Stack.of(networks)
+    hidden = torch.ones(3, 4, 4000)
+    from harness.stack import dropout
+
+    dropped = dropout(hidden, stack.rates, [torch.Generator().manual_seed(k) for k in range(3)])
+    share = (dropped == 0).float().mean((1, 2))
+    torch.testing.assert_close(share, torch.tensor([0.0, 0.25, 0.5]), atol=0.02, rtol=0)
+    torch.testing.assert_close(dropped.mean((1, 2)), torch.ones(3), atol=0.04, rtol=0)
+    x = torch.randn(1, 4, 6)
+    assert torch.equal(stack(x), stack(x))  # off unless there is noise
+
+
+def test_what_is_dropped_does_not_depend_on_the_company() -> None:
+    networks = [build(Config(depth=2, width=16, dropout=0.5), 6, 3, seed) for seed in range(3)]
+    x = torch.randn(1, 4, 6)
+    together = Stack.of(networks)(x, [torch.Generator().manual_seed(k) for k in range(3)])
+    alone = Stack.of(networks[2:])(x, [torch.Generator().manual_seed(2)])
+    torch.testing.assert_close(together[2:], alone)

@@ -1,0 +1,156 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.study import Choice, Range
+from harness.study_file import read_study
+from harness.trial import Config, UserError
+
+from .conftest import ROOT, SMALL
+
+Write = Callable[[str], Path]
+HEAD = 'dataset = "digits"\n[compare]\ndepth = [1, 2]\n'
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "studies").glob("*/")), ids=lambda folder: folder.name)
+def test_every_study_of_the_project_loads(folder: Path) -> None:
+    study = read_study(folder)
+    assert study.name == folder.name
+    assert study.question
+    assert study.config(study.levels[0], {}).dataset == study.dataset
+
+
+def test_a_study_is_read_as_written(write_study: Write) -> None:
+    study = read_study(write_study(SMALL))
+    assert (study.axis, study.levels) == ("depth", (1, 2))
+    assert study.tune["optimizer"] == Choice(values=("sgd", "adam"))
+    assert study.tune["momentum"] == Range(low=0.0, high=0.9, when={"optimizer": "sgd"})
+    assert study.fixed == {"width": 8, "epochs": 4, "patience": 2}
+    assert (study.budget.trials, study.budget.seeds, study.search.sampler) == (6, 2, "tpe")
+    expected = Config(dataset="digits", depth=2, width=8, epochs=4, patience=2, lr=0.5)
+    assert study.config(2, {"lr": 0.5}) == expected
+
+
+def test_explicit_widths_and_no_search(write_study: Write) -> None:
+    study = read_study(write_study('dataset = "digits"\n[compare]\nwidths = [[500, 400], []]\n'))
+    assert study.levels == ((500, 400), ())
+    assert study.config((500, 400), {}).hidden == (500, 400)
+    assert study.level_name((500, 400)) == "widths=500-400"
+    assert study.tune == {}
+
+
+def test_confirmation_seeds_are_fresh_and_the_same_for_every_level(write_study: Write) -> None:
+    study = read_study(write_study(SMALL))
+    seeds = [[trial.seed for trial in study.confirmations(level, {})] for level in study.levels]
+    assert seeds[0] == seeds[1] == [1, 2]
+    assert study.search.seed not in seeds[0]
+
+
+def test_overrides(write_study: Write) -> None:
+    overrides = ["budget.trials=3", "lr=0.1", "depth=[3]", "activation=tanh", "search.sampler=random"]
+    study = read_study(write_study(SMALL), overrides)
+    assert study.budget.trials == 3
+    assert study.fixed["lr"] == 0.1
+    assert "lr" not in study.tune
+    assert study.levels == (3,)
+    assert study.fixed["activation"] == "tanh"
+    assert study.search.sampler == "random"
+
+
+def test_another_data_set_has_another_label(write_study: Write) -> None:
+    study = read_study(write_study(SMALL), dataset="mnist")
+    assert (study.label, study.journal) == ("mine-mnist", "journal-mnist.log")
+    assert read_study(write_study(SMALL), dataset="digits").journal == "journal.log"
+
+
+BAD = {
+    "not toml": ("dataset = ", "not valid TOML"),
+    "no data set": ("[compare]\ndepth = [1]", "dataset: missing; one of mnist, fashion_mnist, digits"),
+    "unknown data set": (
+        'dataset = "mnits"\n[compare]\ndepth = [1]',
+        "dataset: must be one of mnist, fashion_mnist, digits",
+    ),
+    "nearest data set": ('dataset = "mnits"\n[compare]\ndepth = [1]', "got 'mnits'; did you mean mnist?"),
+    "unknown table": (HEAD + "[budgets]\ntrials = 1", "budgets: unknown key; did you mean budget?"),
+    "unknown key": (HEAD + "[fixed]\nlearning_rate = 1", "fixed.learning_rate: unknown key"),
+    "misspelt key": (HEAD + "[tune]\nbatchsize = [1]", "tune.batchsize: unknown key; did you mean batch_size?"),
+    "unknown budget": (HEAD + "[budget]\ntrails = 3", "budget.trails: unknown key; did you mean trials?"),
+    "unknown activation": (HEAD + '[tune]\nactivation = ["relu", "rleu"]', "tune.activation: must be one of relu"),
+    "unknown optimizer": (HEAD + '[fixed]\noptimizer = "adm"', "got 'adm'; did you mean adam?"),
+    "wrong type": (HEAD + '[fixed]\nwidth = "wide"', "fixed.width: should be a valid integer, got 'wide'"),
+    "no boolean": (HEAD + "[fixed]\nwidth = true", "fixed.width: should be a valid integer, got True"),
+    "empty choice": (HEAD + "[tune]\nwidth = []", "tune.width: must be a list of at least one value, got []"),
+    "double choice": (HEAD + "[tune]\nwidth = [8, 8]", "tune.width: values must differ"),
+    "no list": (
+        HEAD + "[tune]\nwidth = 8",
+        "tune.width: must be a list of choices or a table with low and high, got 8",
+    ),
+    "low above high": (HEAD + "[tune]\nlr = { low = 1.0, high = 0.1 }", "tune.lr: low must be <= high"),
+    "log of zero": (
+        HEAD + "[tune]\nlr = { low = 0.0, high = 0.1, log = true }",
+        "tune.lr: low must be > 0 with log = true, got 0.0",
+    ),
+    "lr of zero": (HEAD + "[tune]\nlr = { low = 0.0, high = 0.1 }", "tune.lr.low: should be greater than 0, got 0.0"),
+    "half a range": (HEAD + "[tune]\nlr = { low = 0.1 }", "tune.lr.high: field required"),
+    "range of names": (HEAD + "[tune]\nactivation = { low = 1, high = 2 }", "tune.activation: activation has no range"),
+    "unknown bound": (HEAD + "[tune]\nlr = { lo = 0.1, high = 1.0 }", "tune.lr.lo: unknown key; did you mean low?"),
+    "two axes": ('dataset = "digits"\n[compare]\ndepth = [1]\nwidth = [8]', "compare: must hold exactly one key"),
+    "no axis": (
+        'dataset = "digits"',
+        "compare: must hold exactly one key, the axis of the table; it is empty or missing",
+    ),
+    "tuned and fixed": (HEAD + "[tune]\nlr = [0.1]\n[fixed]\nlr = 0.1", "fixed.lr: lr stands in [tune] already"),
+    "compared and tuned": (HEAD + "[tune]\ndepth = [3]", "tune.depth: depth stands in [compare] already"),
+    "negative budget": (HEAD + "[budget]\ntrials = -1", "budget.trials: should be greater than or equal to 1, got -1"),
+    "no seeds": (HEAD + "[budget]\nseeds = 0", "budget.seeds: should be greater than or equal to 1, got 0"),
+    "unknown sampler": (HEAD + '[search]\nsampler = "tpee"', "search.sampler: must be one of tpe"),
+    "widths and depth": (
+        HEAD + "[fixed]\nwidths = [8]",
+        "widths: names every hidden layer, so depth cannot be given as well",
+    ),
+    "when of nothing": (
+        HEAD + '[tune]\nlr = { low = 1, high = 2, when = { optimzer = "sgd" } }',
+        "tune.lr.when.optimzer",
+    ),
+    "published length": (
+        HEAD + '[published]\nsource = "x"\ntest_accuracy = [0.9]',
+        "one figure for each of the 2 compared",
+    ),
+    "published percent": (
+        HEAD + '[published]\nsource = "x"\ntest_accuracy = [98.0, 97.0]',
+        "published.test_accuracy: should be less",
+    ),
+    "grid without step": (
+        HEAD + '[tune]\nlr = { low = 0.1, high = 1.0 }\n[search]\nsampler = "grid"',
+        "tune.lr: needs a step",
+    ),
+    "grid too small": (
+        HEAD + '[tune]\nlr = [0.1, 0.2]\n[search]\nsampler = "grid"',
+        "budget.trials: the grid has 2 points",
+    ),
+    "table as value": (HEAD.replace("[compare]", "budget = 3\n[compare]"), "budget: must be a table"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_mistake_is_told_in_one_line(case: str, write_study: Write) -> None:
+    text, message = BAD[case]
+    with pytest.raises(UserError) as caught:
+        read_study(write_study(text))
+    told = str(caught.value)
+    assert message in told
+    assert "study.toml: " in told
+    assert "\n" not in told
+
+
+def test_an_unknown_study_names_the_nearest(write_study: Write) -> None:
+    folder = write_study(SMALL)
+    with pytest.raises(UserError, match=r"no such study .* did you mean .*mine\?"):
+        read_study(folder.with_name("mime"))
+
+
+@pytest.mark.parametrize("override", ["lr", "=3", "learning=3", "question.x=3"])
+def test_a_bad_override_is_told(override: str, write_study: Write) -> None:
+    with pytest.raises(UserError, match="--set " + override):
+        read_study(write_study('question = "q"\n' + SMALL), [override])

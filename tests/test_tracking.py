@@ -1,0 +1,220 @@
+"""MLflow as somebody else's client finds it after a study, and what the tracker does when the store fails."""
+
+import contextlib
+import csv
+import io
+import json
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from safetensors.torch import load_file
+
+from harness.models import build
+from harness.search import Results, Search, read_results
+from harness.study import Study
+from harness.tracking import Tracker
+from harness.trial import Config, Epoch, Outcome, UserError
+
+from .conftest import harness, make_trial
+from .test_search import made_up
+
+ENVIRONMENT = {"git_commit": "abc", "torch": "2"}
+
+
+def runs_of(client: MlflowClient, experiment: str) -> list[Run]:
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    return list(client.search_runs([found.experiment_id], max_results=1000))
+
+
+@pytest.fixture(scope="module")
+def client(smoke: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{smoke}/mlflow.db")
+
+
+@pytest.fixture(scope="module")
+def runs(client: MlflowClient) -> dict[str, Run]:
+    return {run.data.tags["key"]: run for run in runs_of(client, "smoke")}
+
+
+@pytest.fixture(scope="module")
+def results(smoke: Path) -> Results:
+    return read_results(smoke / "studies" / "smoke" / "journal.log")
+
+
+def test_runs_nest(runs: dict[str, Run], results: Results) -> None:
+    study = runs["study"]
+    assert "mlflow.parentRunId" not in study.data.tags
+    assert len(runs) == 1 + 3 + len(results.runs)
+    for level in ("1", "2", "3"):
+        assert runs[f"depth={level}"].data.tags["mlflow.parentRunId"] == study.info.run_id
+        for number in range(10):
+            parent = runs[f"{level}/search/{number}"].data.tags["mlflow.parentRunId"]
+            assert parent == runs[f"depth={level}"].info.run_id
+
+
+def test_states_are_those_of_the_outcomes(runs: dict[str, Run], results: Results) -> None:
+    states = {"finished": "FINISHED", "pruned": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
+    for row in results.runs.itertuples():
+        run = runs[f"{row.depth}/{row.stage}/{row.number}"]
+        assert run.info.status == states[str(row.status)]
+        assert run.info.start_time == pytest.approx(row.started * 1000, abs=2000)
+        assert run.info.end_time == pytest.approx(row.ended * 1000, abs=1)
+    assert results.runs["status"].eq("pruned").any()  # the pruner really stops trainings
+    assert all(runs[key].info.status == "FINISHED" for key in ("study", "depth=1", "depth=2", "depth=3"))
+
+
+def test_figures_are_those_of_the_journal(client: MlflowClient, runs: dict[str, Run], results: Results) -> None:
+    for row in results.runs.itertuples():
+        run = runs[f"{row.depth}/{row.stage}/{row.number}"]
+        assert run.data.params["lr"] == f"{row.lr:.4g}"
+        assert run.data.params["optimizer"] == row.optimizer
+        assert run.data.metrics["best/val_accuracy"] == pytest.approx(row.val_accuracy)
+        assert run.data.metrics["parameters"] == row.parameters
+        assert ("test/accuracy" in run.data.metrics) == (row.stage == "confirm")
+        history = client.get_metric_history(run.info.run_id, "val_loss")
+        assert [metric.step for metric in history] == list(range(1, row.trained_epochs + 1))
+    assert {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "best/epoch", "test/loss", "seconds"} <= set(
+        runs["1/confirm/0"].data.metrics
+    )
+
+
+def test_tags_say_what_a_figure_depends_on(runs: dict[str, Run]) -> None:
+    tags = runs["2/confirm/1"].data.tags
+    assert tags["seed"] == "2"
+    assert {"git_commit", "git_dirty", "data_sha256", "torch", "cuda", "device"} <= set(tags)
+
+
+def test_artifacts(client: MlflowClient, runs: dict[str, Run], tmp_path: Path) -> None:
+    def names(key: str) -> set[str]:
+        return {artifact.path for artifact in client.list_artifacts(runs[key].info.run_id)}
+
+    common = {"weights.safetensors", "history.csv", "study.json"}
+    assert names("1/search/0") == common
+    assert names("1/confirm/0") == common | {"loss_curve.png", "confusion_matrix.png"}
+    assert names("study") == {"study.json", "report"}
+    run = runs["3/confirm/0"]
+    local = Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
+    assert len(list(csv.DictReader(io.StringIO((local / "history.csv").read_text())))) >= 1
+    assert json.loads((local / "study.json").read_text())["axis"] == "depth"
+    width, activation = int(run.data.params["width"]), run.data.params["activation"]
+    network = build(Config(depth=3, width=width, activation=activation), 64, 10, 0)  # type: ignore[arg-type]
+    network.load_state_dict(load_file(local / "weights.safetensors"))
+
+
+def test_level_runs_carry_the_headline(smoke: Path, runs: dict[str, Run]) -> None:
+    table = pd.read_csv(smoke / "reports" / "smoke" / "tables" / "compare.csv")
+    for row in table.itertuples():
+        assert runs[f"depth={row.depth}"].data.metrics["test/accuracy"] == pytest.approx(row.test_accuracy, rel=1e-5)
+
+
+def test_a_finished_study_trains_nothing_and_adds_no_run(
+    smoke: Path, client: MlflowClient, runs: dict[str, Run]
+) -> None:
+    journal = smoke / "studies" / "smoke" / "journal.log"
+    report = smoke / "reports" / "smoke" / "tables" / "compare.csv"
+    outcomes, table = journal.read_text().count('"outcome"'), report.read_bytes()
+    done = harness("run", "studies/smoke", cwd=smoke)
+    assert done.returncode == 0, done.stderr
+    assert journal.read_text().count('"outcome"') == outcomes
+    assert report.read_bytes() == table
+    assert len(runs_of(client, "smoke")) == len(runs)
+
+
+@pytest.fixture
+def store(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A store of its own, copied from one that exists: making a new one takes seconds."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    (tmp_path / "mlflow.db").write_bytes((smoke / "mlflow.db").read_bytes())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.chdir(tmp_path)
+    return uri
+
+
+def test_epochs_of_a_running_trial_arrive_within_seconds(small: Study, store: str) -> None:
+    trial = make_trial()
+    with Tracker(small, "journal-id", ENVIRONMENT) as tracker:
+        tracker.begin(trial)
+        for number in (1, 2):
+            tracker.epoch(trial, Epoch(number, 1.0, 0.5, 1.0, 0.5, time.time()))
+        limit = time.monotonic() + 5
+        seen: set[str] = set()
+        while time.monotonic() < limit and "val_loss" not in seen:
+            time.sleep(0.2)
+            [run] = [r for r in runs_of(MlflowClient(store), "mine") if r.data.tags["key"] == "2/search/0"]
+            seen = set(run.data.metrics)
+        assert "val_loss" in seen
+        assert run.info.status == "RUNNING"
+        tracker.end(trial, made_up(trial))
+    [run] = [r for r in runs_of(MlflowClient(store), "mine") if r.data.tags["key"] == "2/search/0"]
+    assert run.info.status == "FINISHED"
+
+
+def test_an_interrupted_study_leaves_no_run_open_and_is_caught_up(small: Study, store: str, tmp_path: Path) -> None:
+    search = Search(small, tmp_path / "journal.log", ENVIRONMENT)
+    first, second, *_ = search.generation()
+    with contextlib.suppress(KeyboardInterrupt), Tracker(small, search.id, ENVIRONMENT) as tracker:
+        tracker.begin(first)
+        tracker.begin(second)
+        search.record(first, made_up(first))  # in the journal, not in MLflow
+        raise KeyboardInterrupt
+    by_key = {run.data.tags["key"]: run.info.status for run in runs_of(MlflowClient(store), "mine")}
+    assert by_key["1/search/0"] == by_key["1/search/1"] == by_key["study"] == "KILLED"
+    with Tracker(small, search.id, ENVIRONMENT) as tracker:
+        tracker.catch_up(search.recorded())
+        tracker.begin(second)
+        tracker.end(second, made_up(second))
+    runs = [r for r in runs_of(MlflowClient(store), "mine") if "incomplete" not in r.data.tags]
+    ended = [(run.data.tags["key"], run.info.status) for run in runs if "container" not in run.data.tags]
+    assert sorted(ended) == [("1/search/0", "FINISHED"), ("1/search/1", "FINISHED")]
+
+
+def test_a_killed_drivers_runs_are_closed(small: Study, store: str) -> None:
+    tracker = Tracker(small, "id", ENVIRONMENT)
+    tracker.begin(make_trial())
+    tracker.drain()  # and now nothing more is heard of it
+    with Tracker(small, "id", ENVIRONMENT):
+        pass
+    [run] = [r for r in runs_of(MlflowClient(store), "mine") if r.data.tags["key"] == "2/search/0"]
+    assert run.info.status == "FAILED"
+    assert "driver was killed" in run.data.tags["incomplete"]
+
+
+def test_a_failing_store_is_told_once_and_stops_nothing(
+    small: Study, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Tracker(small, "id", ENVIRONMENT) as tracker:
+
+        def fail(*arguments: object, **keys: object) -> None:
+            raise OSError("disk full, says this test")
+
+        monkeypatch.setattr(tracker._client, "log_batch", fail)
+        for number in range(3):
+            trial = make_trial(number)
+            tracker.begin(trial)
+            tracker.end(trial, made_up(trial))
+    assert tracker.failure is not None
+    assert "disk full" in tracker.failure
+
+
+def test_failed_and_diverged_trials_say_why(small: Study, store: str) -> None:
+    trial = make_trial()
+    with Tracker(small, "id", ENVIRONMENT) as tracker:
+        tracker.begin(trial)
+        tracker.end(trial, Outcome("failed", "Traceback: it broke", 1.0, 2.0))
+    [run] = [r for r in runs_of(MlflowClient(store), "mine") if r.data.tags["key"] == "2/search/0"]
+    assert run.info.status == "FAILED"
+    assert "it broke" in run.data.tags["reason"]
+
+
+def test_a_store_that_cannot_be_opened_is_a_plain_error(
+    small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/file/mlflow.db")
+    with pytest.raises(UserError, match="MLflow cannot open it"):
+        Tracker(small, "id", ENVIRONMENT)

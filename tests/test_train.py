@@ -1,0 +1,192 @@
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness.datasets import Data
+from harness.models import ACTIVATIONS, build
+from harness.optim import OPTIMIZERS
+from harness.train import train
+from harness.trial import Epoch, Outcome, Trial
+from harness.workers import stacks, train_stack
+
+from .conftest import make_trial
+from .reference import train_alone
+
+LOSS = 2e-4  # nats: float32 sums in another order, amplified over some hundred steps
+ONE_IMAGE = 1.01 / 287  # of the smallest split: a logit on the border may fall to either side
+
+
+def outcomes(trials: list[Trial], data: Data) -> dict[int, Outcome]:
+    return {trial.number: event for trial, event in train(trials, data) if isinstance(event, Outcome)}
+
+
+def varied(number: int, **config: Any) -> Trial:
+    """Trials of one shape that differ in everything that may differ inside a stack."""
+    # rmsprop with momentum 0.9 takes steps ten times its rate: at 1e-2 it jumps about, and rounding grows without bound
+    scale = 0.1 if config.get("optimizer") == "rmsprop" else 1.0
+    settings = {"lr": scale * [1e-2, 3e-3, 1e-3][number % 3], "momentum": [0.9, 0.0, 0.5][number % 3]}
+    settings["weight_decay"] = [0.0, 1e-3, 0.0][number % 3]
+    return make_trial(number, seed=number // 2 + 1, stage="confirm", depth=3, **{**settings, **config})
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_stack_agrees_with_a_plain_torch_loop(activation: str, optimizer: str, digits: Data) -> None:
+    trials = [varied(k, optimizer=optimizer, activation=activation, epochs=4, batch_size=100) for k in range(3)]
+    together = outcomes(trials, digits)
+    for trial in trials:
+        *history, final = train_alone(trial, digits)
+        outcome = together[trial.number]
+        assert len(history) == outcome.epochs
+        for epoch, expected in zip(outcome.history, history, strict=True):
+            assert_close(vars(epoch), expected)
+        assert_close(vars(outcome), final)
+
+
+def assert_close(figures: Any, expected: dict[str, float]) -> None:
+    for name, value in expected.items():
+        assert figures[name] == pytest.approx(value, abs=ONE_IMAGE if "accuracy" in name else LOSS), name
+
+
+def test_a_model_ends_alike_in_a_stack_and_alone(digits: Data) -> None:
+    """Dropout, early stopping at different epochs, different seeds: the company changes nothing."""
+    trials = [varied(k, dropout=0.1 * k, epochs=8 - k, patience=1 + k % 3) for k in range(6)]
+    together = outcomes(trials, digits)
+    assert len({outcome.epochs for outcome in together.values()}) > 1
+    for trial in trials:
+        alone = outcomes([trial], digits)[trial.number]
+        stacked = together[trial.number]
+        assert (stacked.epochs, stacked.best_epoch, stacked.reason) == (alone.epochs, alone.best_epoch, alone.reason)
+        assert stacked.test_loss == pytest.approx(alone.test_loss, abs=LOSS)
+        assert stacked.test_accuracy == pytest.approx(alone.test_accuracy, abs=ONE_IMAGE)
+        assert alone.weights is not None
+        assert stacked.weights is not None
+        for name, weight in alone.weights.items():
+            torch.testing.assert_close(stacked.weights[name], weight, atol=1e-3, rtol=1e-3)
+
+
+def test_same_seed_same_figures(digits: Data) -> None:
+    trials = [varied(k, dropout=0.2) for k in range(3)]
+    one, two = outcomes(trials, digits), outcomes(trials, digits)
+    for number, outcome in one.items():
+        figures = [[vars(e) | {"time": 0} for e in o.history] for o in (outcome, two[number])]
+        assert figures[0] == figures[1]
+        assert outcome.test_loss == two[number].test_loss
+
+
+def test_dropout_trains_like_torchs_in_distribution(digits: Data) -> None:
+    """Mean test accuracy over 20 seeds, with our dropout and with nn.Dropout: within three standard errors."""
+    trials = [make_trial(k, seed=k, stage="confirm", dropout=0.4, width=32, epochs=6, lr=1e-2) for k in range(20)]
+    ours = np.array([o.test_accuracy for o in outcomes(trials, digits).values()])
+    theirs = []
+    for trial in trials:
+        torch.manual_seed(trial.seed)
+        theirs.append(train_alone(trial, digits)[-1]["test_accuracy"])
+    error = math.hypot(ours.std(ddof=1), np.std(theirs, ddof=1)) / math.sqrt(len(trials))
+    assert abs(ours.mean() - np.mean(theirs)) < 3 * error
+
+
+def test_training_learns(digits: Data) -> None:
+    outcome = outcomes([make_trial(stage="confirm", width=64, epochs=20, lr=3e-3)], digits)[0]
+    assert outcome.test_accuracy > 0.95
+    assert outcome.train_loss < outcome.history[0].train_loss / 5
+    assert outcome.confusion is not None
+    assert np.sum(outcome.confusion) == 359
+    assert np.trace(outcome.confusion) / 359 == pytest.approx(outcome.test_accuracy)
+
+
+def test_early_stopping_restores_the_best_weights(digits: Data) -> None:
+    trial = make_trial(stage="confirm", width=64, epochs=200, patience=3, lr=5e-2)
+    outcome = outcomes([trial], digits)[0]
+    losses = [epoch.val_loss for epoch in outcome.history]
+    assert outcome.reason == "no lower validation loss for 3 epochs"
+    assert outcome.best_epoch == int(np.argmin(losses)) + 1 == outcome.epochs - 3
+    assert outcome.val_loss == min(losses)
+    network = build(trial.config, 64, 10, seed=99)
+    assert outcome.weights is not None
+    network.load_state_dict(dict(outcome.weights))
+    rows = digits.split(trial.seed, trial.config.validation)[1]
+    logits = network.eval()(digits.floats(digits.train.images[rows]))
+    loss = torch.nn.functional.cross_entropy(logits, digits.train.labels[rows])
+    assert loss.item() == pytest.approx(outcome.val_loss, abs=1e-5)
+
+
+def test_search_trials_never_see_the_test_images(digits: Data) -> None:
+    blind = replace(digits, test=replace(digits.test, labels=torch.full_like(digits.test.labels, 10**6)))
+    outcome = outcomes([make_trial(stage="search")], blind)[0]  # reading the labels would raise
+    assert math.isnan(outcome.test_accuracy)
+    assert outcome.confusion is None
+    with pytest.raises((RuntimeError, IndexError)):
+        outcomes([make_trial(stage="confirm")], blind)
+
+
+def test_divergence_is_an_outcome_and_leaves_the_others_alone(digits: Data) -> None:
+    wild = make_trial(0, optimizer="sgd", depth=3, lr=1e6, epochs=5)
+    tame = make_trial(1, optimizer="sgd", depth=3, lr=1e-1, epochs=5)
+    together = outcomes([wild, tame], digits)
+    assert together[0].status == "diverged"
+    assert "diverged at epoch" in together[0].reason
+    assert together[1].status == "finished"
+    assert together[1].val_loss == pytest.approx(outcomes([tame], digits)[1].val_loss, abs=LOSS)
+
+
+def test_stop_is_obeyed_before_the_next_epoch(digits: Data) -> None:
+    trials = [make_trial(k, epochs=6) for k in range(3)]
+    seen: list[tuple[int, int]] = []
+
+    def stop(trial: Trial) -> bool:
+        return trial.number == 1 and (1, 2) in seen
+
+    ended = {}
+    for trial, event in train(trials, digits, stop):
+        if isinstance(event, Epoch):
+            seen.append((trial.number, event.number))
+        else:
+            ended[trial.number] = event
+    assert ended[1].status == "pruned"
+    assert ended[1].epochs == 2
+    assert ended[0].epochs == ended[2].epochs == 6
+
+
+def test_equal_seeds_share_their_batches_and_nothing_else(digits: Data) -> None:
+    trials = [make_trial(k, seed=0, lr=lr, patience=p) for k, (lr, p) in enumerate([(1e-2, 1), (1e-1, 1), (1e-3, 9)])]
+    together = outcomes([replace(t, config=replace(t.config, epochs=10)) for t in trials], digits)
+    for trial in trials:
+        alone = outcomes([replace(trial, config=replace(trial.config, epochs=10))], digits)[trial.number]
+        assert together[trial.number].val_loss == pytest.approx(alone.val_loss, abs=LOSS)
+
+
+def test_trials_of_one_shape_make_a_stack() -> None:
+    trials = [make_trial(k, width=[8, 16][k % 2], lr=0.1 / (k + 1)) for k in range(6)]
+    assert [[t.number for t in stack] for stack in stacks(trials)] == [[0, 2, 4], [1, 3, 5]]
+    assert [[t.number for t in stack] for stack in stacks(trials, size=2)] == [[0, 2], [4], [1, 3], [5]]
+
+
+def test_an_exception_fails_its_trials_with_the_traceback(digits: Data) -> None:
+    broken = replace(digits, classes=3)  # labels above 2: the loss raises
+    events = list(train_stack([make_trial(0), make_trial(1)], broken, lambda trial: False))
+    assert [(trial.number, event.status) for trial, event in events if isinstance(event, Outcome)] == [
+        (0, "failed"),
+        (1, "failed"),
+    ]
+    assert all("Traceback" in event.reason for _, event in events if isinstance(event, Outcome))
+
+
+def test_out_of_memory_halves_the_stack(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def small_memory(trials: list[Trial], *arguments: Any) -> Any:
+        sizes.append(len(trials))
+        if len(trials) > 2:
+            raise torch.OutOfMemoryError("out of memory, says this test")
+        return train(trials, *arguments)
+
+    monkeypatch.setattr("harness.workers.train", small_memory)
+    events = list(train_stack([make_trial(k) for k in range(5)], digits, lambda trial: False))
+    ended = [trial.number for trial, event in events if isinstance(event, Outcome) and event.status == "finished"]
+    assert ended == [0, 1, 2, 3, 4]
+    assert sizes == [5, 2, 3, 1, 2]
