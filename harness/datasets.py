@@ -197,7 +197,7 @@ def _download(kind: str, root: Path) -> None:
         with contextlib.redirect_stdout(sys.stderr):
             getattr(vision, kind)(str(root), download=True)
     except (RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split()).rstrip(":")
         raise MissingDataError(
             f"{kind}: neither in HARNESS_DATA_DIR nor in {root}, and not to be downloaded: {reason}"
         ) from error

@@ -94,15 +94,20 @@ def headline(results: Results) -> dict[str, dict[str, float]]:
 
 
 def _write_tables(table: pd.DataFrame, results: Results, folder: Path) -> None:
+    study = results.study
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "compare.csv", index=False, float_format="%.6g")
-    shown = display_table(table, results.study)
-    style = shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis="columns")
-    caption = f"{results.study.label}: mean over seeds of each value's winner."
-    (folder / "compare.tex").write_text(
-        style.to_latex(hrules=True, caption=caption, label=f"tab:{results.study.label}")
-    )
     stats.paired_table(results).to_csv(folder / "pairs.csv", index=False, float_format="%.6g")
+    _write_latex(display_table(table, study), folder / "compare.tex", f"{study.label}: means over seeds.")
+    if study.tune:
+        _write_latex(winners_table(table, study), folder / "winners.tex", f"{study.label}: what the search chose.")
+
+
+def _write_latex(table: pd.DataFrame, path: Path, caption: str) -> None:
+    """A booktabs table; whatever came from the study file is escaped."""
+    style = table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis="columns")
+    label = f"tab:{path.parent.parent.name}-{path.stem}"
+    path.write_text(style.to_latex(hrules=True, caption=caption.replace("_", r"\_"), label=label), encoding="utf-8")
 
 
 def display_table(table: pd.DataFrame, study: Study) -> pd.DataFrame:
@@ -116,8 +121,14 @@ def display_table(table: pd.DataFrame, study: Study) -> pd.DataFrame:
             if key in ("trials", "pruned", "failed") and not study.tune:
                 continue
             cells[heading] = _cell(key, row)
-        rows.append(cells | {key: row[key] or "–" for key in study.tune})
+        rows.append(cells)
     return pd.DataFrame(rows)
+
+
+def winners_table(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """What the search chose for each compared value; a dash where a `when` says that it does not matter."""
+    rows = [{key: str(row[key]) or "–" for key in (study.axis, *study.tune)} for row in table.to_dict("records")]
+    return pd.DataFrame(rows, columns=[study.axis, *study.tune])
 
 
 def _cell(key: str, row: Mapping[str, Any]) -> str:
@@ -136,25 +147,35 @@ def _cell(key: str, row: Mapping[str, Any]) -> str:
 
 def _content(results: Results, table: pd.DataFrame, figures: list[str]) -> dict[str, Any]:
     study = results.study
-    shown = display_table(table, study)
     pairs = stats.paired_table(results)
     return {
         "study": study,
         "answer": stats.answer(results),
         "missing": stats.missing(results),
-        "columns": list(shown.columns),
-        "rows": shown.to_numpy().tolist(),
-        "pairs": [_pair(study, row) for row in pairs.to_dict("records")],
+        "compare": _grid(display_table(table, study)),
+        "winners": _grid(winners_table(table, study)) if study.tune else None,
+        "pairs": _grid(pd.DataFrame([_pair(study, row) for row in pairs.to_dict("records")])) if len(pairs) else None,
         "figures": [(name, f"{study.label}: {name.replace('_', ' ')}") for name in figures],
         "methods": methods(study, table),
         "environment": results.environment,
     }
 
 
-def _pair(study: Study, row: Mapping[str, Any]) -> list[str]:
+def _grid(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows, as the templates want them."""
+    return list(table.columns), table.to_numpy().tolist()
+
+
+def _pair(study: Study, row: Mapping[str, Any]) -> dict[str, str]:
     first, second = (show(study.levels[int(row[side])]) for side in ("first", "second"))
     interval = "–" if math.isnan(row["low"]) else f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}"
-    return [f"{second} − {first}", str(row["n"]), f"{100 * row['difference']:+.2f}", interval, f"{row['p_holm']:.3g}"]
+    return {
+        study.axis: f"{second} − {first}",
+        "n": str(row["n"]),
+        "mean difference (points)": f"{100 * row['difference']:+.2f}",
+        "95 % interval": interval,
+        "p (Holm)": f"{row['p_holm']:.3g}",
+    }
 
 
 def methods(study: Study, table: pd.DataFrame) -> list[str]:

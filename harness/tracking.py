@@ -189,7 +189,8 @@ class Tracker:
 
     def _find_experiment(self) -> str:
         known = self._client.get_experiment_by_name(self.label)
-        return known.experiment_id if known else self._client.create_experiment(self.label)
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # which of its two layouts MLflow's UI shows
+        return known.experiment_id if known else self._client.create_experiment(self.label, tags=kind)
 
     def _close_leftovers(self) -> set[str]:
         """Keys of this journal's trials that have a complete run; runs that a killed driver left open become FAILED."""

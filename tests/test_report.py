@@ -137,10 +137,11 @@ def test_published_figures_change_nothing_else(write_study: Write, tmp_path: Pat
 
 def test_latex_escapes_names(write_study: Write, tmp_path: Path) -> None:
     folder = written(read_study(write_study(SMALL.replace("lr =", "batch_size = [8, 16]\nlr ="))), tmp_path)
-    tex = (folder / "tables" / "compare.tex").read_text()
-    assert r"batch\_size" in tex
-    assert r"test \%" in tex
-    assert re.search(r"\\toprule.*\\midrule.*\\bottomrule", tex, re.DOTALL)
+    compare, winners = ((folder / "tables" / f"{name}.tex").read_text() for name in ("compare", "winners"))
+    assert r"batch\_size" in winners
+    assert r"test \%" in compare
+    for tex in (compare, winners):
+        assert re.search(r"\\toprule.*\\midrule.*\\bottomrule", tex, re.DOTALL)
 
 
 def test_an_unwritable_folder_is_told(small: Study, tmp_path: Path) -> None:
