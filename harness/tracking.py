@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import queue
+import shutil
 import tempfile
 import threading
 import time
@@ -49,6 +50,26 @@ def store() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
 
 
+def make_store(uri: str) -> None:
+    """Make a new SQLite store elsewhere and move it to its place when it is whole.
+
+    MLflow makes its tables one by one, over seconds; a kill in between would leave a file that it can never open again.
+    """
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / path.name
+        MlflowClient(f"sqlite:///{made}").search_experiments()
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        shutil.copyfile(made, part)
+    if path.exists():  # another study was faster
+        part.unlink()
+    else:
+        part.rename(path)
+
+
 @dataclass
 class _Open:
     """A run that is being written."""
@@ -65,6 +86,7 @@ class Tracker:
         self.study, self.label, self.journal, self.environment = study, study.label, journal, environment
         self.failure: str | None = None
         try:
+            make_store(store())
             self._client = MlflowClient(store())
             self._experiment = self._find_experiment()
             self._ended = self._close_leftovers()

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from harness.models import build
 from harness.search import Results, Search, read_results
 from harness.study import Study
-from harness.tracking import Tracker
+from harness.tracking import Tracker, make_store
 from harness.trial import Config, Epoch, Outcome, UserError
 
 from .conftest import harness, make_trial
@@ -209,6 +209,26 @@ def test_failed_and_diverged_trials_say_why(small: Study, store: str) -> None:
     [run] = [r for r in runs_of(MlflowClient(store), "mine") if r.data.tags["key"] == "2/search/0"]
     assert run.info.status == "FAILED"
     assert "it broke" in run.data.tags["reason"]
+
+
+def test_a_new_store_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class KilledError(Exception):
+        pass
+
+    def kill(*arguments: object, **keys: object) -> None:
+        raise KilledError
+
+    uri = f"sqlite:///{tmp_path}/new.db"
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.store.db.utils._upgrade_db", kill)  # the last step of making a store
+        with pytest.raises(KilledError):
+            make_store(uri)
+    assert list(tmp_path.iterdir()) == []
+    make_store(uri)
+    assert [path.name for path in tmp_path.iterdir()] == ["new.db"]
+    before = (tmp_path / "new.db").read_bytes()
+    make_store(uri)
+    assert (tmp_path / "new.db").read_bytes() == before
 
 
 def test_a_store_that_cannot_be_opened_is_a_plain_error(
