@@ -8,13 +8,7 @@ call per metric. MLflow is the view, the journal the truth: what a run lacks is 
 start, and a failing store is reported once and never stops the training.
 """
 
-import csv
-import io
-import json
-import logging
-import os
 import queue
-import shutil
 import tempfile
 import threading
 import time
@@ -25,49 +19,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a study sends nothing anywhere unless its user asks for it
-logging.getLogger("alembic").setLevel(logging.WARNING)  # a new store is made in silence
+from harness.study import Study, show
+from harness.tracking.store import make_store, store  # first: it sets MLflow's ways before MLflow is imported
+from harness.trial import Epoch, Outcome, Trial, UserError
 
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Metric, Param  # noqa: E402
-from safetensors.torch import save  # noqa: E402
+from mlflow import MlflowClient  # isort: skip
+from mlflow.entities import Metric, Param, Run  # isort: skip
 
-from harness import plots  # noqa: E402
-from harness.study import Study, show  # noqa: E402
-from harness.trial import Epoch, Outcome, Trial, UserError  # noqa: E402
+from harness.tracking.entries import (
+    epoch_metrics,
+    key,
+    milliseconds,
+    outcome_metrics,
+    resolved,
+    run_name,
+    write_artifacts,
+)
 
-for name in ("mlflow", "mlflow.store.db.utils"):
-    logging.getLogger(name).setLevel(logging.WARNING)
+__all__ = ["Tracker", "make_store", "store"]
 
-DEFAULT_STORE = "sqlite:///mlflow.db"
 LATE = 3.0  # seconds that a metric of a running trial may wait for its batch
 STATES = {"finished": "FINISHED", "pruned": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 ENDED = frozenset(STATES.values())
-
-
-def store() -> str:
-    """Where runs go: MLFLOW_TRACKING_URI, else MLflow's own default, so that a bare `mlflow ui` finds them."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
-
-
-def make_store(uri: str) -> None:
-    """Make a new SQLite store elsewhere and move it to its place when it is whole.
-
-    MLflow makes its tables one by one, over seconds; a kill in between would leave a file that it can never open again.
-    """
-    path = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///") or path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / path.name
-        MlflowClient(f"sqlite:///{made}").search_experiments()
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        shutil.copyfile(made, part)
-    if path.exists():  # another study was faster
-        part.unlink()
-    else:
-        part.rename(path)
 
 
 @dataclass
@@ -115,12 +88,12 @@ class Tracker:
 
     def begin(self, trial: Trial) -> None:
         """A trial starts now."""
-        now = _milliseconds(time.time())
+        now = milliseconds(time.time())
         self._put(trial, lambda: self._begin(trial, now))
 
     def epoch(self, trial: Trial, epoch: Epoch) -> None:
         """Figures of a running trial; in the store within a few seconds."""
-        self._put(trial, lambda: self._open[key(trial)].pending.extend(_epoch_metrics(epoch)))
+        self._put(trial, lambda: self._open[key(trial)].pending.extend(epoch_metrics(epoch)))
 
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """What came of the trial: last figures, artifacts, state and end time."""
@@ -173,30 +146,30 @@ class Tracker:
 
     def _begin(self, trial: Trial, started: int) -> None:
         tags = {**self._tags(key(trial), self._level_runs[trial.level]), "seed": str(trial.seed), "stage": trial.stage}
-        name = f"{self.study.level_name(trial.level)} {'trial' if trial.stage == 'search' else 'seed'} {_number(trial)}"
+        name = run_name(self.study, trial)
         run = self._client.create_run(self._experiment, start_time=started, tags=tags, run_name=name)
         self._open[key(trial)] = _Open(run.info.run_id)
 
     def _end(self, trial: Trial, outcome: Outcome) -> None:
         run = self._open.pop(key(trial))
-        run.pending += _outcome_metrics(outcome)
+        run.pending += outcome_metrics(outcome)
         params = {name: value for name, value in asdict(trial.config).items() if value is not None}
         self._write(run, {**params, "seed": trial.seed})
         with tempfile.TemporaryDirectory() as folder:
-            _write_artifacts(Path(folder), self.study, trial, outcome)
+            write_artifacts(Path(folder), self.study, trial, outcome)
             self._client.log_artifacts(run.run_id, folder)
         if outcome.status != "finished":
             self._client.set_tag(run.run_id, "reason", outcome.reason[-5000:])
-        self._client.set_terminated(run.run_id, STATES[outcome.status], _milliseconds(outcome.ended))
+        self._client.set_terminated(run.run_id, STATES[outcome.status], milliseconds(outcome.ended))
         self._ended.add(key(trial))
 
     def _write_whole(self, trial: Trial, outcome: Outcome) -> None:
-        self._begin(trial, _milliseconds(outcome.started))
-        self._open[key(trial)].pending += [metric for epoch in outcome.history for metric in _epoch_metrics(epoch)]
+        self._begin(trial, milliseconds(outcome.started))
+        self._open[key(trial)].pending += [metric for epoch in outcome.history for metric in epoch_metrics(epoch)]
         self._end(trial, outcome)
 
     def _summarize(self, figures: Mapping[str, Mapping[str, float]], report: Path) -> None:
-        now = _milliseconds(time.time())
+        now = milliseconds(time.time())
         for level, run_id in self._level_runs.items():
             known = figures.get(self.study.level_name(level), {})
             self._client.log_batch(run_id, [Metric(name, value, now, 0) for name, value in known.items()])
@@ -238,10 +211,10 @@ class Tracker:
         tags = {**self._tags(name, parent), "container": "yes", "mlflow.note.content": self.study.question}
         run_id = str(self._client.create_run(self._experiment, tags=tags, run_name=title).info.run_id)
         if parent is None:
-            self._client.log_text(run_id, _resolved(self.study), "study.json")
+            self._client.log_text(run_id, resolved(self.study), "study.json")
         return run_id
 
-    def _runs(self, where: str) -> Iterable[Any]:
+    def _runs(self, where: str) -> Iterable[Run]:
         token: str | None = None
         while True:
             page = self._client.search_runs([self._experiment], where, page_token=token)
@@ -259,63 +232,3 @@ class Tracker:
             **({"mlflow.parentRunId": parent} if parent else {}),
             **self.environment,
         }
-
-
-def key(trial: Trial) -> str:
-    """What tells a trial from every other of its study."""
-    return f"{show(trial.level)}/{trial.stage}/{trial.number}"
-
-
-def _number(trial: Trial) -> int:
-    return trial.number if trial.stage == "search" else trial.seed
-
-
-def _milliseconds(seconds: float) -> int:
-    return round(1000 * seconds)
-
-
-def _epoch_metrics(epoch: Epoch) -> list[Metric]:
-    now = _milliseconds(epoch.time)
-    names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-    return [Metric(name, getattr(epoch, name), now, epoch.number) for name in names]
-
-
-def _outcome_metrics(outcome: Outcome) -> list[Metric]:
-    """Figures of the best epoch, under names of their own: MLflow's table shows a metric's last value."""
-    figures = {
-        "best/val_accuracy": outcome.val_accuracy,
-        "best/val_loss": outcome.val_loss,
-        "best/train_accuracy": outcome.train_accuracy,
-        "best/epoch": float(outcome.best_epoch),
-        "test/accuracy": outcome.test_accuracy,
-        "test/loss": outcome.test_loss,
-        "seconds": outcome.seconds,
-        "parameters": float(outcome.parameters),
-    }
-    now = _milliseconds(outcome.ended)
-    return [Metric(name, value, now, 0) for name, value in figures.items() if value == value]  # NaN: not measured
-
-
-def _write_artifacts(folder: Path, study: Study, trial: Trial, outcome: Outcome) -> None:
-    (folder / "study.json").write_text(_resolved(study))
-    if outcome.history:
-        (folder / "history.csv").write_text(_history_csv(outcome))
-    if outcome.weights is not None:
-        (folder / "weights.safetensors").write_bytes(save(dict(outcome.weights)))
-    if outcome.confusion is not None:
-        title = f"{study.level_name(trial.level)}, seed {trial.seed}"
-        history = [asdict(epoch) for epoch in outcome.history]
-        (folder / "loss_curve.png").write_bytes(plots.png(plots.loss_figure(history, outcome.best_epoch, title)))
-        (folder / "confusion_matrix.png").write_bytes(plots.png(plots.confusion_figure(outcome.confusion, title)))
-
-
-def _resolved(study: Study) -> str:
-    return json.dumps(study.model_dump(mode="json"), indent=2) + "\n"
-
-
-def _history_csv(outcome: Outcome) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(asdict(outcome.history[0])), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(epoch) for epoch in outcome.history)
-    return text.getvalue()

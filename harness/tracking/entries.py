@@ -1,0 +1,80 @@
+"""Trials, epochs and outcomes in MLflow's terms: keys, metrics, artifacts."""
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from mlflow.entities import Metric
+from safetensors.torch import save
+
+from harness import plots
+from harness.study import Study, show
+from harness.trial import Epoch, Outcome, Trial
+
+
+def key(trial: Trial) -> str:
+    """What tells a trial from every other of its study."""
+    return f"{show(trial.level)}/{trial.stage}/{trial.number}"
+
+
+def run_name(study: Study, trial: Trial) -> str:
+    """A trial as people read it: "depth=3 trial 12" or "depth=3 seed 4"."""
+    what = f"trial {trial.number}" if trial.stage == "search" else f"seed {trial.seed}"
+    return f"{study.level_name(trial.level)} {what}"
+
+
+def milliseconds(seconds: float) -> int:
+    """MLflow's time."""
+    return round(1000 * seconds)
+
+
+def epoch_metrics(epoch: Epoch) -> list[Metric]:
+    """The figures of one epoch; steps are epochs."""
+    now = milliseconds(epoch.time)
+    names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    return [Metric(name, getattr(epoch, name), now, epoch.number) for name in names]
+
+
+def outcome_metrics(outcome: Outcome) -> list[Metric]:
+    """Figures of the best epoch, under names of their own: MLflow's table shows a metric's last value."""
+    figures = {
+        "best/val_accuracy": outcome.val_accuracy,
+        "best/val_loss": outcome.val_loss,
+        "best/train_accuracy": outcome.train_accuracy,
+        "best/epoch": float(outcome.best_epoch),
+        "test/accuracy": outcome.test_accuracy,
+        "test/loss": outcome.test_loss,
+        "seconds": outcome.seconds,
+        "parameters": float(outcome.parameters),
+    }
+    now = milliseconds(outcome.ended)
+    return [Metric(name, value, now, 0) for name, value in figures.items() if value == value]  # NaN: not measured
+
+
+def write_artifacts(folder: Path, study: Study, trial: Trial, outcome: Outcome) -> None:
+    """The files that belong to a trial's run; pictures for confirmation runs only."""
+    (folder / "study.json").write_text(resolved(study))
+    if outcome.history:
+        (folder / "history.csv").write_text(_history_csv(outcome))
+    if outcome.weights is not None:
+        (folder / "weights.safetensors").write_bytes(save(dict(outcome.weights)))
+    if outcome.confusion is not None:
+        title = f"{study.level_name(trial.level)}, seed {trial.seed}"
+        history = [asdict(epoch) for epoch in outcome.history]
+        (folder / "loss_curve.png").write_bytes(plots.png(plots.loss_figure(history, outcome.best_epoch, title)))
+        (folder / "confusion_matrix.png").write_bytes(plots.png(plots.confusion_figure(outcome.confusion, title)))
+
+
+def resolved(study: Study) -> str:
+    """The study as it was run, overrides and defaults included, as JSON."""
+    return json.dumps(study.model_dump(mode="json"), indent=2) + "\n"
+
+
+def _history_csv(outcome: Outcome) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(asdict(outcome.history[0])), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(epoch) for epoch in outcome.history)
+    return text.getvalue()

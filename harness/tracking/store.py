@@ -1,0 +1,41 @@
+"""Where MLflow keeps the runs, and how a new SQLite store is made without leaving a half-made one behind."""
+
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a study sends nothing anywhere unless its user asks for it
+
+from mlflow import MlflowClient
+
+for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
+    logging.getLogger(name).setLevel(logging.WARNING)  # a new store is made in silence
+
+DEFAULT_STORE = "sqlite:///mlflow.db"
+
+
+def store() -> str:
+    """Where runs go: MLFLOW_TRACKING_URI, else MLflow's own default, so that a bare `mlflow ui` finds them."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+
+
+def make_store(uri: str) -> None:
+    """Make a new SQLite store elsewhere and move it to its place when it is whole.
+
+    MLflow makes its tables one by one, over seconds; a kill in between would leave a file that it can never open again.
+    """
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / path.name
+        MlflowClient(f"sqlite:///{made}").search_experiments()
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        shutil.copyfile(made, part)
+    if path.exists():  # another study was faster
+        part.unlink()
+    else:
+        part.rename(path)
