@@ -26,6 +26,9 @@ class Stack:
         self.views = self._cut(flat)
         for view in self.views.values():
             view.requires_grad_()
+        self._gradient = torch.empty_like(flat)  # used again in every step: fresh memory would cost a page fault a page
+        self._gradient_views = self._cut(self._gradient)
+        self._keep = 1.0 - torch.tensor(self.rates, device=flat.device)[:, None, None]  # (K, 1, 1)
 
     @classmethod
     def of(cls, networks: Sequence[nn.Sequential], device: torch.device | str = "cpu") -> Self:
@@ -48,13 +51,16 @@ class Stack:
             elif not isinstance(layer, nn.Dropout):
                 x = layer(x)
             elif noise is not None and any(self.rates):
-                x = dropout(x, self.rates, noise)
+                drawn = [g if rate > 0.0 else None for g, rate in zip(noise, self.rates, strict=True)]
+                x = dropout(x, self._keep, drawn)
         return x
 
     def gradient(self, loss: Tensor) -> Tensor:
-        """The gradient of a scalar with regard to `flat`, (K, P)."""
+        """The gradient of a scalar with regard to `flat`, (K, P); valid until the next call."""
         gradients = torch.autograd.grad(loss, list(self.views.values()))
-        return torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
+        for place, gradient in zip(self._gradient_views.values(), gradients, strict=True):
+            place.copy_(gradient)
+        return self._gradient
 
     def state_dict(self, row: int) -> dict[str, Tensor]:
         """The parameters of one network, named as the network itself names them, on the CPU."""
@@ -72,14 +78,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias[:, None], x.expand(len(weight), -1, -1), weight.mT)
 
 
-def dropout(x: Tensor, rates: Sequence[float], noise: Sequence[torch.Generator]) -> Tensor:
-    """Inverted dropout with a rate per network. x: (K, B, D).
+def dropout(x: Tensor, keep: Tensor, noise: Sequence[torch.Generator | None]) -> Tensor:
+    """Inverted dropout. x: (K, B, D), keep: (K, 1, 1), the share that each network keeps; 1 where `noise` is None.
 
     Each network draws from a generator of its own, so that what it drops depends on nothing else in the stack.
     """
-    drawn = torch.ones_like(x, requires_grad=False)
-    for row, p, generator in zip(drawn, rates, noise, strict=True):
-        if p > 0.0:
+    drawn = torch.zeros_like(x, requires_grad=False)
+    for row, generator in zip(drawn.unbind(), noise, strict=True):
+        if generator is not None:
             row.uniform_(generator=generator)
-    rate = torch.tensor(rates, device=x.device)[:, None, None]
-    return x * ((drawn >= rate) / (1.0 - rate))
+    return x * (drawn < keep).to(x.dtype).div_(keep)
