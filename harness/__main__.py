@@ -6,13 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 app = typer.Typer(
     help="Fair sweeps and benchmarks of neural networks.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -110,7 +109,19 @@ def plain_errors() -> Iterator[None]:
 
 def main() -> None:
     """The console script."""
-    app()
+    sys.exit(one_line(app, sys.argv[1:] or ["--help"]))
+
+
+def one_line(command: typer.Typer, arguments: list[str]) -> int:
+    """Run a command; its exit code. A mistake on the command line is told as every other one is, in one line."""
+    usage_error: Any = typer.BadParameter.__mro__[1]  # all such mistakes; typer gives its own name to this one only
+    try:
+        return command(arguments, standalone_mode=False) or 0
+    except usage_error as error:
+        typer.echo(f"harness: {error.format_message()}", err=True)
+        return 2
+    except typer.Abort:
+        return 130
 
 
 if __name__ == "__main__":

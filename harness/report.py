@@ -237,6 +237,8 @@ def _data_uri(picture: Path) -> str:
 
 
 if __name__ == "__main__":
-    from harness.__main__ import report_app
+    import sys
 
-    report_app()
+    from harness.__main__ import one_line, report_app
+
+    sys.exit(one_line(report_app, sys.argv[1:]))

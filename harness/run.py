@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from harness import environment, report, tracking
+from harness import environment, report, stats, tracking
 from harness.console import Progress
 from harness.datasets import Data, MissingDataError, load
 from harness.search import Search, hold, put_aside, read_results
@@ -47,6 +47,8 @@ def run(
         results = read_results(journal)
         target = report.write(results, Path("reports") / study.label)
         tracker.summary(report.headline(results), target)
+    for note in stats.missing(results):
+        say(f"warning: {note}")
     if tracker.failure:
         say(f"warning: MLflow lacks something ({tracker.failure}); the same command writes it from the journal")
     say(f"report   {target / 'report.html'}")

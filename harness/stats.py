@@ -160,11 +160,21 @@ def missing(results: Results) -> list[str]:
         name = study.level_name(study.levels[row.Index])
         if study.tune and row.trials < study.budget.trials:
             notes.append(f"{name}: {row.trials} of {study.budget.trials} search trials done.")
-        if row.failed:
-            notes.append(f"{name}: {row.failed} of {row.trials} search trials failed or diverged.")
+        level = results.runs[results.runs["level"] == row.Index]
+        for stage, what in (("search", "search trials"), ("confirm", "confirmation runs")):
+            notes += [f"{name}: {note}" for note in _failures(level[level["stage"] == stage], what)]
         if row.seeds < study.budget.seeds:
             notes.append(f"{name}: {row.seeds} of {study.budget.seeds} confirmation runs finished.")
     return notes
+
+
+def _failures(runs: pd.DataFrame, what: str) -> list[str]:
+    """How many failed or diverged, and why the first of them did: the last line of its traceback."""
+    failed = runs[runs["status"].isin(["failed", "diverged"])]
+    if failed.empty:
+        return []
+    why = str(failed["reason"].iloc[0]).splitlines()[-1]
+    return [f"{len(failed)} of {len(runs)} {what} failed or diverged, the first with: {why}"]
 
 
 def learning_table(results: Results) -> pd.DataFrame:

@@ -44,7 +44,9 @@ def _find(path: Path) -> Path:
     folder = path.parent if path.name == "study.toml" else path
     file = folder / "study.toml"
     if not file.is_file():
-        beside = [str(other.parent) for other in folder.parent.glob("*/study.toml")]
+        beside = [str(other.parent) for base in (folder.parent, Path("studies")) for other in base.glob("*/study.toml")]
+        if str(inside := "studies" / folder) in beside:
+            raise UserError(f"{folder}: no such study; did you mean {inside}?")
         raise UserError(f"{folder}: no such study (there is no {file}){_nearest(str(folder), sorted(beside))}")
     return file
 

@@ -108,6 +108,13 @@ def test_what_is_missing_is_said(results: Results) -> None:
     assert "depth=2: 0 of 2 confirmation runs finished." in told
 
 
+def test_failures_are_told_with_their_reason(results: Results) -> None:
+    runs = results.runs.copy()
+    runs.loc[0, ["status", "reason"]] = ["failed", "Traceback\n  at line 3\nValueError: it broke"]
+    told = stats.missing(replace(results, runs=runs))
+    assert told == ["depth=1: 1 of 6 search trials failed or diverged, the first with: ValueError: it broke"]
+
+
 def test_learning_table_has_mean_and_range(results: Results) -> None:
     table = stats.learning_table(results)
     assert set(table["kind"]) == {"train", "val"}
