@@ -13,7 +13,7 @@ from harness.trial import Epoch, Outcome, Trial, Value
 
 
 class Progress:
-    """Counts what came of the trials of each level and shows it, live on a terminal, at the end elsewhere."""
+    """Counts what came of the trials of each level and shows it: live on a terminal, elsewhere a line a stack."""
 
     def __init__(self, study: Study, quiet: bool) -> None:
         self.study = study
@@ -42,6 +42,10 @@ class Progress:
         what = "searching" if first.stage == "search" else "confirming"
         levels = ", ".join(dict.fromkeys(str(trial.level) for trial in trials))
         self._now = f"{what} {self.study.axis} {levels}: {len(trials)} together"
+        if not self._terminal.is_terminal:  # a log file gets a line for each stack instead of a live table
+            self._terminal.print(
+                f"{self._now}, after {sum(map(len, self._outcomes.values()))} trainings", highlight=False
+            )
 
     def epoch(self, trial: Trial, epoch: Epoch) -> None:
         """An epoch of a trial in the stack at work."""

@@ -147,6 +147,31 @@ def test_killed_anywhere_it_ends_with_the_same_table(seed: int, small: Study, tm
     assert table(journal) == table(tmp_path / "whole.log")
 
 
+def test_a_trial_run_again_is_judged_by_the_epochs_of_this_run(
+    write_study: Callable[[str], Path], tmp_path: Path
+) -> None:
+    study = read_study(write_study(SMALL), ["budget.trials=12", "search.sampler=random"])
+    search = Search(study, tmp_path / "j.log", ENVIRONMENT)
+    for _ in range(3):
+        for trial in search.generation():
+            search.record(trial, made_up(trial))
+            for epoch in made_up(trial).history:
+                search.report(trial, epoch)
+        search.close_generation()
+    flat = [Epoch(number, 1.0, 0.5, 1.0, 0.5, 1.0) for number in (1, 2, 3, 4)]  # good at first, then left behind
+    verdicts: list[list[bool]] = []
+    for _ in range(2):  # the second time as after a kill, with the first run's epochs in the journal
+        search = Search(study, tmp_path / "j.log", ENVIRONMENT)
+        trial = search.generation()[0]
+        verdicts.append([])
+        for epoch in flat:
+            search.report(trial, epoch)
+            verdicts[-1].append(search.should_prune(trial))
+    assert verdicts[0] == verdicts[1]
+    assert not verdicts[0][0]
+    assert verdicts[0][3]
+
+
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.7, 0.9, 0.99])
 def test_cut_at_any_line_it_ends_with_the_same_table(share: float, small: Study, tmp_path: Path) -> None:
     drive(small, tmp_path / "whole.log")

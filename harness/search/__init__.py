@@ -11,6 +11,7 @@ is told all at once and in its own order, and the sampler is seeded anew for eve
 the same trials however fast they come back, in whatever order, and however often the driver was killed.
 """
 
+import copy
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -48,7 +49,8 @@ class Search:
         names = {level: study.level_name(level) for level in study.levels}
         self._levels = {level: self._open(name, environment) for level, name in names.items()}
         self._seeds = {level: self._open(f"{name} seeds", environment) for level, name in names.items()}
-        self._asked: dict[tuple[Value, int], optuna.Trial] = {}
+        self._asked: dict[tuple[Value, int], optuna.Trial] = {}  # the generation at work
+        self._steps: dict[tuple[Value, int], int] = {}  # the last epoch of each, counted from 0 as Optuna does
 
     @property
     def id(self) -> str:
@@ -63,15 +65,23 @@ class Search:
 
     def report(self, trial: Trial, epoch: Epoch) -> None:
         """Tell the pruner of an epoch."""
-        asked = self._asked.get((trial.level, trial.number))
-        if trial.stage == "search" and asked is not None and np.isfinite(epoch.val_accuracy):
-            step = epoch.number - 1
+        if trial.stage == "search" and np.isfinite(epoch.val_accuracy):
+            step = self._steps[trial.level, trial.number] = epoch.number - 1
             if step not in self._frozen(trial).intermediate_values:  # known already when a stack is run again
-                asked.report(epoch.val_accuracy, step)
+                self._asked[trial.level, trial.number].report(epoch.val_accuracy, step)
 
     def should_prune(self, trial: Trial) -> bool:
-        """The pruner's verdict, which looks at completed trials of earlier generations of the same level."""
-        return trial.stage == "search" and self._asked[trial.level, trial.number].should_prune()
+        """The pruner's verdict, which looks at completed trials of earlier generations of the same level.
+
+        A trial that is run again is judged by the epochs of this run alone, as it was the first time.
+        """
+        step = self._steps.get((trial.level, trial.number))
+        if trial.stage == "confirm" or step is None:
+            return False
+        so_far = copy.copy(self._frozen(trial))
+        so_far.intermediate_values = {s: value for s, value in so_far.intermediate_values.items() if s <= step}
+        study = self._levels[trial.level]
+        return study.pruner.prune(study, so_far)
 
     def record(self, trial: Trial, outcome: Outcome) -> None:
         """Write an outcome to the journal, once."""
@@ -103,6 +113,7 @@ class Search:
                 value = outcome.val_accuracy if outcome.status == "finished" else None
                 self._levels[level].tell(number, value, STATES[outcome.status])
         self._asked.clear()
+        self._steps.clear()
 
     def confirmations(self) -> list[Trial]:
         """Every fresh-seed trial of every level that has a winner, recorded or not."""
@@ -142,7 +153,8 @@ class Search:
             study.set_user_attr("study", now)
         if "journal" not in attributes:
             study.set_user_attr("journal", uuid.uuid4().hex)
-        study.set_user_attr("environment", dict(environment))
+        if attributes.get("environment") != dict(environment):
+            study.set_user_attr("environment", dict(environment))
         return study
 
     def _ask(self, level: Value) -> list[Trial]:

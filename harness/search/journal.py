@@ -74,6 +74,6 @@ def outcome_of(frozen: FrozenTrial) -> Outcome | None:
 
 def winner(trials: Iterable[FrozenTrial]) -> int | None:
     """The number of the finished trial with the highest validation accuracy; ties go to the lower validation loss."""
-    outcomes = [(frozen.number, outcome_of(frozen)) for frozen in trials if frozen.state == TrialState.COMPLETE]
-    ranked = [(-o.val_accuracy, o.val_loss, number) for number, o in outcomes if o and o.status == "finished"]
+    complete = [frozen for frozen in trials if frozen.state == TrialState.COMPLETE]
+    ranked = [(-(frozen.value or 0.0), frozen.user_attrs["outcome"]["val_loss"], frozen.number) for frozen in complete]
     return min(ranked)[2] if ranked else None
