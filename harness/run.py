@@ -54,7 +54,7 @@ def run(
     say(f"report   {target / 'report.html'}")
     say(f"tables   {target / 'tables' / 'compare.csv'}")
     say(f"journal  {journal}")
-    say(f"MLflow   {tracking.store()}, experiment {study.label} (browse it with: harness ui)")
+    say(f"MLflow   {tracking.shown_store()}, experiment {study.label} (browse it with: harness ui)")
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,14 @@ def digits() -> Data:
     return load("digits", "cpu")
 
 
+@pytest.fixture(params=["cpu", "cuda"])
+def data(request: pytest.FixtureRequest) -> Data:
+    """The digits on each device that this machine has."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU on this machine")
+    return load("digits", request.param)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """Small models run no faster on more threads, and one thread adds in one order."""

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from harness.models import build
 from harness.search import Results, Search, read_results
 from harness.study import Study
-from harness.tracking import Tracker, make_store
+from harness.tracking import Tracker, make_store, shown_store
 from harness.trial import Config, Epoch, Outcome, UserError
 
 from .conftest import harness, make_trial
@@ -38,7 +39,12 @@ def client(smoke: Path) -> MlflowClient:
 
 @pytest.fixture(scope="module")
 def runs(client: MlflowClient) -> dict[str, Run]:
-    return {run.data.tags["key"]: run for run in runs_of(client, "smoke")}
+    return {plain_key(run): run for run in runs_of(client, "smoke")}
+
+
+def plain_key(run: Run) -> str:
+    """A confirmation's key ends in a digest of its config."""
+    return "/".join(run.data.tags["key"].split("/")[:3])
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +205,45 @@ def test_a_failing_store_is_told_once_and_stops_nothing(
             tracker.end(trial, made_up(trial))
     assert tracker.failure is not None
     assert "disk full" in tracker.failure
+
+
+def test_a_new_winners_seeds_are_runs_of_their_own(small: Study, store: str) -> None:
+    for lr in (0.1, 0.2, 0.2):  # the budget grew and with it the winner changed; then the study is run again
+        trial = make_trial(stage="confirm", lr=lr)
+        with Tracker(small, "id", ENVIRONMENT) as tracker:
+            tracker.begin(trial)
+            tracker.end(trial, made_up(trial))
+    runs = [run for run in runs_of(MlflowClient(store), "mine") if plain_key(run) == "2/confirm/0"]
+    assert sorted(run.data.params["lr"] for run in runs) == ["0.1", "0.2"]
+
+
+def test_figures_that_are_not_finite_do_no_harm(small: Study, store: str) -> None:
+    trial, epoch = make_trial(), Epoch(1, math.inf, 0.1, math.nan, 0.1, time.time())
+    with Tracker(small, "id", ENVIRONMENT) as tracker:
+        tracker.begin(trial)
+        tracker.epoch(trial, epoch)
+        tracker.end(trial, Outcome("diverged", "diverged at epoch 1, loss nan", 1.0, 2.0, history=(epoch,)))
+    assert tracker.failure is None
+    [run] = [r for r in runs_of(MlflowClient(store), "mine") if r.data.tags["key"] == "2/search/0"]
+    assert run.info.status == "FAILED"
+
+
+def test_an_error_without_words_does_not_hang(small: Study, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Tracker(small, "id", ENVIRONMENT) as tracker:
+
+        def fail(*arguments: object, **keys: object) -> None:
+            raise KeyError
+
+        monkeypatch.setattr(tracker._client, "create_run", fail)
+        tracker.begin(make_trial())
+        tracker.drain()
+    assert tracker.failure is not None
+    assert "KeyError" in tracker.failure
+
+
+def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://ann:s3cret@db:5432/runs")
+    assert shown_store() == "postgresql://ann:***@db:5432/runs"
 
 
 def test_failed_and_diverged_trials_say_why(small: Study, store: str) -> None:

@@ -52,13 +52,13 @@ def assert_close(figures: Any, expected: dict[str, float]) -> None:
         assert figures[name] == pytest.approx(value, abs=ONE_IMAGE if "accuracy" in name else LOSS), name
 
 
-def test_a_model_ends_alike_in_a_stack_and_alone(digits: Data) -> None:
+def test_a_model_ends_alike_in_a_stack_and_alone(data: Data) -> None:
     """Dropout, early stopping at different epochs, different seeds: the company changes nothing."""
     trials = [varied(k, dropout=0.1 * k, epochs=8 - k, patience=1 + k % 3) for k in range(6)]
-    together = outcomes(trials, digits)
+    together = outcomes(trials, data)
     assert len({outcome.epochs for outcome in together.values()}) > 1
     for trial in trials:
-        alone = outcomes([trial], digits)[trial.number]
+        alone = outcomes([trial], data)[trial.number]
         stacked = together[trial.number]
         assert (stacked.epochs, stacked.best_epoch, stacked.reason) == (alone.epochs, alone.best_epoch, alone.reason)
         assert stacked.test_loss == pytest.approx(alone.test_loss, abs=LOSS)
@@ -69,9 +69,9 @@ def test_a_model_ends_alike_in_a_stack_and_alone(digits: Data) -> None:
             torch.testing.assert_close(stacked.weights[name], weight, atol=1e-3, rtol=1e-3)
 
 
-def test_same_seed_same_figures(digits: Data) -> None:
+def test_same_seed_same_figures(data: Data) -> None:
     trials = [varied(k, dropout=0.2) for k in range(3)]
-    one, two = outcomes(trials, digits), outcomes(trials, digits)
+    one, two = outcomes(trials, data), outcomes(trials, data)
     for number, outcome in one.items():
         figures = [[vars(e) | {"time": 0} for e in o.history] for o in (outcome, two[number])]
         assert figures[0] == figures[1]
@@ -90,8 +90,8 @@ def test_dropout_trains_like_torchs_in_distribution(digits: Data) -> None:
     assert abs(ours.mean() - np.mean(theirs)) < 3 * error
 
 
-def test_training_learns(digits: Data) -> None:
-    outcome = outcomes([make_trial(stage="confirm", width=64, epochs=20, lr=3e-3)], digits)[0]
+def test_training_learns(data: Data) -> None:
+    outcome = outcomes([make_trial(stage="confirm", width=64, epochs=20, lr=3e-3)], data)[0]
     assert outcome.test_accuracy > 0.95
     assert outcome.train_loss < outcome.history[0].train_loss / 5
     assert outcome.confusion is not None
@@ -124,14 +124,14 @@ def test_search_trials_never_see_the_test_images(digits: Data) -> None:
         outcomes([make_trial(stage="confirm")], blind)
 
 
-def test_divergence_is_an_outcome_and_leaves_the_others_alone(digits: Data) -> None:
+def test_divergence_is_an_outcome_and_leaves_the_others_alone(data: Data) -> None:
     wild = make_trial(0, optimizer="sgd", depth=3, lr=1e6, epochs=5)
     tame = make_trial(1, optimizer="sgd", depth=3, lr=1e-1, epochs=5)
-    together = outcomes([wild, tame], digits)
+    together = outcomes([wild, tame], data)
     assert together[0].status == "diverged"
     assert "diverged at epoch" in together[0].reason
     assert together[1].status == "finished"
-    assert together[1].val_loss == pytest.approx(outcomes([tame], digits)[1].val_loss, abs=LOSS)
+    assert together[1].val_loss == pytest.approx(outcomes([tame], data)[1].val_loss, abs=LOSS)
 
 
 def test_stop_is_obeyed_before_the_next_epoch(digits: Data) -> None:

@@ -20,7 +20,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from harness.study import Study, show
-from harness.tracking.store import make_store, store  # first: it sets MLflow's ways before MLflow is imported
+from harness.tracking.store import (
+    make_store,
+    shown_store,
+    store,
+)  # first: it sets MLflow's ways before MLflow is imported
 from harness.trial import Epoch, Outcome, Trial, UserError
 
 from mlflow import MlflowClient  # isort: skip
@@ -36,7 +40,7 @@ from harness.tracking.entries import (
     write_artifacts,
 )
 
-__all__ = ["Tracker", "make_store", "store"]
+__all__ = ["Tracker", "make_store", "shown_store", "store"]
 
 LATE = 3.0  # seconds that a metric of a running trial may wait for its batch
 STATES = {"finished": "FINISHED", "pruned": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
@@ -69,7 +73,7 @@ class Tracker:
                 for level in study.levels
             }
         except Exception as error:  # MLflow's, SQLAlchemy's, the file system's: nothing has been trained yet
-            raise UserError(f"{store()}: MLflow cannot open it: {str(error).splitlines()[0]}") from error
+            raise UserError(f"{shown_store()}: MLflow cannot open it: {_in_one_line(error)}") from error
         self._open: dict[str, _Open] = {}
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
@@ -131,7 +135,7 @@ class Tracker:
                 call()
                 self._flush_late()
             except Exception as error:  # the study goes on without its view; the journal has everything
-                self.failure = self.failure or f"{type(error).__name__}: {str(error).splitlines()[0]}"
+                self.failure = self.failure or _in_one_line(error)
 
     def _flush_late(self) -> None:
         for run in list(self._open.values()):
@@ -232,3 +236,7 @@ class Tracker:
             **({"mlflow.parentRunId": parent} if parent else {}),
             **self.environment,
         }
+
+
+def _in_one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,6 +1,7 @@
 """Trials, epochs and outcomes in MLflow's terms: keys, metrics, artifacts."""
 
 import csv
+import hashlib
 import io
 import json
 from dataclasses import asdict
@@ -15,8 +16,11 @@ from harness.trial import Epoch, Outcome, Trial
 
 
 def key(trial: Trial) -> str:
-    """What tells a trial from every other of its study."""
-    return f"{show(trial.level)}/{trial.stage}/{trial.number}"
+    """What tells a trial from every other of its study; a confirmation's names its config: winners may change."""
+    plain = f"{show(trial.level)}/{trial.stage}/{trial.number}"
+    if trial.stage == "search":
+        return plain
+    return f"{plain}/{hashlib.sha256(repr(trial.config).encode()).hexdigest()[:8]}"
 
 
 def run_name(study: Study, trial: Trial) -> str:

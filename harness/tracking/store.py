@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,6 +20,11 @@ DEFAULT_STORE = "sqlite:///mlflow.db"
 def store() -> str:
     """Where runs go: MLFLOW_TRACKING_URI, else MLflow's own default, so that a bare `mlflow ui` finds them."""
     return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+
+
+def shown_store() -> str:
+    """The store as it may be shown and logged: without a password."""
+    return re.sub(r"//([^/@:]*):[^/@]*@", r"//\1:***@", store())
 
 
 def make_store(uri: str) -> None:
