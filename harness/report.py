@@ -14,7 +14,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from harness import plots, stats
-from harness.search import Results, read_results
+from harness.search.results import Results, read_results
 from harness.study import Choice, Range, Study, show
 from harness.trial import UserError
 

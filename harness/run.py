@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from harness import environment, report, stats, tracking
+from harness import environment, tracking
 from harness.console import Progress
 from harness.datasets import Data, MissingDataError, load
-from harness.search import Search, hold, put_aside, read_results
+from harness.search import Search, hold, put_aside
 from harness.study import Study
 from harness.trial import Epoch, Trial, UserError
 from harness.workers import stacks, train_stack
@@ -43,18 +43,27 @@ def run(
         tracker = open_things.enter_context(tracking.Tracker(study, search.id, facts))
         with Progress(study, quiet) as progress:
             Driver(search, tracker, progress, data).run()
-        tracker.drain()  # the report draws with matplotlib too, which is not made for two threads
-        results = read_results(journal)
-        target = report.write(results, Path("reports") / study.label)
-        tracker.summary(report.headline(results), target)
-    for note in stats.missing(results):
-        say(f"warning: {note}")
+        target = conclude(journal, tracker, say)
     if tracker.failure:
         say(f"warning: MLflow lacks something ({tracker.failure}); the same command writes it from the journal")
     say(f"report   {target / 'report.html'}")
     say(f"tables   {target / 'tables' / 'compare.csv'}")
     say(f"journal  {journal}")
     say(f"MLflow   {tracking.shown_store()}, experiment {study.label} (browse it with: harness ui)")
+
+
+def conclude(journal: Path, tracker: tracking.Tracker, say: Say) -> Path:
+    """Write the report and tell what it misses; its folder."""
+    from harness import report, stats  # seconds to import, which no training has to wait for
+    from harness.search.results import read_results
+
+    tracker.drain()  # it draws with matplotlib too, which is not made for two threads
+    results = read_results(journal)
+    for note in stats.missing(results):
+        say(f"warning: {note}")
+    target = report.write(results, Path("reports") / results.study.label)
+    tracker.summary(report.headline(results), target)
+    return target
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from harness import report
-from harness.search import Search, read_results
+from harness.search import Search
+from harness.search.results import read_results
 from harness.study import Study
 from harness.study_file import read_study
 

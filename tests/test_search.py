@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.search import Search, hold, put_aside, read_results
+from harness.search import Search, hold, put_aside
+from harness.search.results import read_results
 from harness.study import Study
 from harness.study_file import read_study
 from harness.trial import Epoch, Outcome, Trial, UserError

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from harness import stats
-from harness.search import Results, read_results
+from harness.search.results import Results, read_results
 from harness.study import Study
 
 from .test_search import drive

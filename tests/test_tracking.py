@@ -15,7 +15,8 @@ from mlflow.entities import Run
 from safetensors.torch import load_file
 
 from harness.models import build
-from harness.search import Results, Search, read_results
+from harness.search import Search
+from harness.search.results import Results, read_results
 from harness.study import Study
 from harness.tracking import Tracker, make_store, shown_store
 from harness.trial import Config, Epoch, Outcome, UserError

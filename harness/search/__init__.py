@@ -22,12 +22,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from harness.search.journal import cut_torn_line, hold, open_journal, outcome_of, put_aside, winner
-from harness.search.results import Results, read_results
 from harness.search.sampling import from_optuna, make_pruner, propose
 from harness.study import Study
 from harness.trial import Epoch, Outcome, Trial, UserError, Value
 
-__all__ = ["Results", "Search", "hold", "put_aside", "read_results"]
+__all__ = ["Search", "hold", "put_aside"]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

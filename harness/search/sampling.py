@@ -9,7 +9,6 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
 from optuna.samplers import BaseSampler, GPSampler, GridSampler, RandomSampler, TPESampler
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState, create_trial
-from scipy.stats import qmc
 
 from harness.study import Choice, Range, Study, grid_values
 from harness.trial import Config, Value
@@ -77,6 +76,8 @@ def _sobol_point(study: Study, number: int) -> dict[str, Any]:
 
     Optuna's own QMCSampler draws choices at random and keeps its place in the sequence outside the trials.
     """
+    from scipy.stats import qmc  # a second to import, and no other sampler needs it
+
     sequence = qmc.Sobol(len(study.tune), rng=np.random.default_rng(study.search.seed))
     if number:
         sequence.fast_forward(number)

@@ -10,7 +10,6 @@ from pathlib import Path
 from mlflow.entities import Metric
 from safetensors.torch import save
 
-from harness import plots
 from harness.study import Study, show
 from harness.trial import Epoch, Outcome, Trial
 
@@ -65,6 +64,8 @@ def write_artifacts(folder: Path, study: Study, trial: Trial, outcome: Outcome) 
     if outcome.weights is not None:
         (folder / "weights.safetensors").write_bytes(save(dict(outcome.weights)))
     if outcome.confusion is not None:
+        from harness import plots  # matplotlib: a second to import, which the search need not wait for
+
         title = f"{study.level_name(trial.level)}, seed {trial.seed}"
         history = [asdict(epoch) for epoch in outcome.history]
         (folder / "loss_curve.png").write_bytes(plots.png(plots.loss_figure(history, outcome.best_epoch, title)))
