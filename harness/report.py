@@ -151,7 +151,7 @@ def _content(results: Results, table: pd.DataFrame, figures: list[str]) -> dict[
     return {
         "study": study,
         "answer": stats.answer(results),
-        "missing": stats.missing(results),
+        "caveats": stats.caveats(results),
         "compare": _grid(display_table(table, study)),
         "winners": _grid(winners_table(table, study)) if study.tune else None,
         "pairs": _grid(pd.DataFrame([_pair(study, row) for row in pairs.to_dict("records")])) if len(pairs) else None,

@@ -59,7 +59,7 @@ def conclude(journal: Path, tracker: tracking.Tracker, say: Say) -> Path:
 
     tracker.drain()  # it draws with matplotlib too, which is not made for two threads
     results = read_results(journal)
-    for note in stats.missing(results):
+    for note in stats.caveats(results):
         say(f"warning: {note}")
     target = report.write(results, Path("reports") / results.study.label)
     tracker.summary(report.headline(results), target)

@@ -153,8 +153,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-def missing(results: Results) -> list[str]:
-    """What the budget promises and the journal does not hold, and what went wrong, in words."""
+def caveats(results: Results) -> list[str]:
+    """What to know before believing the table, in words: gaps in the budget, failures, trainings cut short."""
     study, notes = results.study, []
     for row in compare_table(results).itertuples():
         name = study.level_name(study.levels[row.Index])
@@ -163,6 +163,7 @@ def missing(results: Results) -> list[str]:
         level = results.runs[results.runs["level"] == row.Index]
         for stage, what in (("search", "search trials"), ("confirm", "confirmation runs")):
             notes += [f"{name}: {note}" for note in _failures(level[level["stage"] == stage], what)]
+        notes += [f"{name}: {note}" for note in _cut_short(finished(level))]
         if row.seeds < study.budget.seeds:
             notes.append(f"{name}: {row.seeds} of {study.budget.seeds} confirmation runs finished.")
     return notes
@@ -175,6 +176,17 @@ def _failures(runs: pd.DataFrame, what: str) -> list[str]:
         return []
     why = str(failed["reason"].iloc[0]).splitlines()[-1]
     return [f"{len(failed)} of {len(runs)} {what} failed or diverged, the first with: {why}"]
+
+
+def _cut_short(confirmed: pd.DataFrame) -> list[str]:
+    """Whether most confirmation runs were still getting better when the epoch limit ended them."""
+    best_at_limit = confirmed["best_epoch"] == confirmed["epochs"]
+    if best_at_limit.sum() <= len(confirmed) / 2:
+        return []
+    return [
+        f"{best_at_limit.sum()} of {len(confirmed)} confirmation runs were at their best when the limit of "
+        f"{confirmed['epochs'].iloc[0]} epochs ended them; more epochs may change the comparison."
+    ]
 
 
 def learning_table(results: Results) -> pd.DataFrame:

@@ -102,16 +102,24 @@ def test_the_answer_claims_no_more_than_the_data_carry(results: Results) -> None
 
 
 def test_what_is_missing_is_said(results: Results) -> None:
-    assert stats.missing(results) == []
-    told = stats.missing(with_tests(results, [0.9]))
+    assert stats.caveats(results) == []
+    told = stats.caveats(with_tests(results, [0.9]))
     assert "depth=1: 1 of 2 confirmation runs finished." in told
     assert "depth=2: 0 of 2 confirmation runs finished." in told
+
+
+def test_trainings_that_were_cut_short_are_told(results: Results) -> None:
+    runs = results.runs.copy()
+    confirmed = (runs["stage"] == "confirm") & (runs["level"] == 1)
+    runs.loc[confirmed, "best_epoch"] = runs.loc[confirmed, "epochs"]
+    [told] = stats.caveats(replace(results, runs=runs))
+    assert told.startswith("depth=2: 2 of 2 confirmation runs were at their best when the limit of 4 epochs ended them")
 
 
 def test_failures_are_told_with_their_reason(results: Results) -> None:
     runs = results.runs.copy()
     runs.loc[0, ["status", "reason"]] = ["failed", "Traceback\n  at line 3\nValueError: it broke"]
-    told = stats.missing(replace(results, runs=runs))
+    told = stats.caveats(replace(results, runs=runs))
     assert told == ["depth=1: 1 of 6 search trials failed or diverged, the first with: ValueError: it broke"]
 
 
