@@ -1,6 +1,5 @@
 """The `harness` command: run, report, ui. Heavy imports are paid for by the command that needs them."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change the study, as lr=0.1 or budget.seeds=5."),
     ] = None,
+    stack: Annotated[int, typer.Option(min=1, help="The most trainings that run together; 1 is one at a time.")] = 16,
     fresh: Annotated[bool, typer.Option("--fresh", help="Put the old journal aside and start anew.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
@@ -49,9 +49,13 @@ def run(
             from harness.trial import UserError
 
             raise UserError(f"--device: must be auto, cpu or cuda, got {device!r}")
-        from harness.run import run as run_study
+        from harness.tracking import Tracker
 
-        run_study(checked, study_folder(study), device=device, fresh=fresh, quiet=quiet, say=typer.echo)
+        with Tracker() as tracker:  # before the next line: MLflow loads in a process of its own while torch does here
+            from harness.run import run as run_study
+
+            folder, say = study_folder(study), typer.echo
+            run_study(checked, folder, tracker, device=device, fresh=fresh, quiet=quiet, stack=stack, say=say)
 
 
 @app.command()
@@ -74,9 +78,10 @@ def ui(
 ) -> None:
     """Browse the runs: MLflow's UI on 127.0.0.1, with the store that studies write to."""
     with plain_errors():
+        from harness.tracking import store_uri
         from harness.trial import UserError
 
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+        uri = store_uri()
         if uri.startswith(("http://", "https://")):
             typer.echo("the runs are on the server that MLFLOW_TRACKING_URI names; open that address in a browser")
             return

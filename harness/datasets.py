@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harness.memory import Memory
 from harness.trial import UserError
 
 
@@ -67,9 +68,10 @@ class Data:
         device = self.train.labels.device
         return torch.from_numpy(order[held_out:]).to(device), torch.from_numpy(order[:held_out]).to(device)
 
-    def floats(self, images: Tensor) -> Tensor:
+    def floats(self, images: Tensor, out: Tensor | None = None) -> Tensor:
         """uint8 pixels as float32 in [0, 1]."""
-        return images.float().mul_(1.0 / self.white)
+        floats = images.float() if out is None else out.copy_(images)
+        return floats.mul_(1.0 / self.white)
 
 
 class Feed:
@@ -81,20 +83,23 @@ class Feed:
 
     def __init__(self, data: Data, split: Split, rows: Tensor, orders: Sequence[torch.Generator] = ()) -> None:
         self.data, self.split, self.rows, self.orders = data, split, rows, list(orders)
+        self.memory = Memory(rows.device)
 
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images (R, B, D) as floats and labels (R, B), shuffled anew if there are generators to do it."""
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """Indices (R, B) of the split's images, shuffled anew if there are generators to do it."""
         rows = self.rows
         if self.orders:
             orders = [torch.randperm(rows.shape[1], generator=g, device=rows.device) for g in self.orders]
             rows = rows.gather(1, torch.stack(orders))
-        for batch in rows.split(size, dim=1):
-            index = batch.flatten()
-            images = self.split.images.index_select(0, index)  # moved as bytes: a quarter of the floats' memory
-            yield (
-                self.data.floats(images).unflatten(0, batch.shape),
-                self.split.labels.index_select(0, index).view_as(batch),
-            )
+        yield from rows.split(size, dim=1)
+
+    def cut(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (R, B, D) as floats and labels (R, B) of a batch of indices; valid until the next call."""
+        index, images = batch.flatten(), self.split.images
+        pixels = self.memory("pixels", len(index), images.shape[1], dtype=images.dtype)
+        torch.index_select(images, 0, index, out=pixels)  # moved as bytes: a quarter of the floats' memory
+        floats = self.data.floats(pixels, self.memory("floats", *pixels.shape))
+        return floats.unflatten(0, batch.shape), self.split.labels.index_select(0, index).view_as(batch)
 
     def only(self, models: Sequence[int]) -> "Feed":
         """The feed of some of the models; it goes on with their orders where this one stopped."""

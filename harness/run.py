@@ -1,10 +1,10 @@
 """Ask, stack, train, tell, until the budget is spent; then confirm; then report.
 
-run(read_study("studies/depth"), Path("studies/depth"))
+with Tracker() as tracker:
+    run(read_study("studies/depth"), Path("studies/depth"), tracker)
 """
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from harness.datasets import Data, MissingDataError, load
 from harness.search import Search, hold, put_aside
 from harness.study import Study
 from harness.trial import Epoch, Trial, UserError
-from harness.workers import stacks, train_stack
+from harness.workers import STACK, stacks, train_stack
 
 Say = Callable[[str], None]
 
@@ -24,25 +24,29 @@ Say = Callable[[str], None]
 def run(
     study: Study,
     folder: Path,
+    tracker: tracking.Tracker,
     *,
     device: str = "auto",
     fresh: bool = False,
     quiet: bool = False,
+    stack: int = STACK,
     say: Say = print,
 ) -> None:
-    """Run or continue a study, write its report, and tell by `say` where everything lies."""
+    """Run or continue a study, write its report, and tell by `say` where everything lies.
+
+    `stack` is the most trainings that run together.
+    """
     place = choose_device(device)
     study, data = load_or_digits(study, place, say)
     facts = environment.describe(data, place)
     journal = folder / study.journal
-    with ExitStack() as open_things:
-        open_things.enter_context(hold(journal))
+    with hold(journal):
         if fresh and (aside := put_aside(journal)):
             say(f"the old journal is now {aside}")
         search = Search(study, journal, facts)
-        tracker = open_things.enter_context(tracking.Tracker(study, search.id, facts))
+        tracker.open(study, search.id, facts)
         with Progress(study, quiet) as progress:
-            Driver(search, tracker, progress, data).run()
+            Driver(search, tracker, progress, data, stack).run()
         target = conclude(journal, tracker, say)
     if tracker.failure:
         say(f"warning: MLflow lacks something ({tracker.failure}); the same command writes it from the journal")
@@ -57,12 +61,12 @@ def conclude(journal: Path, tracker: tracking.Tracker, say: Say) -> Path:
     from harness import report, stats  # seconds to import, which no training has to wait for
     from harness.search.results import read_results
 
-    tracker.drain()  # it draws with matplotlib too, which is not made for two threads
     results = read_results(journal)
     for note in stats.caveats(results):
         say(f"warning: {note}")
     target = report.write(results, Path("reports") / results.study.label)
     tracker.summary(report.headline(results), target)
+    tracker.drain()
     return target
 
 
@@ -74,6 +78,7 @@ class Driver:
     tracker: tracking.Tracker
     progress: Progress
     data: Data
+    size: int = STACK  # the most trainings that run together
 
     def run(self) -> None:
         """Spend what is left of the budget."""
@@ -82,10 +87,10 @@ class Driver:
         for trial, outcome in recorded:
             self.progress.end(trial, outcome)
         while trials := self.search.generation():
-            for stack in stacks(trials):
+            for stack in stacks(trials, self.size):
                 self.train(stack)
             self.search.close_generation()
-        for stack in stacks(self.search.confirmations()):
+        for stack in stacks(self.search.confirmations(), self.size):
             self.train(stack)
 
     def train(self, stack: list[Trial]) -> None:

@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from harness.datasets import Data, Feed
 from harness.models import build
 from harness.optim import OPTIMIZERS, StackOptimizer
 from harness.stack import Stack
+from harness.step import cross_entropy, make_step
 from harness.trial import Epoch, Outcome, Status, Trial
 
-EVALUATION_BATCH = 1000  # images per model; more fall out of a CPU's cache
+EVALUATION_BATCH = {"cpu": 1000, "cuda": 10_000}  # images per model; more fall out of a CPU's cache
 ORDER, NOISE = 1, 2  # the streams of random numbers that a seed feeds (0 is the split)
 
 
@@ -69,18 +69,19 @@ def train(
     started = time.time()
     config, device = trials[0].config, data.train.images.device
     networks = [build(trial.config, data.train.images.shape[1], data.classes, trial.seed) for trial in trials]
-    stack = Stack.of(networks, device)
+    stack = Stack.of(networks, device, config.precision)
     members = [
         Member(trial, _generator(trial.seed, NOISE, device), stack.flat[row].clone())
         for row, trial in enumerate(trials)
     ]
     optimizer = _optimizer(trials, stack)
     feed, held_out = _feeds(trials, data)
-    while members:
+    step = make_step(stack, optimizer, feed, [member.noise for member in members])
+    while True:
         clock = time.perf_counter()
-        noise = [member.noise for member in members]
-        trained = _train_epoch(stack, optimizer, feed, noise, config.batch_size)
-        figures = torch.stack([*trained, *evaluate(stack, held_out)[:2]])  # (4, K)
+        for batch in feed.batches(config.batch_size):
+            step(batch)
+        figures = torch.stack([*step.figures(), *evaluate(stack, held_out)[:2]])  # (4, K)
         columns = figures.T.tolist()  # the one time in an epoch that the loop waits for the device
         share = (time.perf_counter() - clock) / len(members)
         for member, column, weights in zip(members, columns, stack.flat, strict=True):
@@ -95,45 +96,29 @@ def train(
             ended = [verdict for verdict in verdicts if verdict]
             yield from _outcomes(stack[done], feed.only(done), [members[row] for row in done], ended, started)
             left = [row for row, verdict in enumerate(verdicts) if not verdict]
+            if not left:
+                return
             members, stack = [members[row] for row in left], stack[left]
             feed, held_out = feed.only(left), held_out.only(left)
             optimizer.keep(stack.flat, left)
+            step = make_step(stack, optimizer, feed, [member.noise for member in members])
 
 
+@torch.no_grad()
 def evaluate(stack: Stack, feed: Feed) -> tuple[Tensor, Tensor, Tensor]:
     """Mean cross-entropy (K,), accuracy (K,) and confusion counts (K, C, C: rows true, columns predicted)."""
     models, classes = len(stack), feed.data.classes
     loss = torch.zeros(models, device=stack.flat.device)
     counts = torch.zeros(models, classes * classes, dtype=torch.int64, device=stack.flat.device)
-    with torch.no_grad():
-        for x, y in feed.batches(EVALUATION_BATCH):
-            logits, labels = stack(x), y.expand(models, -1)
-            loss += cross_entropy(logits, labels) * y.shape[1]
-            cells = labels * classes + logits.argmax(2)
-            counts.scatter_add_(1, cells, torch.ones_like(cells))
+    for batch in feed.batches(EVALUATION_BATCH[stack.flat.device.type]):
+        x, y = feed.cut(batch)
+        logits, labels = stack(x), y.expand(models, -1)
+        loss += cross_entropy(logits, labels)[0]
+        cells = labels * classes + logits.argmax(2)
+        counts.scatter_add_(1, cells, torch.ones_like(cells))
     confusion = counts.unflatten(1, (classes, classes))
     images = feed.rows.shape[1]
     return loss / images, confusion.diagonal(dim1=1, dim2=2).sum(1) / images, confusion
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of each model in nats. logits: (K, B, C), labels: (K, B) -> (K,)."""
-    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(1)
-
-
-def _train_epoch(
-    stack: Stack, optimizer: StackOptimizer, feed: Feed, noise: Sequence[torch.Generator], batch_size: int
-) -> tuple[Tensor, Tensor]:
-    """One pass over the training images; the epoch's mean loss (K,) and accuracy (K,)."""
-    losses, hits = torch.zeros(2, len(stack), device=stack.flat.device)
-    for x, y in feed.batches(batch_size):
-        logits, labels = stack(x, noise), y.expand(len(stack), -1)
-        loss = cross_entropy(logits, labels)
-        optimizer.step(stack.gradient(loss.sum()))  # no model's loss depends on another's parameters
-        losses += loss.detach() * y.shape[1]
-        hits += (logits.argmax(2) == labels).sum(1)
-    images = feed.rows.shape[1]
-    return losses / images, hits / images
 
 
 def _outcomes(

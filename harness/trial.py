@@ -16,6 +16,7 @@ Model = Literal["mlp"]
 Activation = Literal["relu", "leaky_relu", "tanh", "gelu", "silu"]
 Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
 Taper = Literal["constant", "halving"]
+Precision = Literal["fp32", "tf32", "bf16"]
 Status = Literal["finished", "pruned", "diverged", "failed"]
 Value = int | float | str | tuple[int, ...]
 """What a hyperparameter can be set to."""
@@ -54,6 +55,7 @@ class Config:
     epochs: Count = 20
     patience: Count = 10  # epochs without a lower validation loss
     validation: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2  # the share of the training images held out
+    precision: Precision = "fp32"  # of matrix products; tf32 exists on GPUs only
 
     @property
     def hidden(self) -> tuple[int, ...]:

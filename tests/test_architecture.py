@@ -41,13 +41,14 @@ def test_each_library_has_one_window(library: str, window: str) -> None:
 
 
 def test_training_knows_neither_study_nor_search_nor_tracking() -> None:
-    for name in ("trial", "datasets", "models", "stack", "optim", "train", "workers"):
+    for name in ("trial", "memory", "datasets", "models", "layers", "stack", "optim", "step", "train", "workers"):
         for other in ("study", "study_file", "search", "tracking", "run", "report", "stats", "plots", "console"):
             assert not knows(PACKAGE / f"{name}.py", f"harness.{other}"), (name, other)
 
 
 def test_nothing_flows_backwards() -> None:
-    order = ["trial", "study", "study_file", "datasets", "environment", "models", "stack", "optim", "train", "workers"]
+    order = ["trial", "study", "study_file", "memory", "datasets", "environment", "models", "layers", "stack", "optim"]
+    order += ["step", "train", "workers"]
     order += ["search", "stats", "plots", "tracking", "console", "report", "run", "__main__"]
     for path in MODULES:
         if room(path) == "__init__":
@@ -65,6 +66,8 @@ def test_nothing_flows_backwards() -> None:
         ("harness.__main__", {"torch", "mlflow", "optuna", "pandas", "matplotlib", "scipy", "pydantic"}),
         ("harness.study_file", {"torch", "mlflow", "optuna", "pandas", "matplotlib", "scipy"}),
         ("harness.report", {"torch", "mlflow"}),
+        ("harness.tracking", {"torch", "mlflow", "optuna", "pandas", "matplotlib"}),
+        ("harness.tracking.writer", {"torch", "optuna", "matplotlib"}),
         ("harness.train", {"optuna", "mlflow", "matplotlib", "sklearn", "torchvision"}),
     ],
 )

@@ -2,8 +2,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from harness.layers import Dropout
 from harness.models import ACTIVATIONS, build
-from harness.stack import Stack, dropout
+from harness.stack import Stack
+from harness.step import cross_entropy
 from harness.trial import Config
 
 
@@ -14,11 +16,13 @@ def test_forward_and_gradient_are_those_of_the_networks(activation: str) -> None
     stack = Stack.of(networks)
     x, y = torch.randn(4, 8, 6), torch.randint(0, 3, (4, 8))
     logits = stack(x)
-    loss = torch.stack([F.cross_entropy(logits[k], y[k]) for k in range(4)]).sum()
-    gradient = stack.gradient(loss)
+    loss, hits, slope = cross_entropy(logits, y)
+    gradient = stack.backward(slope)
     for k, network in enumerate(networks):
         alone = network.eval()(x[k])
         torch.testing.assert_close(logits[k], alone, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(loss[k] / 8, F.cross_entropy(alone, y[k]), rtol=1e-5, atol=1e-6)
+        assert hits[k] == (alone.argmax(1) == y[k]).sum()
         expected = torch.autograd.grad(F.cross_entropy(alone, y[k]), list(network.parameters()))
         torch.testing.assert_close(gradient[k], torch.cat([g.flatten() for g in expected]), rtol=1e-4, atol=1e-6)
 
@@ -26,7 +30,7 @@ def test_forward_and_gradient_are_those_of_the_networks(activation: str) -> None
 def test_one_input_for_all() -> None:
     stack = Stack.of([build(Config(depth=3, width=7), 6, 3, seed) for seed in range(3)])
     x = torch.randn(1, 8, 6)
-    torch.testing.assert_close(stack(x), stack(x.repeat(3, 1, 1)))
+    torch.testing.assert_close(stack(x).clone(), stack(x.repeat(3, 1, 1)))
 
 
 def test_rows_are_networks() -> None:
@@ -43,7 +47,7 @@ def test_rows_are_networks() -> None:
 
 def test_a_step_on_flat_moves_the_layers() -> None:
     stack = Stack.of([build(Config(depth=2, width=7), 6, 3, 0)])
-    before = stack(torch.ones(1, 1, 6)).detach()
+    before = stack(torch.ones(1, 1, 6)).clone()
     stack.flat.mul_(2.0)
     assert not torch.equal(before, stack(torch.ones(1, 1, 6)))
 
@@ -61,13 +65,19 @@ def test_dropout_has_each_networks_rate_and_keeps_the_mean() -> None:
     networks = [build(Config(depth=2, width=4000, dropout=rate), 6, 3, 0) for rate in (0.0, 0.25, 0.5)]
     stack = Stack.of(networks)
     hidden = torch.ones(3, 4, 4000)
-    keep = 1.0 - torch.tensor(stack.rates)[:, None, None]
-    dropped = dropout(hidden, keep, [None, *(torch.Generator().manual_seed(k) for k in range(2))])
+    noise = [torch.Generator().manual_seed(k) for k in range(3)]
+    layer = next(layer for layer in stack.layers if isinstance(layer, Dropout))
+    dropped = layer.forward(hidden, noise)
     share = (dropped == 0).float().mean((1, 2))
     torch.testing.assert_close(share, torch.tensor([0.0, 0.25, 0.5]), atol=0.02, rtol=0)
     torch.testing.assert_close(dropped.mean((1, 2)), torch.ones(3), atol=0.04, rtol=0)
+    back = layer.backward(torch.ones(3, 4, 4000))
+    assert back is not None
+    assert torch.equal(back, dropped)  # the same are dropped on the way back
     x = torch.randn(1, 4, 6)
-    assert torch.equal(stack(x), stack(x))  # off unless there is noise
+    still = stack(x).clone()
+    assert torch.equal(stack(x), still)  # off unless there is noise
+    assert not torch.equal(stack(x, noise), still)
 
 
 def test_what_is_dropped_does_not_depend_on_the_company() -> None:

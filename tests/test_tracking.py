@@ -5,7 +5,10 @@ import csv
 import io
 import json
 import math
+import signal
+import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -18,13 +21,22 @@ from harness.models import build
 from harness.search import Search
 from harness.search.results import Results, read_results
 from harness.study import Study
-from harness.tracking import Tracker, make_store, shown_store
+from harness.tracking import Tracker, shown_store
+from harness.tracking.store import make_store
+from harness.tracking.writer import in_one_line
 from harness.trial import Config, Epoch, Outcome, UserError
 
 from .conftest import harness, make_trial
 from .test_search import made_up
 
 ENVIRONMENT = {"git_commit": "abc", "torch": "2"}
+
+
+@contextlib.contextmanager
+def tracking(study: Study, journal: str = "id") -> Iterator[Tracker]:
+    with Tracker() as tracker:
+        tracker.open(study, journal, ENVIRONMENT)
+        yield tracker
 
 
 def runs_of(client: MlflowClient, experiment: str) -> list[Run]:
@@ -144,7 +156,7 @@ def store(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_epochs_of_a_running_trial_arrive_within_seconds(small: Study, store: str) -> None:
     trial = make_trial()
-    with Tracker(small, "journal-id", ENVIRONMENT) as tracker:
+    with tracking(small) as tracker:
         tracker.begin(trial)
         for number in (1, 2):
             tracker.epoch(trial, Epoch(number, 1.0, 0.5, 1.0, 0.5, time.time()))
@@ -164,14 +176,14 @@ def test_epochs_of_a_running_trial_arrive_within_seconds(small: Study, store: st
 def test_an_interrupted_study_leaves_no_run_open_and_is_caught_up(small: Study, store: str, tmp_path: Path) -> None:
     search = Search(small, tmp_path / "journal.log", ENVIRONMENT)
     first, second, *_ = search.generation()
-    with contextlib.suppress(KeyboardInterrupt), Tracker(small, search.id, ENVIRONMENT) as tracker:
+    with contextlib.suppress(KeyboardInterrupt), tracking(small, search.id) as tracker:
         tracker.begin(first)
         tracker.begin(second)
         search.record(first, made_up(first))  # in the journal, not in MLflow
         raise KeyboardInterrupt
     by_key = {run.data.tags["key"]: run.info.status for run in runs_of(MlflowClient(store), "mine")}
     assert by_key["1/search/0"] == by_key["1/search/1"] == by_key["study"] == "KILLED"
-    with Tracker(small, search.id, ENVIRONMENT) as tracker:
+    with tracking(small, search.id) as tracker:
         tracker.catch_up(search.recorded())
         tracker.begin(second)
         tracker.end(second, made_up(second))
@@ -181,37 +193,60 @@ def test_an_interrupted_study_leaves_no_run_open_and_is_caught_up(small: Study, 
 
 
 def test_a_killed_drivers_runs_are_closed(small: Study, store: str) -> None:
-    tracker = Tracker(small, "id", ENVIRONMENT)
+    tracker = Tracker()
+    tracker.open(small, "id", ENVIRONMENT)
     tracker.begin(make_trial())
-    tracker.drain()  # and now nothing more is heard of it
-    with Tracker(small, "id", ENVIRONMENT):
+    tracker.drain()
+    tracker._pipe.close()  # as the kernel does when it ends a driver
+    assert tracker.process.wait(timeout=10) == 1
+    with tracking(small):
         pass
     [run] = [r for r in runs_of(MlflowClient(store), "mine") if r.data.tags["key"] == "2/search/0"]
     assert run.info.status == "FAILED"
     assert "driver was killed" in run.data.tags["incomplete"]
 
 
-def test_a_failing_store_is_told_once_and_stops_nothing(
-    small: Study, store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Tracker(small, "id", ENVIRONMENT) as tracker:
-
-        def fail(*arguments: object, **keys: object) -> None:
-            raise OSError("disk full, says this test")
-
-        monkeypatch.setattr(tracker._client, "log_batch", fail)
+def test_a_failing_store_is_told_once_and_stops_nothing(small: Study, store: str, tmp_path: Path) -> None:
+    with tracking(small) as tracker:
+        with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+            database.execute("drop table metrics")
         for number in range(3):
             trial = make_trial(number)
             tracker.begin(trial)
             tracker.end(trial, made_up(trial))
     assert tracker.failure is not None
-    assert "disk full" in tracker.failure
+    assert "no such table: metrics" in tracker.failure
+
+
+def test_a_tracking_process_that_dies_stops_nothing(small: Study, store: str) -> None:
+    with tracking(small) as tracker:
+        tracker.process.kill()
+        for number in range(3):
+            trial = make_trial(number)
+            tracker.begin(trial)
+            tracker.end(trial, made_up(trial))
+        tracker.drain()
+    assert tracker.failure is not None
+    assert "the tracking process ended" in tracker.failure
+
+
+def test_ctrl_c_is_the_drivers_business(small: Study, store: str) -> None:
+    with tracking(small) as tracker:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a terminal and a scheduler tell the whole group
+            tracker.process.send_signal(number)
+        trial = make_trial()
+        tracker.begin(trial)
+        tracker.end(trial, made_up(trial))
+        tracker.drain()
+    assert tracker.failure is None
+    [run] = [r for r in runs_of(MlflowClient(store), "mine") if r.data.tags["key"] == "2/search/0"]
+    assert run.info.status == "FINISHED"
 
 
 def test_a_new_winners_seeds_are_runs_of_their_own(small: Study, store: str) -> None:
     for lr in (0.1, 0.2, 0.2):  # the budget grew and with it the winner changed; then the study is run again
         trial = make_trial(stage="confirm", lr=lr)
-        with Tracker(small, "id", ENVIRONMENT) as tracker:
+        with tracking(small) as tracker:
             tracker.begin(trial)
             tracker.end(trial, made_up(trial))
     runs = [run for run in runs_of(MlflowClient(store), "mine") if plain_key(run) == "2/confirm/0"]
@@ -220,7 +255,7 @@ def test_a_new_winners_seeds_are_runs_of_their_own(small: Study, store: str) -> 
 
 def test_figures_that_are_not_finite_do_no_harm(small: Study, store: str) -> None:
     trial, epoch = make_trial(), Epoch(1, math.inf, 0.1, math.nan, 0.1, time.time())
-    with Tracker(small, "id", ENVIRONMENT) as tracker:
+    with tracking(small) as tracker:
         tracker.begin(trial)
         tracker.epoch(trial, epoch)
         tracker.end(trial, Outcome("diverged", "diverged at epoch 1, loss nan", 1.0, 2.0, history=(epoch,)))
@@ -229,17 +264,9 @@ def test_figures_that_are_not_finite_do_no_harm(small: Study, store: str) -> Non
     assert run.info.status == "FAILED"
 
 
-def test_an_error_without_words_does_not_hang(small: Study, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Tracker(small, "id", ENVIRONMENT) as tracker:
-
-        def fail(*arguments: object, **keys: object) -> None:
-            raise KeyError
-
-        monkeypatch.setattr(tracker._client, "create_run", fail)
-        tracker.begin(make_trial())
-        tracker.drain()
-    assert tracker.failure is not None
-    assert "KeyError" in tracker.failure
+def test_an_error_without_words_is_told_too() -> None:
+    assert in_one_line(KeyError()) == "KeyError: "
+    assert in_one_line(OSError("disk full\nand more")) == "OSError: disk full"
 
 
 def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +276,7 @@ def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_failed_and_diverged_trials_say_why(small: Study, store: str) -> None:
     trial = make_trial()
-    with Tracker(small, "id", ENVIRONMENT) as tracker:
+    with tracking(small) as tracker:
         tracker.begin(trial)
         tracker.end(trial, Outcome("failed", "Traceback: it broke", 1.0, 2.0))
     [run] = [r for r in runs_of(MlflowClient(store), "mine") if r.data.tags["key"] == "2/search/0"]
@@ -282,5 +309,5 @@ def test_a_store_that_cannot_be_opened_is_a_plain_error(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/file/mlflow.db")
-    with pytest.raises(UserError, match="MLflow cannot open it"):
-        Tracker(small, "id", ENVIRONMENT)
+    with pytest.raises(UserError, match="MLflow cannot open it"), tracking(small):
+        pass

@@ -5,13 +5,18 @@ import hashlib
 import io
 import json
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlflow.entities import Metric
-from safetensors.torch import save
+from safetensors.numpy import save
 
 from harness.study import Study, show
 from harness.trial import Epoch, Outcome, Trial
+
+if TYPE_CHECKING:
+    from harness.plots import RunPictures
 
 
 def key(trial: Trial) -> str:
@@ -64,12 +69,18 @@ def write_artifacts(folder: Path, study: Study, trial: Trial, outcome: Outcome) 
     if outcome.weights is not None:
         (folder / "weights.safetensors").write_bytes(save(dict(outcome.weights)))
     if outcome.confusion is not None:
-        from harness import plots  # matplotlib: a second to import, which the search need not wait for
-
+        pictures = _pictures()
         title = f"{study.level_name(trial.level)}, seed {trial.seed}"
         history = [asdict(epoch) for epoch in outcome.history]
-        (folder / "loss_curve.png").write_bytes(plots.png(plots.loss_figure(history, outcome.best_epoch, title)))
-        (folder / "confusion_matrix.png").write_bytes(plots.png(plots.confusion_figure(outcome.confusion, title)))
+        (folder / "loss_curve.png").write_bytes(pictures.loss(history, outcome.best_epoch, title))
+        (folder / "confusion_matrix.png").write_bytes(pictures.confusion(outcome.confusion, title))
+
+
+@cache
+def _pictures() -> "RunPictures":
+    from harness.plots import RunPictures  # matplotlib: a second to import, which the search need not wait for
+
+    return RunPictures()
 
 
 def resolved(study: Study) -> str:

@@ -1,8 +1,7 @@
-"""Where MLflow keeps the runs, and how a new SQLite store is made without leaving a half-made one behind."""
+"""How a new SQLite store is made without leaving a half-made one behind."""
 
 import logging
 import os
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,20 +10,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a study sends nothi
 
 from mlflow import MlflowClient
 
-for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
+for name in ("mlflow", "alembic"):
     logging.getLogger(name).setLevel(logging.WARNING)  # a new store is made in silence
-
-DEFAULT_STORE = "sqlite:///mlflow.db"
-
-
-def store() -> str:
-    """Where runs go: MLFLOW_TRACKING_URI, else MLflow's own default, so that a bare `mlflow ui` finds them."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
-
-
-def shown_store() -> str:
-    """The store as it may be shown and logged: without a password."""
-    return re.sub(r"//([^/@:]*):[^/@]*@", r"//\1:***@", store())
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what fails is raised too, and told by us
 
 
 def make_store(uri: str) -> None:

@@ -1,0 +1,180 @@
+"""The layers of a stack: K layers of torch.nn run as one, forward and backward, in memory that is used again.
+
+    y = layer.forward(x, noise)      # x: (K or 1, B, ...) -> (K, B, ...)
+    dx = layer.backward(dy)          # the gradients of its parameters are written where the stack keeps them
+
+Autograd computes the same, but takes fresh memory for every result (see memory.py). `backward` may overwrite `dy`; it
+belongs to the last `forward` of the layer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from harness.memory import Memory
+
+aten = torch.ops.aten
+
+
+@dataclass(eq=False)
+class Layer:
+    """What all layers share."""
+
+    like: nn.Module  # the layer that it stands for
+    parameters: Mapping[str, Tensor]  # (K, *shape) each, by torch.nn's own names: views into the stack's
+    gradients: Mapping[str, Tensor]  # the same
+    rates: Sequence[float]  # K dropout rates
+    memory: Memory
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        """`noise`, a generator per network, is given in training only."""
+        raise NotImplementedError
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        """The gradient with regard to x from that with regard to y; None if it is not needed."""
+        raise NotImplementedError
+
+
+class Linear(Layer):
+    """x @ weight.T + bias. x: (K or 1, B, D), weight: (K, O, D), bias: (K, O) -> (K, B, O)."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+        weight, bias = self.parameters["weight"], self.parameters["bias"]
+        models, outputs, _ = weight.shape
+        self.x = x.expand(models, -1, -1)
+        y = self.memory((self, "y"), models, x.shape[1], outputs)
+        return torch.baddbmm(bias[:, None], self.x, weight.mT, out=y)
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+        torch.bmm(dy.mT, self.x, out=self.gradients["weight"])
+        torch.sum(dy, 1, out=self.gradients["bias"])
+        if not needs_dx:
+            return None
+        return torch.bmm(dy, self.parameters["weight"], out=self.memory((self, "dx"), *self.x.shape))
+
+
+class HalfLinear(Linear):
+    """Products in bfloat16, everything else in float32: what torch's autocast does with a linear layer."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+        weight, bias = self.parameters["weight"], self.parameters["bias"]
+        self.x = x.bfloat16().expand(len(weight), -1, -1)
+        return torch.bmm(self.x, weight.bfloat16().mT).float().add_(bias[:, None])
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+        half = dy.bfloat16()
+        self.gradients["weight"].copy_(torch.bmm(half.mT, self.x))
+        torch.sum(dy, 1, out=self.gradients["bias"])
+        return torch.bmm(half, self.parameters["weight"].bfloat16()).float() if needs_dx else None
+
+
+class ReLU(Layer):
+    """Computed in place, as all activations are whose slope their output tells."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+        self.y = x.relu_()
+        return self.y
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+        result: Tensor = aten.threshold_backward.grad_input(dy, self.y, 0, grad_input=dy)
+        return result
+
+
+class LeakyReLU(Layer):
+    """The slope below zero is that of the layer that it stands for."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+        self.y = nn.functional.leaky_relu_(x, _slope(self.like))
+        return self.y
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+        result: Tensor = aten.leaky_relu_backward.grad_input(dy, self.y, _slope(self.like), True, grad_input=dy)
+        return result
+
+
+class Tanh(Layer):
+    """The hyperbolic tangent."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+        self.y = x.tanh_()
+        return self.y
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+        result: Tensor = aten.tanh_backward.grad_input(dy, self.y, grad_input=dy)
+        return result
+
+
+class GELU(Layer):
+    """The exact form, with the error function."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+        self.x = x
+        result: Tensor = aten.gelu.out(x, out=self.memory((self, "y"), *x.shape))
+        return result
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+        result: Tensor = aten.gelu_backward.grad_input(dy, self.x, grad_input=dy)
+        return result
+
+
+class SiLU(Layer):
+    """x * sigmoid(x)."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+        self.x = x
+        result: Tensor = aten.silu.out(x, out=self.memory((self, "y"), *x.shape))
+        return result
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+        result: Tensor = aten.silu_backward.grad_input(dy, self.x, grad_input=dy)
+        return result
+
+
+@dataclass(eq=False)
+class Dropout(Layer):
+    """Inverted dropout with a rate of its own for each network.
+
+    Each network draws from a generator of its own, so that what it drops depends on nothing else in the stack.
+    """
+
+    def __post_init__(self) -> None:
+        self.keep = 1.0 - torch.tensor(self.rates, device=self.memory.device)  # here: a step must not wait for the host
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+        self.mask = None
+        if noise is None or not any(self.rates):
+            return x
+        keep = self.keep.view(-1, *(1,) * (x.dim() - 1))  # (K, 1, ...)
+        drawn = self.memory((self, "drawn"), *x.shape)
+        for row, generator, rate in zip(drawn.unbind(), noise, self.rates, strict=True):
+            if rate > 0.0:
+                row.uniform_(generator=generator)
+            else:
+                row.zero_()
+        self.mask = torch.lt(drawn, keep, out=self.memory((self, "kept"), *x.shape)).div_(keep)
+        return torch.mul(x, self.mask, out=self.memory((self, "y"), *x.shape))
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+        return dy if self.mask is None else dy.mul_(self.mask)
+
+
+def _slope(like: nn.Module) -> float:
+    assert isinstance(like, nn.LeakyReLU)
+    return like.negative_slope
+
+
+LAYERS: dict[type[nn.Module], type[Layer]] = {
+    nn.Linear: Linear,
+    nn.ReLU: ReLU,
+    nn.LeakyReLU: LeakyReLU,
+    nn.Tanh: Tanh,
+    nn.GELU: GELU,
+    nn.SiLU: SiLU,
+    nn.Dropout: Dropout,
+}
+"""What runs in the place of each layer of torch.nn."""
+
+HALF: dict[type[nn.Module], type[Layer]] = {nn.Linear: HalfLinear}
+"""What runs there instead with precision "bf16"."""
