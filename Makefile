@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help study report ui test check lock clean
+.PHONY: help study report ui bench test check lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -20,6 +20,9 @@ report: $(VENV)/synced ## write the report of a study from its journal, at any t
 
 ui: $(VENV)/synced ## browse the runs in MLflow's UI on 127.0.0.1: make ui ARGS="--port 5001"
 	@$(RUN) -m harness ui $(ARGS)
+
+bench: $(VENV)/bench ## compare with other ways of doing the same: make bench ARGS="--works digits --rounds 1"
+	@$(RUN) -m harness bench $(ARGS)
 
 test: $(VENV)/synced ## run the tests: make test ARGS="-k stack"
 	@$(RUN) -m pytest $(ARGS)
@@ -42,6 +45,10 @@ $(VENV)/made:
 	@echo "setting up $(VENV) (about a minute, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check uv
+	@touch $@
+
+$(VENV)/bench: $(VENV)/synced
+	@$(UV) pip install --quiet --python $(RUN) --constraint requirements.lock --editable '.[bench]'
 	@touch $@
 
 $(VENV)/synced: requirements.lock pyproject.toml | $(VENV)/made

@@ -92,6 +92,28 @@ def ui(
         raise typer.Exit(subprocess.call([*command, "--host", "127.0.0.1", "--port", str(port)]))
 
 
+@app.command()
+def bench(
+    works: Annotated[str, typer.Option(help="What is trained: mnist, mnist10, digits, layers (GPU).")] = "",
+    contenders: Annotated[
+        str, typer.Option(help="Letters: a bare, b tutorial, c Lightning, d Ray, e-g ours.")
+    ] = "abcdefg",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of every contender.")] = 3,
+    once_above: Annotated[float, typer.Option(help="One round only for what is so many times slower.")] = float("inf"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Where tables and plot go.")] = Path("reports/bench"),
+) -> None:
+    """Train the same models by harness and by what people use instead; one table of ratios to the bare loop."""
+    with plain_errors():
+        from harness.bench import bench as run_bench
+        from harness.bench import choose_works
+        from harness.run import choose_device
+
+        place = choose_device(device).type
+        page = run_bench(choose_works(works, place), contenders, rounds, place, out, typer.echo, once_above)
+        typer.echo(f"{page.read_text()}\nbenchmark {page}")
+
+
 def study_folder(path: Path) -> Path:
     """A study may be named by its folder or by its file."""
     return path.parent if path.name == "study.toml" else path

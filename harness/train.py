@@ -11,6 +11,7 @@ rounding). A trial that is done leaves the stack at once, and the rest go on wit
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +27,7 @@ from harness.step import cross_entropy, make_step
 from harness.trial import Epoch, Outcome, Status, Trial
 
 EVALUATION_BATCH = {"cpu": 1000, "cuda": 10_000}  # images per model; more fall out of a CPU's cache
+SMALL = 3e7  # floating-point operations in a step's forward pass, below which one thread is as fast as two
 ORDER, NOISE = 1, 2  # the streams of random numbers that a seed feeds (0 is the split)
 
 
@@ -79,10 +81,11 @@ def train(
     step = make_step(stack, optimizer, feed, [member.noise for member in members])
     while True:
         clock = time.perf_counter()
-        for batch in feed.batches(config.batch_size):
-            step(batch)
-        figures = torch.stack([*step.figures(), *evaluate(stack, held_out)[:2]])  # (4, K)
-        columns = figures.T.tolist()  # the one time in an epoch that the loop waits for the device
+        with _threads(1 if 2 * config.batch_size * stack.flat.numel() < SMALL else torch.get_num_threads()):
+            for batch in feed.batches(config.batch_size):
+                step(batch)
+            figures = torch.stack([*step.figures(), *evaluate(stack, held_out)[:2]])  # (4, K)
+            columns = figures.T.tolist()  # the one time in an epoch that the loop waits for the device
         share = (time.perf_counter() - clock) / len(members)
         for member, column, weights in zip(members, columns, stack.flat, strict=True):
             member.seconds += share
@@ -119,6 +122,17 @@ def evaluate(stack: Stack, feed: Feed) -> tuple[Tensor, Tensor, Tensor]:
     confusion = counts.unflatten(1, (classes, classes))
     images = feed.rows.shape[1]
     return loss / images, confusion.diagonal(dim1=1, dim2=2).sum(1) / images, confusion
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """So many of a CPU's threads for the products; those that a small stack does not need are left to the tracking."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _outcomes(

@@ -25,6 +25,7 @@ def main() -> None:
     threading.Thread(target=_read, args=(pipe, calls), daemon=True).start()
     with contextlib.suppress(OSError):  # the driver is gone
         _serve(pipe, calls)
+    os._exit(0)  # everything is written; to take MLflow down in good order would take a second
 
 
 def _read(pipe: Connection, calls: "queue.SimpleQueue[tuple[Any, ...]]") -> None:
@@ -40,12 +41,12 @@ def _read(pipe: Connection, calls: "queue.SimpleQueue[tuple[Any, ...]]") -> None
 
 
 def _serve(pipe: Connection, calls: "queue.SimpleQueue[tuple[Any, ...]]") -> None:
-    from harness.tracking.store import make_store
+    from harness.tracking.entries import pictures
     from harness.tracking.writer import Writer, in_one_line  # MLflow: seconds, in which the driver loads torch
 
     writer, failure = Writer(sys.argv[2]), None
     with contextlib.suppress(Exception):  # told when the study is opened
-        make_store(sys.argv[2])
+        writer.connect()
     while True:
         try:
             call = calls.get(timeout=LATE / 3)
@@ -64,6 +65,8 @@ def _serve(pipe: Connection, calls: "queue.SimpleQueue[tuple[Any, ...]]") -> Non
             pipe.send((answer, failure))
         if what == "finish":
             return
+        if what == "open":
+            pictures()  # matplotlib: a second to import, which the first confirmation run need not wait for
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from harness.study import Study, show
 from harness.trial import Epoch, Outcome, Trial
 
 if TYPE_CHECKING:
-    from harness.plots import RunPictures
+    from harness.plots.runs import RunPictures
 
 
 def key(trial: Trial) -> str:
@@ -69,16 +69,17 @@ def write_artifacts(folder: Path, study: Study, trial: Trial, outcome: Outcome) 
     if outcome.weights is not None:
         (folder / "weights.safetensors").write_bytes(save(dict(outcome.weights)))
     if outcome.confusion is not None:
-        pictures = _pictures()
+        draw = pictures()
         title = f"{study.level_name(trial.level)}, seed {trial.seed}"
         history = [asdict(epoch) for epoch in outcome.history]
-        (folder / "loss_curve.png").write_bytes(pictures.loss(history, outcome.best_epoch, title))
-        (folder / "confusion_matrix.png").write_bytes(pictures.confusion(outcome.confusion, title))
+        (folder / "loss_curve.png").write_bytes(draw.loss(history, outcome.best_epoch, title))
+        (folder / "confusion_matrix.png").write_bytes(draw.confusion(outcome.confusion, title))
 
 
 @cache
-def _pictures() -> "RunPictures":
-    from harness.plots import RunPictures  # matplotlib: a second to import, which the search need not wait for
+def pictures() -> "RunPictures":
+    """What draws the pictures of confirmation runs."""
+    from harness.plots.runs import RunPictures
 
     return RunPictures()
 

@@ -50,13 +50,18 @@ class Writer:
     def open(self, study: Study, journal: str, environment: Mapping[str, str]) -> None:
         """Find or make the study's run and its levels', and learn which trials have complete runs."""
         self.study, self.journal, self.environment = study, journal, environment
-        make_store(self.uri)
-        self._client = MlflowClient(self.uri)
+        self.connect()
         self._experiment = self._find_experiment()
         self._ended = self._close_leftovers()
         self._study_run = self._container("study", study.label, None)
         names = [study.level_name(level) for level in study.levels]
         self._level_runs = {name: self._container(name, name, self._study_run) for name in names}
+
+    def connect(self) -> None:
+        """Open the store, made anew if need be: seconds, the first time."""
+        make_store(self.uri)
+        self._client = MlflowClient(self.uri)
+        self._client.search_experiments(max_results=1)
 
     def begin(self, trial: Trial, started: float) -> None:
         """A run of the trial, unless it has a complete one: then its stack is run again for another trial's sake."""

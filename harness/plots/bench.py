@@ -1,0 +1,45 @@
+"""The benchmark's picture."""
+
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from harness.plots.base import COLOURS, MARKERS, STYLE
+
+
+def bench_figure(table: pd.DataFrame, throughput: pd.DataFrame) -> Figure:
+    """Ratios to the bare loop, a panel per work, and model-epochs a second against the size of a stack."""
+    with mpl.rc_context(STYLE):
+        works = list(table["work"].unique())
+        figure = Figure(figsize=(3.2 * (len(works) + 1) + 2.2, 3.2), dpi=150, layout="constrained")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(1, len(works) + 1, squeeze=False)[0]
+        names = list(table["name"].unique())[::-1]
+        for axes, work in zip(grid, works, strict=False):
+            part = table[table["work"] == work].set_index("name").reindex(names)
+            colours = [COLOURS[1] if name.startswith("harness") else COLOURS[0] for name in names]
+            axes.barh(range(len(names)), part["ratio"], color=colours, height=0.6)
+            low, high = part["ratio"] - part["ratio_low"], part["ratio_high"] - part["ratio"]
+            axes.errorbar(part["ratio"], range(len(names)), xerr=[low, high], fmt="none", ecolor="0.3", capsize=2)
+            for place, ratio in enumerate(part["ratio"]):
+                if ratio == ratio:
+                    axes.annotate(f"{ratio:.2f}", (ratio, place), (4, 5), textcoords="offset points", fontsize=8)
+            axes.set(
+                xscale="log", title=work, xlabel="time, bare loop = 1", yticks=range(len(names)), yticklabels=names
+            )
+            axes.axvline(1, color="0.3", linewidth=1)
+            axes.margins(x=0.2)
+            axes.tick_params(labelleft=axes is grid[0])
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("")
+        for index, (dataset, part) in enumerate(throughput.groupby("dataset", sort=False)):
+            style: Any = {"marker": MARKERS[index], "color": COLOURS[index], "label": dataset}
+            grid[-1].plot(part["K"], part["model_epochs_per_second"], **style)
+        grid[-1].set(xscale="log", yscale="log", xlabel="trainings together, K", title="model-epochs per second")
+        grid[-1].set_xticks(throughput["K"].unique(), [str(size) for size in throughput["K"].unique()])
+        grid[-1].minorticks_off()
+        grid[-1].legend()
+    return figure
