@@ -34,7 +34,9 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change the study, as lr=0.1 or budget.seeds=5."),
     ] = None,
-    stack: Annotated[int, typer.Option(min=1, help="The most trainings that run together; 1 is one at a time.")] = 16,
+    stack: Annotated[
+        int | None, typer.Option(min=1, help="The most trainings that run together; 1 is one at a time.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Put the old journal aside and start anew.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
@@ -94,7 +96,7 @@ def ui(
 
 @app.command()
 def bench(
-    works: Annotated[str, typer.Option(help="What is trained: mnist, mnist10, digits, layers (GPU).")] = "",
+    works: Annotated[str, typer.Option(help="What is trained: mnist, mnist10, tiny, digits, layers (GPU).")] = "",
     contenders: Annotated[
         str, typer.Option(help="Letters: a bare, b tutorial, c Lightning, d Ray, e-g ours.")
     ] = "abcdefg",

@@ -29,12 +29,12 @@ def run(
     device: str = "auto",
     fresh: bool = False,
     quiet: bool = False,
-    stack: int = STACK,
+    stack: int | None = None,
     say: Say = print,
 ) -> None:
     """Run or continue a study, write its report, and tell by `say` where everything lies.
 
-    `stack` is the most trainings that run together.
+    `stack` is the most trainings that run together; a sensible number for the device if it is not given.
     """
     place = choose_device(device)
     study, data = load_or_digits(study, place, say)
@@ -46,7 +46,7 @@ def run(
         search = Search(study, journal, facts)
         tracker.open(study, search.id, facts)
         with Progress(study, quiet) as progress:
-            Driver(search, tracker, progress, data, stack).run()
+            Driver(search, tracker, progress, data, stack or STACK[place.type]).run()
         target = conclude(journal, tracker, say)
     if tracker.failure:
         say(f"warning: MLflow lacks something ({tracker.failure}); the same command writes it from the journal")
@@ -78,7 +78,7 @@ class Driver:
     tracker: tracking.Tracker
     progress: Progress
     data: Data
-    size: int = STACK  # the most trainings that run together
+    size: int  # the most trainings that run together
 
     def run(self) -> None:
         """Spend what is left of the budget."""

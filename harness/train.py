@@ -24,9 +24,11 @@ from harness.models import build
 from harness.optim import OPTIMIZERS, StackOptimizer
 from harness.stack import Stack
 from harness.step import cross_entropy, make_step
-from harness.trial import Epoch, Outcome, Status, Trial
+from harness.trial import Config, Epoch, Outcome, Status, Trial
 
-EVALUATION_BATCH = {"cpu": 1000, "cuda": 10_000}  # images per model; more fall out of a CPU's cache
+EVALUATION_BATCH = {"cpu": 1000, "cuda": 4000}  # images per model; more fall out of a CPU's cache
+COMPACT = {"cpu": 1.0, "cuda": 0.5}  # the share of a stack still training at which the rest goes on without the others:
+# on a GPU those that are done cost little, and a smaller stack wants a graph of its own
 SMALL = 3e7  # floating-point operations in a step's forward pass, below which one thread is as fast as two
 ORDER, NOISE = 1, 2  # the streams of random numbers that a seed feeds (0 is the split)
 
@@ -41,6 +43,7 @@ class Member:
     best: Epoch | None = None
     history: list[Epoch] = field(default_factory=list)
     seconds: float = 0.0
+    done: bool = False
 
     def add(self, epoch: Epoch, weights: Tensor) -> None:
         """Remember an epoch, and its weights (P,) if its validation loss is the lowest so far."""
@@ -81,30 +84,35 @@ def train(
     step = make_step(stack, optimizer, feed, [member.noise for member in members])
     while True:
         clock = time.perf_counter()
-        with _threads(1 if 2 * config.batch_size * stack.flat.numel() < SMALL else torch.get_num_threads()):
+        with _settings(stack, config):
             for batch in feed.batches(config.batch_size):
                 step(batch)
             figures = torch.stack([*step.figures(), *evaluate(stack, held_out)[:2]])  # (4, K)
             columns = figures.T.tolist()  # the one time in an epoch that the loop waits for the device
-        share = (time.perf_counter() - clock) / len(members)
-        for member, column, weights in zip(members, columns, stack.flat, strict=True):
+        going = [row for row, member in enumerate(members) if not member.done]
+        share = (time.perf_counter() - clock) / len(going)
+        for member, column, weights in ((members[row], columns[row], stack.flat[row]) for row in going):
             member.seconds += share
-            train_loss, train_accuracy, val_loss, val_accuracy = column
             now, number = time.time(), len(member.history) + 1
+            train_loss, train_accuracy, val_loss, val_accuracy = column
             member.add(Epoch(number, train_loss, train_accuracy, val_loss, val_accuracy, now), weights)
             yield member.trial, member.history[-1]
-        verdicts = [member.verdict(stop(member.trial)) for member in members]
-        done = [row for row, verdict in enumerate(verdicts) if verdict]
-        if done:
-            ended = [verdict for verdict in verdicts if verdict]
-            yield from _outcomes(stack[done], feed.only(done), [members[row] for row in done], ended, started)
-            left = [row for row, verdict in enumerate(verdicts) if not verdict]
+        verdicts = {row: members[row].verdict(stop(members[row].trial)) for row in going}
+        if ended := {row: verdict for row, verdict in verdicts.items() if verdict}:
+            rows = list(ended)
+            yield from _outcomes(
+                stack[rows], feed.only(rows), [members[row] for row in rows], list(ended.values()), started
+            )
+            for row in rows:
+                members[row].done = True
+            left = [row for row in going if row not in ended]
             if not left:
                 return
-            members, stack = [members[row] for row in left], stack[left]
-            feed, held_out = feed.only(left), held_out.only(left)
-            optimizer.keep(stack.flat, left)
-            step = make_step(stack, optimizer, feed, [member.noise for member in members])
+            if len(left) <= COMPACT[device.type] * len(members):
+                members, stack = [members[row] for row in left], stack[left]
+                feed, held_out = feed.only(left), held_out.only(left)
+                optimizer.keep(stack.flat, left)
+                step = make_step(stack, optimizer, feed, [member.noise for member in members])
 
 
 @torch.no_grad()
@@ -125,14 +133,21 @@ def evaluate(stack: Stack, feed: Feed) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """So many of a CPU's threads for the products; those that a small stack does not need are left to the tracking."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
+def _settings(stack: Stack, config: Config) -> Iterator[None]:
+    """Torch's global settings for the products of an epoch; as they were afterwards.
+
+    A small stack runs on one thread, and leaves the other cores of a CPU to the tracking process.
+    """
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    if 2 * config.batch_size * stack.flat.numel() < SMALL:
+        torch.set_num_threads(1)
+    if config.precision == "tf32" and stack.flat.is_cuda:
+        torch.set_float32_matmul_precision("high")
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
 
 
 def _outcomes(

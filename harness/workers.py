@@ -10,10 +10,10 @@ from harness.datasets import Data
 from harness.train import train
 from harness.trial import Epoch, Outcome, Trial
 
-STACK = 16  # trials; more save little on a CPU and cost memory
+STACK = {"cpu": 16, "cuda": 64}  # trials; on a CPU more save little, and a kill costs what its stack has done
 
 
-def stacks(trials: Sequence[Trial], size: int = STACK) -> list[list[Trial]]:
+def stacks(trials: Sequence[Trial], size: int) -> list[list[Trial]]:
     """Trials grouped by what can be trained together, in the order in which they came."""
     groups: dict[object, list[Trial]] = {}
     for trial in trials:

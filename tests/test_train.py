@@ -69,6 +69,18 @@ def test_a_model_ends_alike_in_a_stack_and_alone(data: Data) -> None:
             torch.testing.assert_close(stacked.weights[name], weight, atol=1e-3, rtol=1e-3)
 
 
+def test_those_that_are_done_may_stay_in_the_stack(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU they do, until half of them are: nobody's figures change."""
+    trials = [varied(k, dropout=0.1 * k, epochs=8 - k, patience=1 + k % 3) for k in range(6)]
+    at_once = outcomes(trials, data)
+    monkeypatch.setattr("harness.train.COMPACT", {"cpu": 0.5, "cuda": 1.0})
+    later = outcomes(trials, data)
+    for number, outcome in at_once.items():
+        assert later[number].epochs == outcome.epochs
+        assert later[number].reason == outcome.reason
+        assert later[number].test_loss == pytest.approx(outcome.test_loss, abs=LOSS)
+
+
 def test_same_seed_same_figures(data: Data) -> None:
     trials = [varied(k, dropout=0.2) for k in range(3)]
     one, two = outcomes(trials, data), outcomes(trials, data)
@@ -162,7 +174,7 @@ def test_equal_seeds_share_their_batches_and_nothing_else(digits: Data) -> None:
 
 def test_trials_of_one_shape_make_a_stack() -> None:
     trials = [make_trial(k, width=[8, 16][k % 2], lr=0.1 / (k + 1)) for k in range(6)]
-    assert [[t.number for t in stack] for stack in stacks(trials)] == [[0, 2, 4], [1, 3, 5]]
+    assert [[t.number for t in stack] for stack in stacks(trials, size=16)] == [[0, 2, 4], [1, 3, 5]]
     assert [[t.number for t in stack] for stack in stacks(trials, size=2)] == [[0, 2], [4], [1, 3], [5]]
 
 

@@ -74,6 +74,7 @@ WORKS = {
     for work in (
         Work("mnist", "MNIST, width 128, batch 256, 3 epochs, 2 seeds", "mnist", 128, 256, 3, 2),
         Work("mnist10", "MNIST, width 128, batch 256, 3 epochs, 10 seeds", "mnist", 128, 256, 3, 10, contenders="aef"),
+        Work("tiny", "digits, depth 1 and 2, 3 seeds: a try", "digits", 64, 32, 10, 3, depths=(1, 2)),
         Work("digits", "digits, width 64, batch 32, 20 epochs, 10 seeds", "digits", 64, 32, 20, 10),
         Work(
             "layers",

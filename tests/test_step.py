@@ -1,0 +1,106 @@
+"""The step of a stack, as it is and as a CUDA graph would run it."""
+
+import contextlib
+from typing import Any
+
+import pytest
+import torch
+
+from harness.datasets import Data
+from harness.step import CapturedStep, Step
+from harness.train import train
+from harness.trial import Outcome, Trial
+
+from .conftest import make_trial
+
+
+class FakeStream:
+    def __init__(self, *arguments: Any) -> None: ...
+
+    def wait_stream(self, other: Any) -> None: ...
+
+
+class FakeGraph:
+    """Replays by running the step again on the indices that the graph would find in its memory."""
+
+    replays = 0
+
+    def __init__(self, step: CapturedStep) -> None:
+        self.step = step
+
+    def replay(self) -> None:
+        FakeGraph.replays += 1
+        assert self.step.batch is not None
+        self.step.run(self.step.batch)
+
+
+def outcomes(trials: list[Trial], data: Data) -> list[Outcome]:
+    return [event for _, event in train(trials, data) if isinstance(event, Outcome)]
+
+
+def test_a_captured_step_trains_as_the_plain_one(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU is needed to see that every batch is trained on once, whichever of the three ways it takes."""
+    trials = [make_trial(k, seed=k, dropout=0.2, epochs=3, batch_size=100) for k in range(2)]
+    plain = outcomes(trials, digits)
+
+    def capture(step: CapturedStep) -> bool:
+        step.graph = FakeGraph(step)  # type: ignore[assignment]
+        return True
+
+    monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "current_stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(CapturedStep, "capture", capture)
+    monkeypatch.setattr("harness.train.make_step", CapturedStep)
+    captured = outcomes(trials, digits)
+    assert FakeGraph.replays == 3 * 11 - CapturedStep.WARM_UP  # 1,150 images: eleven whole batches and a short one
+    for one, two in zip(plain, captured, strict=True):
+        assert [vars(e) | {"time": 0} for e in one.history] == [vars(e) | {"time": 0} for e in two.history]
+
+
+def test_a_step_that_cannot_be_captured_is_told_and_trains_on(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> Any:
+        raise RuntimeError("this test captures nothing")
+
+    monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "current_stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", type("Graph", (), {"register_generator_state": refuse}))
+    trials = [make_trial(epochs=3)]
+    plain = outcomes(trials, digits)
+    monkeypatch.setattr("harness.train.make_step", CapturedStep)
+    with pytest.warns(UserWarning, match="no CUDA graph, training goes on more slowly: this test"):
+        [outcome] = outcomes(trials, digits)
+    assert outcome.val_loss == plain[0].val_loss
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU on this machine")
+def test_on_a_gpu_the_step_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.datasets import load
+
+    data = load("digits", "cuda")
+    made: list[CapturedStep] = []
+
+    def make(*arguments: Any) -> CapturedStep:
+        made.append(CapturedStep(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr("harness.train.make_step", make)
+    trials = [make_trial(k, seed=k, dropout=0.2, epochs=3, batch_size=100) for k in range(2)]
+    captured = outcomes(trials, data)
+    assert made[0].graph is not None
+    monkeypatch.setattr("harness.train.make_step", Step)
+    for one, two in zip(captured, outcomes(trials, data), strict=True):
+        assert one.val_loss == pytest.approx(two.val_loss, abs=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_lower_precision_learns_as_well(precision: Any, data: Data) -> None:
+    exact, lower = (
+        outcomes([make_trial(stage="confirm", width=64, epochs=10, lr=3e-3, batch_size=32, precision=p)], data)[0]
+        for p in ("fp32", precision)
+    )
+    assert lower.test_accuracy == pytest.approx(exact.test_accuracy, abs=0.02)
+    assert lower.test_accuracy > 0.93
+    if precision == "bf16":
+        assert lower.test_loss != exact.test_loss
