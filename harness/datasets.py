@@ -1,8 +1,8 @@
 """A data set by name, as tensors that lie on the device for good.
 
     data = load("mnist", "cpu")
-    data.train.images            # (60000, 784) uint8; made floats in [0, 1] when a batch is cut
-    train, val = data.split(seed=1, validation=0.2)
+    data.train.images            # (60000, 784) uint8; made floats when a batch is cut
+    train, val, test = data.split(seed=1, validation=0.2)
 
 MNIST and Fashion-MNIST come through torchvision, from HARNESS_DATA_DIR, else the user's cache directory, else a
 checked download. scikit-learn's digits come with it. The test images are a set of their own: for MNIST the published
@@ -15,8 +15,9 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import platformdirs
@@ -42,51 +43,94 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def to(self, device: torch.device) -> "Split":
-        """The same images and labels on another device."""
-        return Split(self.images.to(device), self.labels.to(device))
+
+class Parts(NamedTuple):
+    """Indices (N,) int64 into a data set's images."""
+
+    train: Tensor
+    val: Tensor
+    test: Tensor
 
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: `train` is split again into training and validation images, `test` is left alone until the end.
+    """A data set: (N, D) uint8 images and their (N,) int64 labels, the `trainable` ones first, then the test images.
 
     `white` is the pixel value that becomes 1.0; `fingerprint` is the sha256 of images and labels, in hexadecimal.
     """
 
     name: str
-    train: Split
-    test: Split
+    images: Tensor
+    labels: Tensor
+    trainable: int
     classes: int
     white: float
     fingerprint: str
 
-    def split(self, seed: int, validation: float) -> tuple[Tensor, Tensor]:
-        """Indices into `train` of the training and of the validation images, (N,) int64 each, shuffled by the seed."""
-        order = np.random.default_rng([seed, 0]).permutation(len(self.train))
-        held_out = round(len(order) * validation)
-        device = self.train.labels.device
-        return torch.from_numpy(order[held_out:]).to(device), torch.from_numpy(order[:held_out]).to(device)
+    @property
+    def train(self) -> Split:
+        """The images that its makers mean for training (and validation)."""
+        return Split(self.images[: self.trainable], self.labels[: self.trainable])
 
-    def floats(self, images: Tensor, out: Tensor | None = None) -> Tensor:
+    @property
+    def test(self) -> Split:
+        """The images that its makers mean for the test."""
+        return Split(self.images[self.trainable :], self.labels[self.trainable :])
+
+    def split(self, seed: int, validation: float, pooled: float = 0.0) -> Parts:
+        """Training, validation and test images, the first two shuffled by the seed.
+
+        `validation` is the share of the training images held out. `pooled` > 0 draws the test images anew as well: that
+        share of all images.
+        """
+        if pooled:
+            order = np.random.default_rng([seed, 0]).permutation(len(self.images))
+            order, test = np.split(order, [len(order) - round(len(order) * pooled)])
+        else:
+            order = np.random.default_rng([seed, 0]).permutation(self.trainable)
+            test = np.arange(self.trainable, len(self.images))
+        val, train = np.split(order, [round(len(order) * validation)])
+        return Parts(*(torch.from_numpy(rows).to(self.labels.device) for rows in (train, val, test)))
+
+    def floats(self, images: Tensor) -> Tensor:
         """uint8 pixels as float32 in [0, 1]."""
-        floats = images.float() if out is None else out.copy_(images)
-        return floats.mul_(1.0 / self.white)
+        return images.float().mul_(1.0 / self.white)
+
+    def affine(self, normalisation: str, train: Tensor) -> tuple[Tensor, Tensor]:
+        """Factor and offset (R, 1, 1) that make uint8 pixels the network's inputs.
+
+        "scale" maps them to [0, 1]; "half" then takes 0.5 off and divides by 0.5; "standard" takes off the mean of the
+        model's own training images (R, N) and divides by their standard deviation.
+        """
+        mean = std = torch.full((len(train), 1, 1), 0.5 if normalisation == "half" else 0.0, device=train.device)
+        if normalisation == "scale":
+            std = mean + 1.0
+        elif normalisation == "standard":
+            first, second = (self.images.double().pow(power).mean(1)[train].mean(1) for power in (1, 2))
+            mean = (first / self.white).float()[:, None, None]
+            std = ((second - first**2).sqrt() / self.white).float()[:, None, None]
+        return 1.0 / (self.white * std), -mean / std
 
 
 class Feed:
-    """The images of a split in the order in which each model of a stack sees them.
+    """The images in the order in which each model of a stack sees them.
 
-    `rows` (R, N) index the split's images: R is 1 where all models see the same (equal seeds), which saves cutting
-    each batch K times, else R is K.
+    `rows` (R, N) index the data set's images: R is 1 where all models see the same (equal seeds), which saves cutting
+    each batch K times, else R is K. `affine` is `Data.affine` of the models' training images.
     """
 
-    def __init__(self, data: Data, split: Split, rows: Tensor, orders: Sequence[torch.Generator] = ()) -> None:
-        self.data, self.split, self.rows, self.orders = data, split, rows, list(orders)
+    def __init__(
+        self, data: Data, rows: Tensor, affine: tuple[Tensor, Tensor], orders: Sequence[torch.Generator] = ()
+    ) -> None:
+        self.data, self.rows, self.affine, self.orders = data, rows, affine, list(orders)
+        self.shifted = bool(affine[1].any())  # known here: a step must not wait for the host
         self.memory = Memory(rows.device)
 
+    def __len__(self) -> int:
+        return self.rows.shape[1]
+
     def batches(self, size: int) -> Iterator[Tensor]:
-        """Indices (R, B) of the split's images, shuffled anew if there are generators to do it."""
+        """Indices (R, B) of images, shuffled anew if there are generators to do it."""
         rows = self.rows
         if self.orders:
             orders = [torch.randperm(rows.shape[1], generator=g, device=rows.device) for g in self.orders]
@@ -94,26 +138,31 @@ class Feed:
         yield from rows.split(size, dim=1)
 
     def cut(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (R, B, D) as floats and labels (R, B) of a batch of indices; valid until the next call."""
-        index, images = batch.flatten(), self.split.images
+        """Inputs (R, B, D) as floats and labels (R, B) of a batch of indices; valid until the next call."""
+        index, images = batch.flatten(), self.data.images
         pixels = self.memory("pixels", len(index), images.shape[1], dtype=images.dtype)
         torch.index_select(images, 0, index, out=pixels)  # moved as bytes: a quarter of the floats' memory
-        floats = self.data.floats(pixels, self.memory("floats", *pixels.shape))
-        return floats.unflatten(0, batch.shape), self.split.labels.index_select(0, index).view_as(batch)
+        factor, offset = self.affine
+        inputs = self.memory("inputs", *batch.shape, images.shape[1])
+        inputs.copy_(pixels.view_as(inputs)).mul_(factor)
+        if self.shifted:
+            inputs.add_(offset)
+        return inputs, self.data.labels.index_select(0, index).view_as(batch)
 
     def only(self, models: Sequence[int]) -> "Feed":
         """The feed of some of the models; it goes on with their orders where this one stopped."""
         if len(self.rows) == 1:
             return self
+        models = list(models)
         orders = [self.orders[model] for model in models] if self.orders else []
-        return Feed(self.data, self.split, self.rows[list(models)], orders)
+        factor, offset = self.affine
+        return Feed(self.data, self.rows[models], (factor[models], offset[models]), orders)
 
 
 def load(name: str, device: str | torch.device) -> Data:
     """The data set on the device; raises MissingDataError or, for a damaged file, UserError."""
     data = DATASETS[name]()
-    device = torch.device(device)
-    return Data(name, data.train.to(device), data.test.to(device), data.classes, data.white, data.fingerprint)
+    return replace(data, images=data.images.to(device), labels=data.labels.to(device))
 
 
 def digits() -> Data:
@@ -215,4 +264,5 @@ def _data(name: str, train: Split, test: Split, white: float) -> Data:
     for part in (train, test):
         digest.update(part.images.numpy().tobytes())
         digest.update(part.labels.numpy().tobytes())
-    return Data(name, train, test, int(train.labels.max()) + 1, white, digest.hexdigest())
+    images, labels = torch.cat([train.images, test.images]), torch.cat([train.labels, test.labels])
+    return Data(name, images, labels, len(train), int(labels.max()) + 1, white, digest.hexdigest())

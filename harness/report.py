@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from harness import plots, stats
 from harness.search.results import Results, read_results
 from harness.study import Choice, Range, Study, show
-from harness.trial import UserError
+from harness.trial import Config, UserError
 
 PERCENT = ("search_val_accuracy", "val_accuracy", "test_accuracy", "train_accuracy", "published_test_accuracy")
 HEADINGS = {
@@ -99,6 +99,8 @@ def _write_tables(table: pd.DataFrame, results: Results, folder: Path) -> None:
     table.to_csv(folder / "compare.csv", index=False, float_format="%.6g")
     stats.paired_table(results).to_csv(folder / "pairs.csv", index=False, float_format="%.6g")
     _write_latex(display_table(table, study), folder / "compare.tex", f"{study.label}: means over seeds.")
+    if study.published:
+        stats.published_table(results).to_csv(folder / "published.csv", index=False, float_format="%.6g")
     if study.tune:
         _write_latex(winners_table(table, study), folder / "winners.tex", f"{study.label}: what the search chose.")
 
@@ -116,7 +118,7 @@ def display_table(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     for row in table.to_dict("records"):
         cells = {study.axis: str(row[study.axis])}
         for key, heading in HEADINGS.items():
-            if key == "published_test_accuracy" and study.published is None:
+            if key in ("published_test_accuracy", "val_accuracy") and table[key].isna().all():
                 continue
             if key in ("trials", "pruned", "failed") and not study.tune:
                 continue
@@ -155,10 +157,37 @@ def _content(results: Results, table: pd.DataFrame, figures: list[str]) -> dict[
         "compare": _grid(display_table(table, study)),
         "winners": _grid(winners_table(table, study)) if study.tune else None,
         "pairs": _grid(pd.DataFrame([_pair(study, row) for row in pairs.to_dict("records")])) if len(pairs) else None,
+        "published": _grid(published_grid(results)) if study.published else None,
         "figures": [(name, f"{study.label}: {name.replace('_', ' ')}") for name in figures],
         "methods": methods(study, table),
         "environment": results.environment,
     }
+
+
+def published_grid(results: Results) -> pd.DataFrame:
+    """Published and measured figures as people read them."""
+    study, rows = results.study, []
+    for row in stats.published_table(results).to_dict("records"):
+        name = row["figure"]
+        interval = "–" if math.isnan(row["low"]) else f"{_figure(name, row['low'])} to {_figure(name, row['high'])}"
+        rows.append(
+            {
+                study.axis: show(study.levels[row["level"]]),
+                "figure": name.replace("_", " ") + (" %" if name.endswith("accuracy") else ""),
+                "published": _figure(name, row["published"]),
+                "measured mean": "–" if math.isnan(row["mean"]) else _figure(name, row["mean"]),
+                "95 % interval": interval,
+                "n": str(row["n"]),
+                "measured is": row["verdict"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _figure(name: str, value: float) -> str:
+    if name.endswith("accuracy"):
+        return f"{100 * value:.2f}"
+    return f"{value:.4f}" if name.endswith("loss") else f"{value:.1f}"
 
 
 def _grid(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -183,8 +212,7 @@ def methods(study: Study, table: pd.DataFrame) -> list[str]:
     axis, budget = study.axis.replace("_", " "), study.budget
     config = study.config(study.levels[0], {})
     fixed = ", ".join(f"{key} = {show(value)}" for key, value in study.fixed.items()) or "nothing beyond the defaults"
-    held = f"{100 * config.validation:.3g} % of the training images are held out for validation."
-    texts = [f"The data set is {study.dataset}, the model {study.model}; fixed: {fixed}. {held}"]
+    texts = [f"The data set is {study.dataset}, the model {study.model}; fixed: {fixed}. {_images(config)}"]
     if study.tune:
         texts.append(
             f"For each {axis} a search of its own: {budget.trials} trials by Optuna's {study.search.sampler} sampler "
@@ -193,18 +221,43 @@ def methods(study: Study, table: pd.DataFrame) -> list[str]:
             + ". Search trials see training and validation images only."
         )
         texts.append("The winner is the finished trial with the highest validation accuracy (ties: the lower loss).")
-    stop = f"Training stops after {config.patience} epochs without a lower validation loss, at epoch {config.epochs} at"
-    texts.append(f"{stop} the latest; the weights of the lowest validation loss are kept and measured.")
+    texts.append(_stopping(config))
     texts.append(
         f"Each {axis} is then trained with {budget.seeds} fresh seeds, the same for all; split, initialisation, order "
-        "and dropout vary with the seed. Only these runs read the test images, once each; all figures above are "
-        "their means."
+        "and dropout vary with the seed. Only these runs read the test images, before and after training. All figures "
+        "above are their means."
     )
     texts.append(
         "Intervals are 95 % BCa bootstrap intervals of the mean over seeds. Differences are taken seed by seed; "
         "p-values are exact Wilcoxon signed-rank, Holm-corrected for all pairs."
     )
     return texts
+
+
+def _images(config: Config) -> str:
+    """Which images are trained on, held out and tested on, and what becomes of their pixels."""
+    texts = []
+    if config.split == "pooled":
+        texts.append(f"Each seed draws {100 * config.test_fraction:.3g} % of all images anew as its test images.")
+    if config.validation:
+        texts.append(f"{100 * config.validation:.3g} % of the training images are held out for validation.")
+    else:
+        texts.append("All training images are trained on; nothing is held out for validation.")
+    pixels = {
+        "scale": "are scaled to [0, 1]",
+        "half": "are scaled to [0, 1], less 0.5, over 0.5",
+        "standard": "are normalised to mean 0 and deviation 1 over the training images",
+    }
+    return " ".join([*texts, f"Pixels {pixels[config.normalisation]}."])
+
+
+def _stopping(config: Config) -> str:
+    if not config.validation:
+        return f"Every training takes {config.epochs} epochs; the weights of the last one are measured."
+    return (
+        f"Training stops after {config.patience} epochs without a lower validation loss, at epoch {config.epochs} at "
+        "the latest; the weights of the lowest validation loss are kept and measured."
+    )
 
 
 def describe(domain: Choice | Range) -> str:

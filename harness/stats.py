@@ -34,7 +34,7 @@ def _compare_row(results: Results, place: int) -> dict[str, object]:
     confirmed = finished(runs)
     low, high = mean_interval(confirmed["test_accuracy"].to_numpy(float))
     winners = runs[runs["winner"].astype(bool)]
-    published = study.published.test_accuracy[place] if study.published else np.nan
+    published = study.published.figures.get("test_accuracy") if study.published else None
     return {
         study.axis: show(study.levels[place]) if isinstance(study.levels[place], tuple) else study.levels[place],
         "trials": len(search),
@@ -50,7 +50,7 @@ def _compare_row(results: Results, place: int) -> dict[str, object]:
         "epochs": confirmed["trained_epochs"].astype(float).mean(),
         "seconds": confirmed["seconds"].astype(float).mean(),
         "parameters": confirmed["parameters"].iloc[0] if len(confirmed) else pd.NA,
-        "published_test_accuracy": published,
+        "published_test_accuracy": published[place] if published else np.nan,
         **_hyperparameters(study, winners),
     }
 
@@ -79,6 +79,45 @@ def mean_interval(sample: NDArray[np.float64]) -> tuple[float, float]:
         (sample,), np.mean, confidence_level=CONFIDENCE, method="BCa", n_resamples=9999, rng=np.random.default_rng(0)
     )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def published_table(results: Results) -> pd.DataFrame:
+    """A row for each published figure: what was measured beside it, over the confirmation runs, and a verdict.
+
+    `mean` with its 95 % interval (`low`, `high`) over `n` seeds, `difference` is measured minus published.
+    """
+    rows = []
+    study, runs = results.study, finished(results.runs)
+    for name, figures in study.published.figures.items() if study.published else ():
+        for place, figure in enumerate(figures):
+            column = "trained_epochs" if name == "epochs" else name
+            measured = runs.loc[runs["level"] == place, column].to_numpy(float)
+            low, high = mean_interval(measured)
+            mean = measured.mean() if len(measured) else np.nan
+            row = {"level": place, "figure": name, "published": figure, "mean": mean, "low": low, "high": high}
+            row |= {"n": len(measured), "difference": mean - figure}
+            rows.append({**row, "verdict": _verdict(name, figure, measured, low, high)})
+    columns = ["level", "figure", "published", "mean", "low", "high", "n", "difference", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _verdict(name: str, published: float, measured: NDArray[np.float64], low: float, high: float) -> str:
+    if not len(measured):
+        return "not measured"
+    by = difference_in_words(name, abs(measured.mean() - published))
+    side = "higher" if measured.mean() > published else "lower"
+    if len(measured) < 2:
+        return f"{side} by {by}; one seed has no interval"
+    return "inside the interval" if low <= published <= high else f"{side} by {by}"
+
+
+def difference_in_words(name: str, difference: float) -> str:
+    """A difference of two figures of that name, with its unit."""
+    if name.endswith("accuracy"):
+        return f"{100 * difference:.2f} points"
+    if name.endswith("loss"):
+        return f"{difference:.4f} nats"
+    return f"{difference:.1f} {'s' if name == 'seconds' else 'epochs'}"
 
 
 def paired_table(results: Results) -> pd.DataFrame:
@@ -180,7 +219,7 @@ def _failures(runs: pd.DataFrame, what: str) -> list[str]:
 
 def _cut_short(confirmed: pd.DataFrame) -> list[str]:
     """Whether most confirmation runs were still getting better when the epoch limit ended them."""
-    best_at_limit = confirmed["best_epoch"] == confirmed["epochs"]
+    best_at_limit = (confirmed["best_epoch"] == confirmed["epochs"]) & (confirmed["validation"] > 0)
     if best_at_limit.sum() <= len(confirmed) / 2:
         return []
     return [
@@ -199,6 +238,7 @@ def learning_table(results: Results) -> pd.DataFrame:
     confirmed = results.epochs[results.epochs["stage"] == "confirm"]
     long = confirmed.melt(["level", "number", "epoch"], ["train_loss", "val_loss"], "kind", "loss")
     long["kind"] = long["kind"].str.removesuffix("_loss")
+    long = long.dropna(subset="loss")  # nothing held out
     table = long.groupby(["level", "kind", "epoch"])["loss"].agg(["mean", "min", "max", "size"]).reset_index()
     runs = table.groupby("level")["size"].transform("max")
     table = table[table["size"] >= runs / 2].rename(columns={"min": "low", "max": "high"})

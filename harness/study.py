@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.trial import Config, Dataset, Model, Trial, UserError, Value
+from harness.trial import Config, Dataset, Model, NonNegative, Trial, UserError, Value
 
 
 class Record(BaseModel):
@@ -68,11 +68,34 @@ class Search(Record):
     generation: Annotated[int, Field(ge=1)] = 4
 
 
+Shares = tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...]
+Sizes = tuple[NonNegative, ...]
+
+
 class Published(Record):
-    """Figures that others reported, in the order of [compare]; only the report reads them."""
+    """Figures that others reported, in the order of [compare]; only the report reads them.
+
+    Names and units are those of an Outcome; `epochs` is how many were trained. `runs` is how many trainings stand
+    behind each figure.
+    """
 
     source: str
-    test_accuracy: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...]
+    runs: Annotated[int, Field(ge=1)] = 1
+    test_accuracy: Shares | None = None
+    train_accuracy: Shares | None = None
+    untrained_accuracy: Shares | None = None
+    test_loss: Sizes | None = None
+    train_loss: Sizes | None = None
+    val_loss: Sizes | None = None
+    best_epoch: Sizes | None = None
+    epochs: Sizes | None = None
+    seconds: Sizes | None = None
+
+    @property
+    def figures(self) -> dict[str, tuple[float, ...]]:
+        """What was published, by name."""
+        known = {name: getattr(self, name) for name in type(self).model_fields if name not in ("source", "runs")}
+        return {name: figures for name, figures in known.items() if figures is not None}
 
 
 class Study(Record):

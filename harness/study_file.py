@@ -194,12 +194,17 @@ def _conditions(tune: Space, axis: str, fixed: Mapping[str, Value]) -> None:
 
 
 def _fits_together(study: Study) -> None:
-    published = study.published
-    if published is not None and len(published.test_accuracy) != len(study.levels):
-        raise UserError(
-            f"published.test_accuracy: must hold one figure for each of the {len(study.levels)} compared values, "
-            f"got {len(published.test_accuracy)}"
-        )
+    for name, figures in study.published.figures.items() if study.published else ():
+        if len(figures) != len(study.levels):
+            raise UserError(
+                f"published.{name}: must hold one figure for each of the {len(study.levels)} compared values, "
+                f"got {len(figures)}"
+            )
+    for level in study.levels:
+        if study.tune and not study.config(level, {}).validation:
+            raise UserError("validation: a search needs images to choose by, so it must be above 0 with [tune]")
+    if "validation" in study.tune:
+        raise UserError("tune.validation: the images to choose by cannot be tuned; compare it or fix it")
     if study.search.sampler == "grid":
         size = _grid_size(study.tune)
         if study.tune and study.budget.trials > size:

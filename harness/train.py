@@ -41,21 +41,23 @@ class Member:
     noise: torch.Generator
     best_weights: Tensor  # (P,), those of the best epoch
     best: Epoch | None = None
+    untrained_accuracy: float = math.nan
     history: list[Epoch] = field(default_factory=list)
     seconds: float = 0.0
     done: bool = False
 
     def add(self, epoch: Epoch, weights: Tensor) -> None:
-        """Remember an epoch, and its weights (P,) if its validation loss is the lowest so far."""
+        """Remember an epoch, and its weights (P,) if its validation loss is the lowest so far, or nothing held out."""
         self.history.append(epoch)
-        if epoch.val_loss < (self.best.val_loss if self.best else math.inf):
+        held_out = self.trial.config.validation > 0
+        if not held_out or epoch.val_loss < (self.best.val_loss if self.best else math.inf):
             self.best = epoch
             self.best_weights.copy_(weights)
 
     def verdict(self, stopped: bool) -> tuple[Status, str] | None:
         """Whether the trial is done after its last epoch, and why."""
         last, config = self.history[-1], self.trial.config
-        for loss in (last.train_loss, last.val_loss):
+        for loss in (last.train_loss, last.val_loss) if config.validation else (last.train_loss,):
             if not math.isfinite(loss):
                 return "diverged", f"diverged at epoch {last.number}, loss {loss}"
         if stopped:
@@ -80,7 +82,10 @@ def train(
         for row, trial in enumerate(trials)
     ]
     optimizer = _optimizer(trials, stack)
-    feed, held_out = _feeds(trials, data)
+    feed, held_out, tests = _feeds(trials, data)
+    if trials[0].stage == "confirm":
+        for member, accuracy in zip(members, evaluate(stack, tests)[1].tolist(), strict=True):
+            member.untrained_accuracy = accuracy
     step = make_step(stack, optimizer, feed, [member.noise for member in members])
     while True:
         clock = time.perf_counter()
@@ -101,7 +106,12 @@ def train(
         if ended := {row: verdict for row, verdict in verdicts.items() if verdict}:
             rows = list(ended)
             yield from _outcomes(
-                stack[rows], feed.only(rows), [members[row] for row in rows], list(ended.values()), started
+                stack[rows],
+                feed.only(rows),
+                tests.only(rows),
+                [members[row] for row in rows],
+                list(ended.values()),
+                started,
             )
             for row in rows:
                 members[row].done = True
@@ -110,26 +120,28 @@ def train(
                 return
             if len(left) <= COMPACT[device.type] * len(members):
                 members, stack = [members[row] for row in left], stack[left]
-                feed, held_out = feed.only(left), held_out.only(left)
+                feed, held_out, tests = feed.only(left), held_out.only(left), tests.only(left)
                 optimizer.keep(stack.flat, left)
                 step = make_step(stack, optimizer, feed, [member.noise for member in members])
 
 
 @torch.no_grad()
 def evaluate(stack: Stack, feed: Feed) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean cross-entropy (K,), accuracy (K,) and confusion counts (K, C, C: rows true, columns predicted)."""
+    """Mean cross-entropy (K,), accuracy (K,) and confusion counts (K, C, C: rows true, columns predicted).
+
+    Without images the first two are NaN.
+    """
     models, classes = len(stack), feed.data.classes
     loss = torch.zeros(models, device=stack.flat.device)
     counts = torch.zeros(models, classes * classes, dtype=torch.int64, device=stack.flat.device)
-    for batch in feed.batches(EVALUATION_BATCH[stack.flat.device.type]):
+    for batch in feed.batches(EVALUATION_BATCH[stack.flat.device.type]) if len(feed) else ():
         x, y = feed.cut(batch)
         logits, labels = stack(x), y.expand(models, -1)
         loss += cross_entropy(logits, labels)[0]
         cells = labels * classes + logits.argmax(2)
         counts.scatter_add_(1, cells, torch.ones_like(cells))
     confusion = counts.unflatten(1, (classes, classes))
-    images = feed.rows.shape[1]
-    return loss / images, confusion.diagonal(dim1=1, dim2=2).sum(1) / images, confusion
+    return loss / len(feed), confusion.diagonal(dim1=1, dim2=2).sum(1) / len(feed), confusion
 
 
 @contextmanager
@@ -151,9 +163,14 @@ def _settings(stack: Stack, config: Config) -> Iterator[None]:
 
 
 def _outcomes(
-    stack: Stack, feed: Feed, members: Sequence[Member], verdicts: Sequence[tuple[Status, str]], started: float
+    stack: Stack,
+    feed: Feed,
+    tests: Feed,
+    members: Sequence[Member],
+    verdicts: Sequence[tuple[Status, str]],
+    started: float,
 ) -> Iterator[tuple[Trial, Outcome]]:
-    """The outcomes of members that are done; `stack` and `feed` are theirs alone."""
+    """The outcomes of members that are done; `stack` and the feeds are theirs alone."""
     stack.flat.copy_(torch.stack([member.best_weights for member in members]))
     outcomes = [
         _outcome(member, *verdict, started, stack.state_dict(row))
@@ -161,8 +178,8 @@ def _outcomes(
     ]
     rows = [r for r, m in enumerate(members) if m.trial.stage == "confirm" and outcomes[r].status == "finished"]
     if rows:
-        for row, figures in zip(rows, _final_figures(stack[rows], feed.only(rows)), strict=True):
-            outcomes[row] = replace(outcomes[row], **figures)
+        for row, figures in zip(rows, _final_figures(stack[rows], feed.only(rows), tests.only(rows)), strict=True):
+            outcomes[row] = replace(outcomes[row], untrained_accuracy=members[row].untrained_accuracy, **figures)
     yield from zip((member.trial for member in members), outcomes, strict=True)
 
 
@@ -185,25 +202,26 @@ def _outcome(member: Member, status: Status, reason: str, started: float, weight
     )
 
 
-def _final_figures(stack: Stack, feed: Feed) -> Iterator[dict[str, Any]]:
-    """What a confirmation adds: training figures with dropout off, and the only look at the test images."""
-    everything = torch.arange(len(feed.data.test), device=feed.rows.device)[None]
-    train_loss, train_accuracy, _ = evaluate(stack, Feed(feed.data, feed.split, feed.rows))
-    test_loss, test_accuracy, confusion = evaluate(stack, Feed(feed.data, feed.data.test, everything))
+def _final_figures(stack: Stack, feed: Feed, tests: Feed) -> Iterator[dict[str, Any]]:
+    """What a confirmation adds: training figures with dropout off, and the look at the test images."""
+    train_loss, train_accuracy, _ = evaluate(stack, Feed(feed.data, feed.rows, feed.affine))
+    test_loss, test_accuracy, confusion = evaluate(stack, tests)
     figures = torch.stack([train_loss, train_accuracy, test_loss, test_accuracy]).T.tolist()
     names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
     for row, counts in zip(figures, confusion.tolist(), strict=True):
         yield {**dict(zip(names, row, strict=True)), "confusion": tuple(tuple(line) for line in counts)}
 
 
-def _feeds(trials: Sequence[Trial], data: Data) -> tuple[Feed, Feed]:
-    """Training images (shuffled each epoch) and validation images of each trial; one order if all seeds are equal."""
-    seeds = [trial.seed for trial in trials]
+def _feeds(trials: Sequence[Trial], data: Data) -> tuple[Feed, Feed, Feed]:
+    """Training (shuffled each epoch), validation and test images of each trial; one order if all seeds are equal."""
+    config, seeds = trials[0].config, [trial.seed for trial in trials]
     seeds = seeds[:1] if len(set(seeds)) == 1 else seeds
-    splits = [data.split(seed, trials[0].config.validation) for seed in seeds]
-    train_rows, val_rows = (torch.stack(rows) for rows in zip(*splits, strict=True))
-    orders = [_generator(seed, ORDER, train_rows.device) for seed in seeds]
-    return Feed(data, data.train, train_rows, orders), Feed(data, data.train, val_rows)
+    pooled = config.test_fraction if config.split == "pooled" else 0.0
+    parts = [data.split(seed, config.validation, pooled) for seed in seeds]
+    train, val, test = (torch.stack(rows) for rows in zip(*parts, strict=True))
+    affine = data.affine(config.normalisation, train)
+    orders = [_generator(seed, ORDER, train.device) for seed in seeds]
+    return Feed(data, train, affine, orders), Feed(data, val, affine), Feed(data, test, affine)
 
 
 def _optimizer(trials: Sequence[Trial], stack: Stack) -> StackOptimizer:

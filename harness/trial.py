@@ -16,6 +16,8 @@ Model = Literal["mlp"]
 Activation = Literal["relu", "leaky_relu", "tanh", "gelu", "silu"]
 Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
 Taper = Literal["constant", "halving"]
+Normalisation = Literal["scale", "half", "standard"]
+TestSplit = Literal["fixed", "pooled"]
 Precision = Literal["fp32", "tf32", "bf16"]
 Status = Literal["finished", "pruned", "diverged", "failed"]
 Value = int | float | str | tuple[int, ...]
@@ -54,7 +56,10 @@ class Config:
     batch_size: Count = 256
     epochs: Count = 20
     patience: Count = 10  # epochs without a lower validation loss
-    validation: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2  # the share of the training images held out
+    validation: Fraction = 0.2  # the share of the training images held out; 0: nothing stops, the last epoch counts
+    split: TestSplit = "fixed"  # pooled: the seed draws the test images anew, from all images
+    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 1 / 7  # their share, with split = "pooled"
+    normalisation: Normalisation = "scale"  # of pixels: to [0, 1]; half: to [-1, 1]; standard: mean 0, deviation 1
     precision: Precision = "fp32"  # of matrix products; tf32 exists on GPUs only
 
     @property
@@ -101,8 +106,8 @@ class Trial:
 class Epoch:
     """The figures of one epoch: losses are mean cross-entropies in nats, accuracies lie in [0, 1].
 
-    Training figures are averaged over the epoch's batches while the weights move (dropout on); validation
-    figures are those of the weights at the epoch's end. `time` is the Unix time of that end, in seconds.
+    Training figures are averaged over the epoch's batches while the weights move (dropout on); validation figures are
+    those of the weights at the epoch's end, NaN where nothing is held out. `time` is the Unix time of that end.
     """
 
     number: int  # from 1
@@ -115,7 +120,8 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a trial. Figures belong to the weights of `best_epoch`, the epoch of the lowest validation loss.
+    """What came of a trial. Figures belong to the weights of `best_epoch`: that of the lowest validation loss, or
+    the last one where nothing is held out.
 
     `seconds` is the trial's share of the training time: an epoch of a stack is shared equally by the models in it.
     `confusion` counts test images, rows true classes, columns predicted ones. `weights` (a state dict of the
@@ -135,6 +141,7 @@ class Outcome:
     train_accuracy: float = math.nan
     test_loss: float = math.nan
     test_accuracy: float = math.nan
+    untrained_accuracy: float = math.nan  # test accuracy of the initial weights
     confusion: tuple[tuple[int, ...], ...] | None = None
     history: tuple[Epoch, ...] = ()
     weights: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)

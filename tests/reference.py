@@ -27,22 +27,35 @@ def train_alone(trial: Trial, data: Data) -> list[dict[str, float]]:
     history: list[dict[str, float]] = []
     network = build(config, data.train.images.shape[1], data.classes, trial.seed)
     optimizer = OPTIMIZERS[config.optimizer](network.parameters(), config)
-    train_rows, val_rows = data.split(trial.seed, config.validation)
+    pooled = config.test_fraction if config.split == "pooled" else 0.0
+    train_rows, val_rows, test_rows = data.split(trial.seed, config.validation, pooled)
     order = _generator(trial.seed, ORDER, torch.device("cpu"))
-    images, labels = data.floats(data.train.images), data.train.labels
+    images, labels = _normalised(data.floats(data.images), train_rows, config), data.labels
+    untrained = _evaluate(network, images[test_rows], labels[test_rows])[1]
     best, lowest, waited = network.state_dict(), math.inf, 0
-    while len(history) < config.epochs and waited < config.patience:
+    while len(history) < config.epochs and (waited < config.patience or not config.validation):
         loss, accuracy = _epoch(network, optimizer, images, labels, train_rows, order, config)
+        history.append({"train_loss": loss, "train_accuracy": accuracy})
+        if not config.validation:
+            best = copy.deepcopy(network.state_dict())
+            continue
         val_loss, val_accuracy = _evaluate(network, images[val_rows], labels[val_rows])
-        history.append(
-            {"train_loss": loss, "train_accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
-        )
+        history[-1] |= {"val_loss": val_loss, "val_accuracy": val_accuracy}
         waited += 1
         if val_loss < lowest:
             best, lowest, waited = copy.deepcopy(network.state_dict()), val_loss, 0
     network.load_state_dict(best)
-    test_loss, test_accuracy = _evaluate(network, data.floats(data.test.images), data.test.labels)
-    return [*history, {"test_loss": test_loss, "test_accuracy": test_accuracy}]
+    test_loss, test_accuracy = _evaluate(network, images[test_rows], labels[test_rows])
+    return [*history, {"test_loss": test_loss, "test_accuracy": test_accuracy, "untrained_accuracy": untrained}]
+
+
+def _normalised(images: torch.Tensor, train_rows: torch.Tensor, config: Config) -> torch.Tensor:
+    if config.normalisation == "half":
+        return (images - 0.5) / 0.5
+    if config.normalisation == "standard":
+        mine = images[train_rows].double()
+        return ((images - mine.mean()) / mine.std(correction=0)).float()
+    return images
 
 
 def _epoch(

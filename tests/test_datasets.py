@@ -22,16 +22,38 @@ def test_digits_are_whole(digits: Data) -> None:
 
 
 def test_splits_are_disjoint_complete_and_the_seeds_own(digits: Data) -> None:
-    train, val = digits.split(3, 0.2)
+    train, val, test = digits.split(3, 0.2)
+    assert test.tolist() == list(range(len(digits.train), 1797))
     assert sorted(torch.cat([train, val]).tolist()) == list(range(len(digits.train)))
     assert len(val) == round(0.2 * len(digits.train))
     assert torch.equal(digits.split(3, 0.2)[0], train)
     assert not torch.equal(digits.split(4, 0.2)[0], train)
 
 
+def test_pooled_draws_the_test_images_anew(digits: Data) -> None:
+    one, two = digits.split(3, 0.0, pooled=1 / 7), digits.split(4, 0.2, pooled=1 / 7)
+    for parts in (one, two):
+        assert sorted(torch.cat(parts).tolist()) == list(range(1797))
+        assert len(parts.test) == round(1797 / 7)
+    assert not torch.equal(one.test, two.test)
+    assert (one.test < digits.trainable).any()
+    assert (one.train >= digits.trainable).any()
+
+
+def test_pixels_are_normalised_by_the_models_own_training_images(digits: Data) -> None:
+    rows = torch.stack([digits.split(seed, 0.2).train for seed in (1, 2)])
+    feed = Feed(digits, rows, digits.affine("standard", rows))
+    x, _ = feed.cut(rows)
+    torch.testing.assert_close(x.mean((1, 2)), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(x.std((1, 2), correction=0), torch.ones(2), atol=1e-5, rtol=0)
+    x, _ = Feed(digits, rows, digits.affine("half", rows)).cut(rows)
+    assert [x.min().item(), x.max().item()] == [-1, 1]
+
+
 def test_a_feed_shows_every_image_once_an_epoch(digits: Data) -> None:
     rows = torch.stack([digits.split(seed, 0.2)[0] for seed in (1, 2)])
-    feed = Feed(digits, digits.train, rows, [torch.Generator().manual_seed(seed) for seed in (1, 2)])
+    affine = digits.affine("scale", rows)
+    feed = Feed(digits, rows, affine, [torch.Generator().manual_seed(seed) for seed in (1, 2)])
     first, second = ([feed.cut(batch) for batch in feed.batches(100)] for _ in range(2))
     assert [x.shape for x, _ in first] == [(2, 100, 64)] * 11 + [(2, 50, 64)]
     for model in (0, 1):

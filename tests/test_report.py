@@ -124,16 +124,42 @@ def test_published_figures_stand_beside_the_measured_ones(write_study: Write, tm
     html = (folder / "report.html").read_text()
     assert "A &amp; B, &lt;2021&gt;" in html
     assert "91.00" in html
+    assert "one run has no spread" in html
+    assert pd.read_csv(folder / "tables" / "published.csv")["published"].tolist() == [0.9, 0.91]
+
+
+def test_published_trainings_of_several_runs_are_not_called_one(write_study: Write, tmp_path: Path) -> None:
+    text = SMALL + '[published]\nsource = "x"\nruns = 5\nseconds = [1.0, 2.0]\n'
+    page = (written(read_study(write_study(text)), tmp_path) / "report.md").read_text()
+    assert "## Published and measured" in page
+    assert "one run has no spread" not in page
+    assert "published test %" not in page  # none was
+
+
+def test_a_study_that_holds_nothing_out(write_study: Write, tmp_path: Path) -> None:
+    text = 'dataset = "digits"\n[compare]\nnormalisation = ["scale", "half"]\n[fixed]\nvalidation = 0\n'
+    folder = written(read_study(write_study(text + 'split = "pooled"\n[budget]\nseeds = 2\n')), tmp_path)
+    page = (folder / "report.md").read_text()
+    assert "nothing is held out for validation" in page
+    assert "Each seed draws 14.3 % of all images anew as its test images." in page
+    assert "the weights of the last one are measured" in page
+    assert "more epochs may change the comparison" not in page
 
 
 def test_published_figures_change_nothing_else(write_study: Write, tmp_path: Path) -> None:
-    tables = []
+    tables, pages = [], []
     for name, figures in (("a", "[0.9, 0.91]"), ("b", "[0.1, 0.2]")):
         text = SMALL + f'[published]\nsource = "x"\ntest_accuracy = {figures}\n'
         (tmp_path / name).mkdir()
         folder = written(read_study(write_study(text)), tmp_path / name)
         tables.append(pd.read_csv(folder / "tables" / "compare.csv").drop(columns="published_test_accuracy"))
+        pages.append((folder / "report.md").read_text().split("## Published and measured"))
     pd.testing.assert_frame_equal(*tables)
+    first, second = ([re.sub(r"published test %.*", "", part) for part in page] for page in pages)
+    assert first[1] != second[1]
+    assert first[1][first[1].index("## How") :] == second[1][second[1].index("## How") :]
+    cut = [[line for line in page[0].splitlines() if not line.startswith("| ")] for page in (first, second)]
+    assert cut[0] == cut[1]
 
 
 def test_latex_escapes_names(write_study: Write, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from scipy import stats as scipy_stats
 
 from harness import stats
 from harness.search.results import Results, read_results
-from harness.study import Study
+from harness.study import Published, Study
 
 from .test_search import drive
 
@@ -47,6 +47,28 @@ def test_compare_table_counts_what_the_journal_holds(results: Results) -> None:
     winner = results.runs[(results.runs["level"] == 0) & results.runs["winner"].astype(bool)].iloc[0]
     assert float(table["lr"][0]) == pytest.approx(winner["lr"], rel=1e-3)
     assert table["momentum"][0] == "" or table["optimizer"][0] == "sgd"
+
+
+def test_published_figures_get_a_verdict(results: Results) -> None:
+    sample = [0.90, 0.91, 0.92, 0.93]
+    results = with_tests(results, sample, [0.95])
+    study = results.study.model_copy(update={"published": Published(source="x", test_accuracy=(0.9125, 0.90))})
+    table = stats.published_table(replace(results, study=study))
+    assert table["published"].tolist() == [0.9125, 0.90]
+    assert table["n"].tolist() == [4, 1]
+    assert table["mean"].tolist() == pytest.approx([0.915, 0.95])
+    assert table["difference"].tolist() == pytest.approx([0.0025, 0.05])
+    assert table["verdict"].tolist() == ["inside the interval", "higher by 5.00 points; one seed has no interval"]
+    assert (table["low"][0], table["high"][0]) == stats.mean_interval(np.array(sample))
+    study = results.study.model_copy(update={"published": Published(source="x", test_accuracy=(0.99, 0.9))})
+    assert stats.published_table(replace(results, study=study))["verdict"][0] == "lower by 7.50 points"
+    nothing = replace(results, study=study, runs=results.runs[results.runs["stage"] == "search"])
+    assert stats.published_table(nothing)["verdict"].tolist() == ["not measured"] * 2
+
+
+def test_differences_have_their_units() -> None:
+    words = [stats.difference_in_words(name, 1.0) for name in ("test_accuracy", "val_loss", "seconds", "best_epoch")]
+    assert words == ["100.00 points", "1.0000 nats", "1.0 s", "1.0 epochs"]
 
 
 def test_mean_interval_covers_the_true_mean() -> None:

@@ -121,6 +121,20 @@ BAD = {
         HEAD + '[published]\nsource = "x"\ntest_accuracy = [98.0, 97.0]',
         "published.test_accuracy: should be less",
     ),
+    "published length of another figure": (
+        HEAD + '[published]\nsource = "x"\ntest_loss = [0.9]',
+        "published.test_loss: must hold one figure for each of the 2 compared values, got 1",
+    ),
+    "unknown published figure": (
+        HEAD + '[published]\nsource = "x"\ntest_accurancy = [0.9, 0.9]',
+        "published.test_accurancy: unknown key; did you mean test_accuracy?",
+    ),
+    "search without validation": (
+        HEAD + "[tune]\nlr = [0.1, 0.2]\n[fixed]\nvalidation = 0",
+        "validation: a search needs images to choose by",
+    ),
+    "tuned validation": (HEAD + "[tune]\nvalidation = [0.1, 0.2]", "tune.validation: the images to choose by"),
+    "unknown split": (HEAD + '[fixed]\nsplit = "pool"', "fixed.split: must be one of fixed, pooled, got 'pool'"),
     "grid without step": (
         HEAD + '[tune]\nlr = { low = 0.1, high = 1.0 }\n[search]\nsampler = "grid"',
         "tune.lr: needs a step",

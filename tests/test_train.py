@@ -47,6 +47,36 @@ def test_a_stack_agrees_with_a_plain_torch_loop(activation: str, optimizer: str,
         assert_close(vars(outcome), final)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"validation": 0.0},
+        {"split": "pooled"},
+        {"split": "pooled", "validation": 0.0, "test_fraction": 0.3, "normalisation": "standard"},
+        {"normalisation": "half"},
+        {"normalisation": "standard"},
+    ],
+    ids=str,
+)
+def test_other_splits_and_pixels_agree_with_a_plain_torch_loop(config: dict[str, Any], digits: Data) -> None:
+    trials = [varied(k, epochs=4, patience=2, batch_size=100, **config) for k in range(3)]
+    together = outcomes(trials, digits)
+    for trial in trials:
+        *history, final = train_alone(trial, digits)
+        outcome = together[trial.number]
+        assert len(history) == outcome.epochs
+        for epoch, expected in zip(outcome.history, history, strict=True):
+            assert_close(vars(epoch), expected)
+        assert_close(vars(outcome), final)
+
+
+def test_with_nothing_held_out_the_last_epoch_counts(data: Data) -> None:
+    outcome = outcomes([make_trial(stage="confirm", validation=0.0, epochs=5, patience=1, lr=0.1)], data)[0]
+    assert (outcome.status, outcome.reason, outcome.best_epoch) == ("finished", "epoch limit 5", 5)
+    assert math.isnan(outcome.val_loss)
+    assert Outcome.from_record(outcome.record()).reason == outcome.reason
+
+
 def assert_close(figures: Any, expected: dict[str, float]) -> None:
     for name, value in expected.items():
         assert figures[name] == pytest.approx(value, abs=ONE_IMAGE if "accuracy" in name else LOSS), name
@@ -128,7 +158,7 @@ def test_early_stopping_restores_the_best_weights(digits: Data) -> None:
 
 
 def test_search_trials_never_see_the_test_images(digits: Data) -> None:
-    blind = replace(digits, test=replace(digits.test, labels=torch.full_like(digits.test.labels, 10**6)))
+    blind = replace(digits, labels=torch.cat([digits.train.labels, torch.full_like(digits.test.labels, 10**6)]))
     outcome = outcomes([make_trial(stage="search")], blind)[0]  # reading the labels would raise
     assert math.isnan(outcome.test_accuracy)
     assert outcome.confusion is None

@@ -58,7 +58,7 @@ def optimizer_of(work: Work, network: nn.Module) -> torch.optim.Optimizer:
 
 def parts_of(data: Data, seed: int) -> list[tuple[Tensor, Tensor]]:
     """Training, validation and test images as floats, with their labels."""
-    train, val = data.split(seed, 0.2)
+    train, val, _ = data.split(seed, 0.2)
     images, labels = data.floats(data.train.images), data.train.labels
     return [
         (images[train], labels[train]),

@@ -4,6 +4,7 @@ Tensors are made once, nothing draws progress bars. Each prepares (imports, stor
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,5 @@ def _train_for_ray(
     work: Work, depth: int, seed: int, data: Data, device: torch.device, report: Callable[[dict[str, float]], None]
 ) -> None:
     torch.set_num_threads(1)  # Ray runs a trial on each core
-    train, test = data.train.to(device), data.test.to(device)
-    on_device = Data(data.name, train, test, data.classes, data.white, data.fingerprint)
+    on_device = replace(data, images=data.images.to(device), labels=data.labels.to(device))
     train_plainly(work, depth, seed, on_device, report)

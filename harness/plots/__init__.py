@@ -30,6 +30,8 @@ def accuracy_figure(table: pd.DataFrame, seeds: pd.DataFrame, axis: str, title: 
             ("val_accuracy", "validation", "^", "-.", COLOURS[2]),
             ("test_accuracy", "test", "o", "-", COLOURS[1]),
         ):
+            if column == "val_accuracy" and table[column].isna().all():
+                continue  # nothing was held out
             axes.plot(x, 100 * table[column], marker=marker, linestyle=style, color=colour, label=label)
         low, high = 100 * table["test_accuracy_low"], 100 * table["test_accuracy_high"]
         axes.fill_between(
@@ -86,6 +88,8 @@ def _learning_panel(axes: Axes, table: pd.DataFrame, name: str) -> None:
         ("val", "validation", "-", COLOURS[1]),
     ):
         part = table[table["kind"] == kind]
+        if part.empty and not table.empty:
+            continue  # nothing was held out
         axes.plot(part["epoch"], part["mean"], linestyle=style, color=colour, label=label)
         axes.fill_between(part["epoch"], part["low"], part["high"], color=colour, alpha=0.15)
     if not table.empty:

@@ -17,6 +17,7 @@ from harness.trial import HYPERPARAMETERS, Outcome, UserError, Value
 FIGURES = (
     *("status", "reason", "started", "ended", "seconds", "parameters", "best_epoch"),
     *("val_loss", "val_accuracy", "train_loss", "train_accuracy", "test_loss", "test_accuracy"),
+    "untrained_accuracy",
 )
 
 

@@ -41,7 +41,9 @@ def milliseconds(seconds: float) -> int:
 def epoch_metrics(epoch: Epoch) -> list[Metric]:
     """The figures of one epoch; steps are epochs."""
     now = milliseconds(epoch.time)
-    names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    names: tuple[str, ...] = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    if epoch.val_accuracy != epoch.val_accuracy:  # NaN: nothing was held out
+        names = names[:2]
     return [Metric(name, getattr(epoch, name), now, epoch.number) for name in names]
 
 
@@ -54,6 +56,7 @@ def outcome_metrics(outcome: Outcome) -> list[Metric]:
         "best/epoch": float(outcome.best_epoch),
         "test/accuracy": outcome.test_accuracy,
         "test/loss": outcome.test_loss,
+        "test/untrained_accuracy": outcome.untrained_accuracy,
         "seconds": outcome.seconds,
         "parameters": float(outcome.parameters),
     }
