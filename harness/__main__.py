@@ -35,7 +35,7 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="Change the study, as lr=0.1 or budget.seeds=5."),
     ] = None,
     stack: Annotated[
-        int | None, typer.Option(min=1, help="The most trainings that run together; 1 is one at a time.")
+        int | None, typer.Option(min=1, help="The most trainings in a stack; 1 is one training at a time.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Put the old journal aside and start anew.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,

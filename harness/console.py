@@ -37,18 +37,18 @@ class Progress:
             self._terminal.print(self.table())
 
     def begin(self, trials: list[Trial]) -> None:
-        """A stack starts."""
+        """A generation of the search, or the confirmation, starts."""
+        if not trials:
+            return
         first = trials[0]
         what = "searching" if first.stage == "search" else "confirming"
         levels = ", ".join(dict.fromkeys(str(trial.level) for trial in trials))
-        self._now = f"{what} {self.study.axis} {levels}: {len(trials)} together"
-        if not self._terminal.is_terminal:  # a log file gets a line for each stack instead of a live table
-            self._terminal.print(
-                f"{self._now}, after {sum(map(len, self._outcomes.values()))} trainings", highlight=False
-            )
+        self._now = f"{what} {self.study.axis} {levels}: {len(trials)} trainings"
+        if not self._terminal.is_terminal:  # a log file gets a line for each of these instead of a live table
+            self._terminal.print(f"{self._now}, after {sum(map(len, self._outcomes.values()))}", highlight=False)
 
     def epoch(self, trial: Trial, epoch: Epoch) -> None:
-        """An epoch of a trial in the stack at work."""
+        """An epoch of a trial at work."""
         head = self._now.split(",  ")[0]
         self._now = f"{head},  epoch {epoch.number} of {trial.config.epochs}"
 

@@ -3,6 +3,7 @@
 Every model has the same layers whatever its dropout rate, so that models with and without dropout can share a stack.
 """
 
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -28,11 +29,12 @@ def mlp(config: Config, features: int, classes: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear((features, *config.hidden)[-1], classes))
 
 
+BUILDING = threading.Lock()
 MODELS: dict[str, Callable[[Config, int, int], nn.Sequential]] = {"mlp": mlp}
 
 
 def build(config: Config, features: int, classes: int, seed: int) -> nn.Sequential:
     """The network of a config on the CPU, initialised from the seed alone: the same on every device."""
-    with torch.random.fork_rng(devices=[]):
+    with BUILDING, torch.random.fork_rng(devices=[]):  # torch's own generator belongs to the process, not to a thread
         torch.manual_seed(seed)
         return MODELS[config.model](config, features, classes)

@@ -14,9 +14,12 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from harness import plots, stats
+from harness.methods import methods
+from harness.plots import Figure
+from harness.plots.classes import confusion_figure, mistakes_figure, probabilities_figure
 from harness.search.results import Results, read_results
-from harness.study import Choice, Range, Study, show
-from harness.trial import Config, UserError
+from harness.study import Study, show
+from harness.trial import UserError
 
 PERCENT = ("search_val_accuracy", "val_accuracy", "test_accuracy", "train_accuracy", "published_test_accuracy")
 HEADINGS = {
@@ -37,18 +40,8 @@ HEADINGS = {
 
 def write(results: Results, folder: Path) -> Path:
     """Write the report into `folder`, which is returned."""
-    study = results.study
     table = stats.compare_table(results)
-    figures = {
-        f"accuracy_vs_{study.axis}": plots.accuracy_figure(
-            table, stats.finished(results.runs)[["level", "test_accuracy"]], study.axis, f"{study.label}: accuracy"
-        ),
-        "learning_curves": plots.learning_figure(
-            stats.learning_table(results),
-            [study.level_name(level) for level in study.levels],
-            f"{study.label}: loss of the confirmation runs",
-        ),
-    }
+    figures = _figures(results, table)
     try:
         for name, figure in figures.items():
             plots.save(figure, folder / "plots" / name)
@@ -59,6 +52,28 @@ def write(results: Results, folder: Path) -> Path:
     except OSError as error:
         raise UserError(f"{folder}: the report cannot be written: {error.strerror or error}") from error
     return folder
+
+
+def _figures(results: Results, table: pd.DataFrame) -> dict[str, Figure]:
+    """The pictures of the page, by their file names."""
+    study, label = results.study, results.study.label
+    names = [study.level_name(level) for level in study.levels]
+    seeds = stats.finished(results.runs)[["level", "test_accuracy"]]
+    figures = {
+        f"accuracy_vs_{study.axis}": plots.accuracy_figure(table, seeds, study.axis, f"{label}: accuracy"),
+        "learning_curves": plots.learning_figure(
+            stats.learning_table(results), names, f"{label}: loss of the confirmation runs"
+        ),
+    }
+    classes = stats.class_table(results)
+    if not classes.empty:
+        figures["confusion"] = confusion_figure(classes, names, f"{label}: test images of all seeds, counts")
+    if results.examples:
+        best = table["test_accuracy"].where(table.index.isin(results.examples)).idxmax()
+        examples = results.examples[best]
+        figures["mistakes"] = mistakes_figure(examples, f"{label}: the worst mistakes of {names[best]}, first seed")
+        figures["probabilities"] = probabilities_figure(examples[0], f"{label}: {names[best]}, first seed")
+    return figures
 
 
 def report_study(study: Study, folder: Path) -> Path:
@@ -98,6 +113,7 @@ def _write_tables(table: pd.DataFrame, results: Results, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "compare.csv", index=False, float_format="%.6g")
     stats.paired_table(results).to_csv(folder / "pairs.csv", index=False, float_format="%.6g")
+    stats.class_table(results).to_csv(folder / "confusion.csv", index=False, float_format="%.6g")
     _write_latex(display_table(table, study), folder / "compare.tex", f"{study.label}: means over seeds.")
     if study.published:
         stats.published_table(results).to_csv(folder / "published.csv", index=False, float_format="%.6g")
@@ -159,7 +175,7 @@ def _content(results: Results, table: pd.DataFrame, figures: list[str]) -> dict[
         "pairs": _grid(pd.DataFrame([_pair(study, row) for row in pairs.to_dict("records")])) if len(pairs) else None,
         "published": _grid(published_grid(results)) if study.published else None,
         "figures": [(name, f"{study.label}: {name.replace('_', ' ')}") for name in figures],
-        "methods": methods(study, table),
+        "methods": methods(study),
         "environment": results.environment,
     }
 
@@ -205,70 +221,6 @@ def _pair(study: Study, row: Mapping[str, Any]) -> dict[str, str]:
         "95 % interval": interval,
         "p (Holm)": f"{row['p_holm']:.3g}",
     }
-
-
-def methods(study: Study, table: pd.DataFrame) -> list[str]:
-    """How it was done, in sentences made from the study file."""
-    axis, budget = study.axis.replace("_", " "), study.budget
-    config = study.config(study.levels[0], {})
-    fixed = ", ".join(f"{key} = {show(value)}" for key, value in study.fixed.items()) or "nothing beyond the defaults"
-    texts = [f"The data set is {study.dataset}, the model {study.model}; fixed: {fixed}. {_images(config)}"]
-    if study.tune:
-        texts.append(
-            f"For each {axis} a search of its own: {budget.trials} trials by Optuna's {study.search.sampler} sampler "
-            f"(seed {study.search.seed}, the same for all) with the {study.search.pruner} pruner, over "
-            + "; ".join(f"{key} {describe(domain)}" for key, domain in study.tune.items())
-            + ". Search trials see training and validation images only."
-        )
-        texts.append("The winner is the finished trial with the highest validation accuracy (ties: the lower loss).")
-    texts.append(_stopping(config))
-    texts.append(
-        f"Each {axis} is then trained with {budget.seeds} fresh seeds, the same for all; split, initialisation, order "
-        "and dropout vary with the seed. Only these runs read the test images, before and after training. All figures "
-        "above are their means."
-    )
-    texts.append(
-        "Intervals are 95 % BCa bootstrap intervals of the mean over seeds. Differences are taken seed by seed; "
-        "p-values are exact Wilcoxon signed-rank, Holm-corrected for all pairs."
-    )
-    return texts
-
-
-def _images(config: Config) -> str:
-    """Which images are trained on, held out and tested on, and what becomes of their pixels."""
-    texts = []
-    if config.split == "pooled":
-        texts.append(f"Each seed draws {100 * config.test_fraction:.3g} % of all images anew as its test images.")
-    if config.validation:
-        texts.append(f"{100 * config.validation:.3g} % of the training images are held out for validation.")
-    else:
-        texts.append("All training images are trained on; nothing is held out for validation.")
-    pixels = {
-        "scale": "are scaled to [0, 1]",
-        "half": "are scaled to [0, 1], less 0.5, over 0.5",
-        "standard": "are normalised to mean 0 and deviation 1 over the training images",
-    }
-    return " ".join([*texts, f"Pixels {pixels[config.normalisation]}."])
-
-
-def _stopping(config: Config) -> str:
-    if not config.validation:
-        return f"Every training takes {config.epochs} epochs; the weights of the last one are measured."
-    return (
-        f"Training stops after {config.patience} epochs without a lower validation loss, at epoch {config.epochs} at "
-        "the latest; the weights of the lowest validation loss are kept and measured."
-    )
-
-
-def describe(domain: Choice | Range) -> str:
-    """A tuned hyperparameter's domain in words."""
-    when = " and ".join(f"{key} is {show(value)}" for key, value in domain.when.items())
-    if isinstance(domain, Choice):
-        text = "one of " + ", ".join(show(value) for value in domain.values)
-    else:
-        step = f" in steps of {show(domain.step)}" if domain.step is not None else ""
-        text = f"from {show(domain.low)} to {show(domain.high)}{step}{' (log scale)' if domain.log else ''}"
-    return f"{text} if {when}" if when else text
 
 
 def _render(name: str, folder: Path, content: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from harness.datasets import Data, MissingDataError, load
 from harness.search import Search, hold, put_aside
 from harness.study import Study
 from harness.trial import Epoch, Trial, UserError
-from harness.workers import STACK, stacks, train_stack
+from harness.workers import stacks, train_all
 
 Say = Callable[[str], None]
 
@@ -34,7 +34,7 @@ def run(
 ) -> None:
     """Run or continue a study, write its report, and tell by `say` where everything lies.
 
-    `stack` is the most trainings that run together; a sensible number for the device if it is not given.
+    `stack` is the most trainings in a stack, by default what suits the device; with 1 nothing runs side by side.
     """
     place = choose_device(device)
     study, data = load_or_digits(study, place, say)
@@ -46,7 +46,7 @@ def run(
         search = Search(study, journal, facts)
         tracker.open(study, search.id, facts)
         with Progress(study, quiet) as progress:
-            Driver(search, tracker, progress, data, stack or STACK[place.type]).run()
+            Driver(search, tracker, progress, data, stack).run()
         target = conclude(journal, tracker, say)
     if tracker.failure:
         say(f"warning: MLflow lacks something ({tracker.failure}); the same command writes it from the journal")
@@ -78,7 +78,7 @@ class Driver:
     tracker: tracking.Tracker
     progress: Progress
     data: Data
-    size: int  # the most trainings that run together
+    size: int | None = None  # the most trainings in a stack
 
     def run(self) -> None:
         """Spend what is left of the budget."""
@@ -87,25 +87,23 @@ class Driver:
         for trial, outcome in recorded:
             self.progress.end(trial, outcome)
         while trials := self.search.generation():
-            for stack in stacks(trials, self.size):
-                self.train(stack)
+            self.train(trials)
             self.search.close_generation()
-        for stack in stacks(self.search.confirmations(), self.size):
-            self.train(stack)
+        self.train(self.search.confirmations())
 
-    def train(self, stack: list[Trial]) -> None:
-        """Train a stack whose outcomes are not all recorded.
+    def train(self, trials: list[Trial]) -> None:
+        """Train the stacks whose outcomes are not all recorded.
 
         A stack that a kill cut short is run again whole: in another company its members' last digits could differ.
         """
-        recorded = {trial for trial in stack if self.search.is_recorded(trial)}
-        if len(recorded) == len(stack):
-            return
-        self.progress.begin(stack)
-        for trial in stack:
-            self.tracker.begin(trial)
-        for trial, event in train_stack(stack, self.data, self.search.should_prune):
-            if isinstance(event, Epoch):
+        recorded = {trial for trial in trials if self.search.is_recorded(trial)}
+        left = [stack for stack in stacks(trials, self.data, self.size) if not recorded.issuperset(stack)]
+        self.progress.begin([trial for stack in left for trial in stack])
+        alone = 1 if self.size == 1 else None  # one at a time means it
+        for trial, event in train_all(left, self.data, self.search.should_prune, alone):
+            if event is None:
+                self.tracker.begin(trial)
+            elif isinstance(event, Epoch):
                 self.search.report(trial, event)
                 self.tracker.epoch(trial, event)
                 self.progress.epoch(trial, event)

@@ -228,6 +228,20 @@ def _cut_short(confirmed: pd.DataFrame) -> list[str]:
     ]
 
 
+def class_table(results: Results) -> pd.DataFrame:
+    """Confusion counts summed over a value's seeds: `level`, `true`, `predicted`, `count`, `share` of the class."""
+    rows = []
+    for place in range(len(results.study.levels)):
+        matrices = [matrix for (level, _), matrix in results.confusions.items() if level == place]
+        if matrices:
+            total = np.sum(matrices, axis=0)
+            of_class = np.maximum(total.sum(1), 1)
+            for (true, predicted), count in np.ndenumerate(total):
+                row = {"level": place, "true": true, "predicted": predicted, "count": int(count)}
+                rows.append({**row, "share": count / of_class[true]})
+    return pd.DataFrame(rows, columns=["level", "true", "predicted", "count", "share"])
+
+
 def learning_table(results: Results) -> pd.DataFrame:
     """Mean, lowest and highest loss over a value's confirmation runs, by level, epoch and kind ("train" or "val").
 

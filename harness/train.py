@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from harness.datasets import Data, Feed
@@ -24,12 +25,12 @@ from harness.models import build
 from harness.optim import OPTIMIZERS, StackOptimizer
 from harness.stack import Stack
 from harness.step import cross_entropy, make_step
-from harness.trial import Config, Epoch, Outcome, Status, Trial
+from harness.trial import Config, Epoch, Example, Outcome, Status, Trial
 
 EVALUATION_BATCH = {"cpu": 1000, "cuda": 4000}  # images per model; more fall out of a CPU's cache
 COMPACT = {"cpu": 1.0, "cuda": 0.5}  # the share of a stack still training at which the rest goes on without the others:
 # on a GPU those that are done cost little, and a smaller stack wants a graph of its own
-SMALL = 3e7  # floating-point operations in a step's forward pass, below which one thread is as fast as two
+MISTAKES = 15  # that an outcome keeps
 ORDER, NOISE = 1, 2  # the streams of random numbers that a seed feeds (0 is the split)
 
 
@@ -89,7 +90,7 @@ def train(
     step = make_step(stack, optimizer, feed, [member.noise for member in members])
     while True:
         clock = time.perf_counter()
-        with _settings(stack, config):
+        with _precision(config, device):
             for batch in feed.batches(config.batch_size):
                 step(batch)
             figures = torch.stack([*step.figures(), *evaluate(stack, held_out)[:2]])  # (4, K)
@@ -144,22 +145,41 @@ def evaluate(stack: Stack, feed: Feed) -> tuple[Tensor, Tensor, Tensor]:
     return loss / len(feed), confusion.diagonal(dim1=1, dim2=2).sum(1) / len(feed), confusion
 
 
-@contextmanager
-def _settings(stack: Stack, config: Config) -> Iterator[None]:
-    """Torch's global settings for the products of an epoch; as they were afterwards.
+@torch.no_grad()
+def examples(stack: Stack, feed: Feed) -> tuple[Example, ...]:
+    """Of a stack of one: the first image, then the mistakes with the highest loss, worst first."""
+    batches = feed.batches(EVALUATION_BATCH[stack.flat.device.type])
+    logits = torch.cat([stack(feed.cut(batch)[0])[0].clone() for batch in batches])  # (N, C)
+    data, rows = feed.data, feed.rows[0]
+    loss = F.cross_entropy(logits, data.labels[rows], reduction="none")
+    loss[logits.argmax(1) == data.labels[rows]] = -1.0
+    worst = loss.topk(min(MISTAKES, len(rows)))
+    shown = [0, *worst.indices[worst.values >= 0].tolist()]
+    probabilities = logits[shown].softmax(1).tolist()
+    return tuple(
+        Example(
+            index=int(row),
+            label=int(data.labels[row]),
+            probabilities=tuple(round(share, 6) for share in shares),
+            pixels=data.images[row].cpu().numpy().tobytes().hex(),
+            white=data.white,
+        )
+        for row, shares in zip(rows[shown].tolist(), probabilities, strict=True)
+    )
 
-    A small stack runs on one thread, and leaves the other cores of a CPU to the tracking process.
-    """
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    if 2 * config.batch_size * stack.flat.numel() < SMALL:
-        torch.set_num_threads(1)
-    if config.precision == "tf32" and stack.flat.is_cuda:
-        torch.set_float32_matmul_precision("high")
+
+@contextmanager
+def _precision(config: Config, device: torch.device) -> Iterator[None]:
+    """Torch's global setting for float32 products; as it was afterwards."""
+    if config.precision != "tf32" or device.type == "cpu":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(precision)
+        torch.set_float32_matmul_precision(before)
 
 
 def _outcomes(
@@ -179,7 +199,9 @@ def _outcomes(
     rows = [r for r, m in enumerate(members) if m.trial.stage == "confirm" and outcomes[r].status == "finished"]
     if rows:
         for row, figures in zip(rows, _final_figures(stack[rows], feed.only(rows), tests.only(rows)), strict=True):
-            outcomes[row] = replace(outcomes[row], untrained_accuracy=members[row].untrained_accuracy, **figures)
+            shown = examples(stack[[row]], tests.only([row])) if members[row].trial.number == 0 else ()
+            figures |= {"untrained_accuracy": members[row].untrained_accuracy, "examples": shown}
+            outcomes[row] = replace(outcomes[row], **figures)
     yield from zip((member.trial for member in members), outcomes, strict=True)
 
 

@@ -119,6 +119,22 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Example:
+    """A test image and what a trained model makes of it: class probabilities, first to last class."""
+
+    index: int  # in the data set
+    label: int
+    probabilities: tuple[float, ...]
+    pixels: str  # uint8, row by row, in hexadecimal
+    white: float  # the pixel value that is shown as white
+
+    @property
+    def predicted(self) -> int:
+        """The most probable class."""
+        return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What came of a trial. Figures belong to the weights of `best_epoch`: that of the lowest validation loss, or
     the last one where nothing is held out.
@@ -143,6 +159,7 @@ class Outcome:
     test_accuracy: float = math.nan
     untrained_accuracy: float = math.nan  # test accuracy of the initial weights
     confusion: tuple[tuple[int, ...], ...] | None = None
+    examples: tuple[Example, ...] = ()  # of a value's first seed: the first test image, then the worst mistakes
     history: tuple[Epoch, ...] = ()
     weights: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
@@ -165,6 +182,7 @@ class Outcome:
             key: math.nan if value is None and key != "confusion" else value for key, value in record.items()
         }
         known["history"] = tuple(map(_epoch, record["history"]))
+        known["examples"] = tuple(map(_example, record.get("examples", ())))
         if record["confusion"] is not None:
             known["confusion"] = tuple(tuple(row) for row in record["confusion"])
         return cls(**known)
@@ -173,6 +191,10 @@ class Outcome:
 def _epoch(values: Sequence[Any]) -> Epoch:
     number, *figures = (math.nan if value is None else value for value in values)
     return Epoch(int(number), *figures)
+
+
+def _example(record: Mapping[str, Any]) -> Example:
+    return Example(**{**record, "probabilities": tuple(record["probabilities"])})
 
 
 def _to_json(value: Any) -> Any:

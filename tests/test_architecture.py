@@ -48,7 +48,19 @@ def test_training_knows_neither_study_nor_search_nor_tracking() -> None:
 
 
 def test_nothing_flows_backwards() -> None:
-    order = ["trial", "study", "study_file", "memory", "datasets", "environment", "models", "layers", "stack", "optim"]
+    order = [
+        "trial",
+        "study",
+        "study_file",
+        "methods",
+        "memory",
+        "datasets",
+        "environment",
+        "models",
+        "layers",
+        "stack",
+        "optim",
+    ]
     order += ["step", "train", "workers"]
     order += ["search", "stats", "plots", "tracking", "console", "report", "run", "bench", "__main__"]
     for path in MODULES:

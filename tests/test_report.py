@@ -66,7 +66,7 @@ def test_the_page_is_one_file(smoke: Path) -> None:
     page = Page((smoke / "reports" / "smoke" / "report.html").read_text())
     assert page.open == []
     assert page.outside == []
-    assert len(page.images) == 2
+    assert len(page.images) == 5  # accuracy, losses, confusion, mistakes, probabilities
     assert all(image["alt"] for image in page.images)
 
 

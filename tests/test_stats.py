@@ -66,6 +66,13 @@ def test_published_figures_get_a_verdict(results: Results) -> None:
     assert stats.published_table(nothing)["verdict"].tolist() == ["not measured"] * 2
 
 
+def test_class_table_adds_the_seeds_up(results: Results) -> None:
+    counts = {(0, 0): ((8, 2), (0, 10)), (0, 1): ((6, 4), (1, 9)), (1, 0): ((0, 0), (5, 5))}
+    table = stats.class_table(replace(results, confusions=counts)).set_index(["level", "true", "predicted"])
+    assert table["count"].tolist() == [14, 6, 1, 19, 0, 0, 5, 5]
+    assert table["share"].tolist() == pytest.approx([0.7, 0.3, 0.05, 0.95, 0, 0, 0.5, 0.5])
+
+
 def test_differences_have_their_units() -> None:
     words = [stats.difference_in_words(name, 1.0) for name in ("test_accuracy", "val_loss", "seconds", "best_epoch")]
     assert words == ["100.00 points", "1.0000 nats", "1.0 s", "1.0 epochs"]

@@ -1,4 +1,7 @@
+import json
 import math
+import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +14,7 @@ from harness.models import ACTIVATIONS, build
 from harness.optim import OPTIMIZERS
 from harness.train import train
 from harness.trial import Epoch, Outcome, Trial
-from harness.workers import stacks, train_stack
+from harness.workers import stack_size, stacks, train_all, train_stack
 
 from .conftest import make_trial
 from .reference import train_alone
@@ -157,6 +160,22 @@ def test_early_stopping_restores_the_best_weights(digits: Data) -> None:
     assert loss.item() == pytest.approx(outcome.val_loss, abs=1e-5)
 
 
+def test_the_first_seed_keeps_the_worst_mistakes(digits: Data) -> None:
+    first, second = outcomes([make_trial(k, seed=k, stage="confirm", epochs=3) for k in range(2)], digits).values()
+    assert second.examples == ()
+    shown = first.examples
+    assert shown[0].index == digits.trainable  # the first test image
+    assert len(shown) > 5
+    for example in shown:
+        assert example.label == digits.labels[example.index]
+        assert bytes.fromhex(example.pixels) == digits.images[example.index].numpy().tobytes()
+        assert sum(example.probabilities) == pytest.approx(1, abs=1e-4)
+    assert all(example.predicted != example.label for example in shown[1:])
+    share = [example.probabilities[example.label] for example in shown[1:]]
+    assert share == sorted(share)  # the surer of the wrong class, the worse
+    assert Outcome.from_record(json.loads(json.dumps(first.record()))).examples == shown
+
+
 def test_search_trials_never_see_the_test_images(digits: Data) -> None:
     blind = replace(digits, labels=torch.cat([digits.train.labels, torch.full_like(digits.test.labels, 10**6)]))
     outcome = outcomes([make_trial(stage="search")], blind)[0]  # reading the labels would raise
@@ -202,10 +221,65 @@ def test_equal_seeds_share_their_batches_and_nothing_else(digits: Data) -> None:
         assert together[trial.number].val_loss == pytest.approx(alone.val_loss, abs=LOSS)
 
 
-def test_trials_of_one_shape_make_a_stack() -> None:
+def test_trials_of_one_shape_make_a_stack(digits: Data) -> None:
     trials = [make_trial(k, width=[8, 16][k % 2], lr=0.1 / (k + 1)) for k in range(6)]
-    assert [[t.number for t in stack] for stack in stacks(trials, size=16)] == [[0, 2, 4], [1, 3, 5]]
-    assert [[t.number for t in stack] for stack in stacks(trials, size=2)] == [[0, 2], [4], [1, 3], [5]]
+    assert [[t.number for t in stack] for stack in stacks(trials, digits, size=16)] == [[0, 2, 4], [1, 3, 5]]
+    assert [[t.number for t in stack] for stack in stacks(trials, digits, size=2)] == [[0, 2], [4], [1, 3], [5]]
+
+
+def test_a_stack_fits_the_cache(digits: Data) -> None:
+    small, large = make_trial(batch_size=32), make_trial(batch_size=4096)
+    assert stack_size(small, digits) == 16
+    assert stack_size(large, digits) == 2
+    assert [len(stack) for stack in stacks([large] * 5, digits)] == [2, 2, 1]
+
+
+def test_stacks_side_by_side_end_as_one_after_the_other(digits: Data) -> None:
+    trials = [varied(k, width=[8, 16, 24][k % 3], dropout=0.1, epochs=3 + k % 2) for k in range(9)]
+    made = stacks(trials, digits, size=2)
+
+    def ended(workers: int) -> dict[int, Outcome]:
+        asked: list[int] = []
+
+        def stop(trial: Trial) -> bool:
+            assert threading.current_thread() is threading.main_thread()  # Optuna is not made for several
+            asked.append(trial.number)
+            return trial.number == 4 and asked.count(4) == 2
+
+        events = list(train_all(made, digits, stop, workers))
+        for trial in trials:
+            mine = [event for other, event in events if other is trial]
+            assert mine[0] is None
+            assert isinstance(mine[-1], Outcome)
+            assert all(isinstance(event, Epoch) for event in mine[1:-1])
+        return {trial.number: event for trial, event in events if isinstance(event, Outcome)}
+
+    one, several = ended(1), ended(3)
+    assert one[4].status == several[4].status == "pruned"
+    for number, outcome in one.items():
+        assert several[number].reason == outcome.reason
+        assert several[number].test_loss == outcome.test_loss or number == 4
+
+
+def test_workers_end_when_nobody_listens_any_more(digits: Data) -> None:
+    trials = [make_trial(k, width=8 + k, epochs=10**6, patience=10**6) for k in range(3)]
+    events = train_all(stacks(trials, digits), digits, lambda trial: False, workers=2)
+    for _ in range(5):
+        next(events)
+    events.close()
+    limit = time.monotonic() + 10
+    while any(thread.name.startswith("training") for thread in threading.enumerate()):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def test_a_mistake_of_ours_in_a_worker_reaches_the_caller(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.workers.train", broken)
+    with pytest.raises(KeyboardInterrupt):
+        list(train_all([[make_trial(0)], [make_trial(1)]], digits, lambda trial: False, workers=2))
 
 
 def test_an_exception_fails_its_trials_with_the_traceback(digits: Data) -> None:

@@ -31,32 +31,26 @@ def harness_single(work: Work, device: torch.device) -> Timed:
 
 
 def harness_stacked(work: Work, device: torch.device) -> Timed:
-    """harness with stacks."""
-    from harness.workers import STACK
-
-    return _harness(work, device, STACK[device.type])
+    """harness as it comes: stacks, side by side where that is faster."""
+    return _harness(work, device, None)
 
 
 def training_alone(work: Work, device: torch.device) -> Timed:
-    """The training part of harness with stacks alone: no search, journal, MLflow or artifacts."""
+    """The training part of harness alone: no search, journal, MLflow or artifacts."""
     from harness.trial import Outcome
-    from harness.workers import STACK, stacks, train_stack
+    from harness.workers import stacks, train_all
 
     data, study = load(work.dataset, device), work.study()
     trials = [trial for level in study.levels for trial in study.confirmations(level, {})]
 
     def run() -> list[float]:
-        events = (
-            event
-            for stack in stacks(trials, STACK[device.type])
-            for _, event in train_stack(stack, data, lambda trial: False)
-        )
-        return [event.test_accuracy for event in events if isinstance(event, Outcome)]
+        events = train_all(stacks(trials, data), data, lambda trial: False)
+        return [event.test_accuracy for _, event in events if isinstance(event, Outcome)]
 
     return run
 
 
-def _harness(work: Work, device: torch.device, size: int) -> Timed:
+def _harness(work: Work, device: torch.device, size: int | None) -> Timed:
     from harness import environment
     from harness.console import Progress
     from harness.run import Driver

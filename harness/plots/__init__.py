@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.plots.base import COLOURS, STYLE, new_figure, png, save
 
-__all__ = ["accuracy_figure", "learning_figure", "png", "save"]
+__all__ = ["Figure", "accuracy_figure", "learning_figure", "png", "save"]
 
 
 def accuracy_figure(table: pd.DataFrame, seeds: pd.DataFrame, axis: str, title: str) -> Figure:

@@ -88,7 +88,7 @@ class _Sheet:
         for artist in more:
             artist.remove()
         buffer = io.BytesIO()
-        keys: Any = {"format": "png", "metadata": {"Software": None}, "pil_kwargs": {"compress_level": 3}}
+        keys: Any = {"format": "png", "metadata": {"Software": None}, "pil_kwargs": {"compress_level": 1}}
         mpl.image.imsave(buffer, np.asarray(self.canvas.buffer_rgba()), **keys)
         return buffer.getvalue()
 
@@ -97,6 +97,6 @@ def _confusion_sheet(classes: int) -> _Sheet:
     with mpl.rc_context({**STYLE, "axes.grid": False}):
         figure, axes = new_figure(4.8, 4.4, dpi=100, layout="none")
         figure.subplots_adjust(0.1, 0.11, 0.98, 0.93)
-        image = axes.imshow(np.zeros((classes, classes)), cmap="Blues")
+        image = axes.imshow(np.zeros((classes, classes)), cmap="Blues", interpolation="nearest")
         axes.set(xlabel="predicted class", ylabel="true class", xticks=range(classes), yticks=range(classes))
         return _Sheet(axes, [image], title=1.02)

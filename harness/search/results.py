@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from harness.search.journal import open_journal, outcome_of, winner
 from harness.search.sampling import from_optuna
 from harness.study import Study
-from harness.trial import HYPERPARAMETERS, Outcome, UserError, Value
+from harness.trial import HYPERPARAMETERS, Example, Outcome, UserError, Value
 
 FIGURES = (
     *("status", "reason", "started", "ended", "seconds", "parameters", "best_epoch"),
@@ -30,7 +30,8 @@ class Results:
     earlier choice's confirmations are left out), hyperparameters (`epochs` is the limit),
     and the figures of its Outcome (`trained_epochs` is how many it took).
     `epochs` has a row per epoch of a trial: `level`, `stage`, `number`, `epoch` and the figures of its Epoch.
-    `confusions` holds the confusion counts of confirmation runs by (level, number).
+    `confusions` holds the confusion counts of confirmation runs by (level, number), `examples` the test images that
+    each level's first one kept.
     """
 
     study: Study
@@ -38,6 +39,7 @@ class Results:
     runs: pd.DataFrame
     epochs: pd.DataFrame
     confusions: Mapping[tuple[int, int], tuple[tuple[int, ...], ...]]
+    examples: Mapping[int, tuple[Example, ...]]
 
 
 def read_results(journal: Path) -> Results:
@@ -53,7 +55,7 @@ def read_results(journal: Path) -> Results:
         raise UserError(f"{journal}: holds no trials yet; run the study first")
     study = Study.model_validate_json(specs[0])
     environment = next(s.user_attrs["environment"] for s in studies.values() if "environment" in s.user_attrs)
-    rows, epochs, confusions = [], [], {}
+    rows, epochs, confusions, examples = [], [], {}, {}
     for place, level in enumerate(study.levels):
         for row, outcome in _level_rows(storage, set(studies), study, level):
             rows.append({"level": place, **row})
@@ -62,8 +64,10 @@ def read_results(journal: Path) -> Results:
                 epochs += [{**key, "epoch": epoch.number, **asdict(epoch)} for epoch in outcome.history]
                 if outcome.confusion is not None:
                     confusions[place, row["number"]] = outcome.confusion
+                if outcome.examples:
+                    examples[place] = outcome.examples
     columns = ["level", "stage", "number", "seed", "winner", *HYPERPARAMETERS, *FIGURES, "trained_epochs"]
-    return Results(study, environment, pd.DataFrame(rows, columns=columns), pd.DataFrame(epochs), confusions)
+    return Results(study, environment, pd.DataFrame(rows, columns=columns), pd.DataFrame(epochs), confusions, examples)
 
 
 def _level_rows(

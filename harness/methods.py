@@ -1,0 +1,68 @@
+"""How a study was done, in sentences made from the study file: the methods section of its report."""
+
+from harness.study import Choice, Range, Study, show
+from harness.trial import Config
+
+
+def methods(study: Study) -> list[str]:
+    """How it was done, in sentences made from the study file."""
+    axis, budget = study.axis.replace("_", " "), study.budget
+    config = study.config(study.levels[0], {})
+    fixed = ", ".join(f"{key} = {show(value)}" for key, value in study.fixed.items()) or "nothing beyond the defaults"
+    texts = [f"The data set is {study.dataset}, the model {study.model}; fixed: {fixed}. {_images(config)}"]
+    if study.tune:
+        texts.append(
+            f"For each {axis} a search of its own: {budget.trials} trials by Optuna's {study.search.sampler} sampler "
+            f"(seed {study.search.seed}, the same for all) with the {study.search.pruner} pruner, over "
+            + "; ".join(f"{key} {describe(domain)}" for key, domain in study.tune.items())
+            + ". Search trials see training and validation images only."
+        )
+        texts.append("The winner is the finished trial with the highest validation accuracy (ties: the lower loss).")
+    texts.append(_stopping(config))
+    texts.append(
+        f"Each {axis} is then trained with {budget.seeds} fresh seeds, the same for all; split, initialisation, order "
+        "and dropout vary with the seed. Only these runs read the test images, before and after training. All figures "
+        "above are their means."
+    )
+    texts.append(
+        "Intervals are 95 % BCa bootstrap intervals of the mean over seeds. Differences are taken seed by seed; "
+        "p-values are exact Wilcoxon signed-rank, Holm-corrected for all pairs."
+    )
+    return texts
+
+
+def _images(config: Config) -> str:
+    """Which images are trained on, held out and tested on, and what becomes of their pixels."""
+    texts = []
+    if config.split == "pooled":
+        texts.append(f"Each seed draws {100 * config.test_fraction:.3g} % of all images anew as its test images.")
+    if config.validation:
+        texts.append(f"{100 * config.validation:.3g} % of the training images are held out for validation.")
+    else:
+        texts.append("All training images are trained on; nothing is held out for validation.")
+    pixels = {
+        "scale": "are scaled to [0, 1]",
+        "half": "are scaled to [0, 1], less 0.5, over 0.5",
+        "standard": "are normalised to mean 0 and deviation 1 over the training images",
+    }
+    return " ".join([*texts, f"Pixels {pixels[config.normalisation]}."])
+
+
+def _stopping(config: Config) -> str:
+    if not config.validation:
+        return f"Every training takes {config.epochs} epochs; the weights of the last one are measured."
+    return (
+        f"Training stops after {config.patience} epochs without a lower validation loss, at epoch {config.epochs} at "
+        "the latest; the weights of the lowest validation loss are kept and measured."
+    )
+
+
+def describe(domain: Choice | Range) -> str:
+    """A tuned hyperparameter's domain in words."""
+    when = " and ".join(f"{key} is {show(value)}" for key, value in domain.when.items())
+    if isinstance(domain, Choice):
+        text = "one of " + ", ".join(show(value) for value in domain.values)
+    else:
+        step = f" in steps of {show(domain.step)}" if domain.step is not None else ""
+        text = f"from {show(domain.low)} to {show(domain.high)}{step}{' (log scale)' if domain.log else ''}"
+    return f"{text} if {when}" if when else text

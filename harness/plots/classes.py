@@ -1,0 +1,89 @@
+"""What a study's models make of the classes and of single test images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from harness.plots.base import COLOURS, STYLE
+from harness.trial import Example
+
+
+def confusion_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figure:
+    """Confusion counts, a panel per compared value; `stats.class_table`'s table. The diagonal shows accuracies."""
+    with mpl.rc_context({**STYLE, "axes.grid": False}):
+        figure, grid = _panels(len(names), 3, (4.0, 4.0))
+        for place, (axes, name) in enumerate(zip(grid, names, strict=False)):
+            part = table[table["level"] == place]
+            axes.set(title=name, xlabel="predicted class", ylabel="true class")
+            if part.empty:
+                axes.set(xticks=[], yticks=[])
+                continue
+            counts = part.pivot_table(index="true", columns="predicted", values="count").to_numpy(int)
+            shares = part.pivot_table(index="true", columns="predicted", values="share").to_numpy(float)
+            axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # the root, so that rare mistakes show
+            axes.set(xticks=range(len(counts)), yticks=range(len(counts)))
+            for (row, column), count in np.ndenumerate(counts):
+                if count:
+                    text = f"{100 * shares[row, row]:.1f}%" if row == column else str(count)
+                    keys: Any = {"color": "white" if shares[row, column] > 0.25 else "black", "fontsize": 6}
+                    axes.text(column, row, text, ha="center", va="center", **keys)
+        figure.suptitle(title)
+    return figure
+
+
+def mistakes_figure(examples: Sequence[Example], title: str) -> Figure:
+    """Test images that were taken for another class, the worst mistakes first."""
+    wrong = [example for example in examples[1:] if example.predicted != example.label]
+    with mpl.rc_context({**STYLE, "axes.grid": False}):
+        figure, grid = _panels(max(1, len(wrong)), 5, (1.35, 1.6))
+        for axes, example in zip(grid, wrong, strict=False):
+            _image(axes, example)
+            sure = 100 * example.probabilities[example.predicted]
+            axes.set_title(f"{example.label} taken for {example.predicted}\nwith {sure:.0f} %", fontsize=8)
+        if not wrong:
+            grid[0].axis("off")
+            grid[0].text(0.5, 0.5, "no mistakes", ha="center")
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def probabilities_figure(example: Example, title: str) -> Figure:
+    """One test image, and its class probabilities as bars: the true class in its own colour."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.6, 2.6), dpi=150, layout="constrained")
+        FigureCanvasAgg(figure)
+        left, right = figure.subplots(1, 2, width_ratios=[1, 2])
+        _image(left, example)
+        left.set_title(f"test image, class {example.label}", fontsize=9)
+        classes = range(len(example.probabilities))
+        colours = [COLOURS[1] if one == example.label else COLOURS[0] for one in classes]
+        right.bar(classes, example.probabilities, color=colours)
+        right.set(xlabel="class", ylabel="probability", xticks=classes, ylim=(0, 1))
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _image(axes: Axes, example: Example) -> None:
+    pixels = np.frombuffer(bytes.fromhex(example.pixels), np.uint8)
+    side = round(len(pixels) ** 0.5)
+    axes.imshow(pixels.reshape(side, -1), cmap="gray_r", vmin=0, vmax=example.white)
+    axes.grid(visible=False)
+    axes.set(xticks=[], yticks=[])
+
+
+def _panels(count: int, most: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, at most so many in a row."""
+    columns = min(most, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.4), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = list(figure.subplots(rows, columns, squeeze=False).flatten())
+    for axes in grid[count:]:
+        axes.remove()
+    return figure, grid[:count]
