@@ -67,7 +67,9 @@ def _figures(results: Results, table: pd.DataFrame) -> dict[str, Figure]:
     }
     classes = stats.class_table(results)
     if not classes.empty:
-        figures["confusion"] = confusion_figure(classes, names, f"{label}: test images of all seeds, counts")
+        figures["confusion"] = confusion_figure(
+            classes, names, f"{label}: test images of all seeds; counts, and on the diagonal the share that is right"
+        )
     if results.examples:
         best = table["test_accuracy"].where(table.index.isin(results.examples)).idxmax()
         examples = results.examples[best]

@@ -70,7 +70,7 @@ def train_all(
         try:
             yield from pool.run(workers, stop)
         finally:
-            pool.ended.set()  # the caller has gone: an interrupt, an error
+            pool.end()  # the caller may have gone: an interrupt, an error
 
 
 def train_stack(trials: Sequence[Trial], data: Data, stop: Stop) -> Iterator[tuple[Trial, Event]]:
@@ -117,6 +117,7 @@ class _Pool:
     def __init__(self, stacks: Sequence[Sequence[Trial]], data: Data) -> None:
         self.data = data
         self.ended = threading.Event()
+        self.threads: list[threading.Thread] = []
         self.waiting: queue.SimpleQueue[Sequence[Trial]] = queue.SimpleQueue()
         for stack in stacks:
             self.waiting.put(stack)
@@ -124,8 +125,11 @@ class _Pool:
 
     def run(self, workers: int, stop: Stop) -> Iterator[tuple[Trial, Event]]:
         """Events until every worker has nothing more to do."""
-        for number in range(workers):
-            threading.Thread(target=self._work, name=f"training {number}", daemon=True).start()
+        self.threads = [
+            threading.Thread(target=self._work, name=f"training {number}", daemon=True) for number in range(workers)
+        ]
+        for thread in self.threads:
+            thread.start()
         while workers:
             event = self.events.get()
             if event is None:
@@ -136,6 +140,12 @@ class _Pool:
                 raise event
             else:
                 yield event
+
+    def end(self) -> None:
+        """Let the workers finish the epoch in hand: a thread that is inside torch must not outlive the interpreter."""
+        self.ended.set()
+        for thread in self.threads:
+            thread.join(timeout=60)
 
     def _work(self) -> None:
         try:
@@ -159,7 +169,7 @@ class _Pool:
         self.events.put(question)
         while True:
             try:
-                return question.answer.get(timeout=1.0)
+                return question.answer.get(timeout=0.2)
             except queue.Empty:
                 if self.ended.is_set():
                     raise _CallerGoneError from None

@@ -74,6 +74,7 @@ def _image(axes: Axes, example: Example) -> None:
     side = round(len(pixels) ** 0.5)
     axes.imshow(pixels.reshape(side, -1), cmap="gray_r", vmin=0, vmax=example.white)
     axes.grid(visible=False)
+    axes.set_frame_on(False)
     axes.set(xticks=[], yticks=[])
 
 
