@@ -132,6 +132,80 @@ class SiLU(Layer):
         return result
 
 
+class Conv2d(Layer):
+    """A convolution without padding. x: (K or 1, B, C, H, W), weight: (K, O, C, k, k) -> (K, B, O, H', W').
+
+    On a CPU one network after the other; on a GPU as one convolution in K groups, for which channels of all networks
+    have to stand side by side.
+    """
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+        weight, bias = self.parameters["weight"], self.parameters["bias"]
+        self.x = x.expand(len(weight), *x.shape[1:])
+        if not self._grouped():
+            each = zip(self.x, weight, bias, strict=True)
+            return torch.stack([torch.conv2d(*one) for one in each])
+        y = torch.conv2d(_side_by_side(self.x), weight.flatten(0, 1), bias.flatten(), groups=len(weight))
+        return _apart(y, len(weight))
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+        weight, mask = self.parameters["weight"], [needs_dx, True, True]
+        if self._grouped():
+            found = _conv_backward(_side_by_side(dy), _side_by_side(self.x), weight.flatten(0, 1), len(weight), mask)
+            self.gradients["weight"].copy_(found[1].view_as(weight))
+            self.gradients["bias"].copy_(found[2].view_as(self.gradients["bias"]))
+            return _apart(found[0], len(weight)) if needs_dx else None
+        slopes = []
+        for row in range(len(weight)):
+            dx, d_weight, d_bias = _conv_backward(dy[row], self.x[row], weight[row], 1, mask)
+            self.gradients["weight"][row].copy_(d_weight)
+            self.gradients["bias"][row].copy_(d_bias)
+            slopes.append(dx)
+        return torch.stack(slopes) if needs_dx else None
+
+    def _grouped(self) -> bool:
+        return self.x.is_cuda and len(self.x) > 1
+
+
+class MaxPool2d(Layer):
+    """Max-pooling over squares that do not overlap. x: (K, B, C, H, W)."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+        assert isinstance(self.like, nn.MaxPool2d)
+        self.side, self.x = self.like.kernel_size, x
+        y, self.places = nn.functional.max_pool2d(x.flatten(0, 1), self.side, return_indices=True)
+        return y.view(*x.shape[:2], *y.shape[1:])
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+        shape = [self.side, self.side]
+        dx: Tensor = aten.max_pool2d_with_indices_backward(
+            dy.flatten(0, 1), self.x.flatten(0, 1), shape, shape, [0, 0], [1, 1], False, self.places
+        )
+        return dx.view_as(self.x)
+
+
+class Unflatten(Layer):
+    """(K or 1, B, D) -> (K or 1, B, *shape)."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+        assert isinstance(self.like, nn.Unflatten)
+        return x.view(*x.shape[:2], *(int(size) for size in self.like.unflattened_size))
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+        return dy.flatten(2)
+
+
+class Flatten(Layer):
+    """(K, B, *shape) -> (K, B, D)."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+        self.shape = x.shape
+        return x.flatten(2)
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+        return dy.view(self.shape)
+
+
 @dataclass(eq=False)
 class Dropout(Layer):
     """Inverted dropout with a rate of its own for each network.
@@ -160,6 +234,25 @@ class Dropout(Layer):
         return dy if self.mask is None else dy.mul_(self.mask)
 
 
+def _conv_backward(dy: Tensor, x: Tensor, weight: Tensor, groups: int, mask: list[bool]) -> tuple[Tensor, ...]:
+    """Slopes with regard to x, weight and bias; those that the mask leaves out are undefined."""
+    bias = [len(weight)]
+    found: tuple[Tensor, ...] = aten.convolution_backward(
+        dy, x, weight, bias, [1, 1], [0, 0], [1, 1], False, [0, 0], groups, mask
+    )
+    return found
+
+
+def _side_by_side(x: Tensor) -> Tensor:
+    """(K, B, C, H, W) -> (B, K * C, H, W)."""
+    return x.transpose(0, 1).flatten(1, 2)
+
+
+def _apart(x: Tensor, models: int) -> Tensor:
+    """(B, K * C, H, W) -> (K, B, C, H, W)."""
+    return x.view(len(x), models, -1, *x.shape[2:]).transpose(0, 1).contiguous()
+
+
 def _slope(like: nn.Module) -> float:
     assert isinstance(like, nn.LeakyReLU)
     return like.negative_slope
@@ -167,6 +260,10 @@ def _slope(like: nn.Module) -> float:
 
 LAYERS: dict[type[nn.Module], type[Layer]] = {
     nn.Linear: Linear,
+    nn.Conv2d: Conv2d,
+    nn.MaxPool2d: MaxPool2d,
+    nn.Unflatten: Unflatten,
+    nn.Flatten: Flatten,
     nn.ReLU: ReLU,
     nn.LeakyReLU: LeakyReLU,
     nn.Tanh: Tanh,

@@ -3,6 +3,7 @@
 Every model has the same layers whatever its dropout rate, so that models with and without dropout can share a stack.
 """
 
+import math
 import threading
 from collections.abc import Callable
 from itertools import pairwise
@@ -10,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from harness.trial import Config
+from harness.trial import Config, UserError
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -29,8 +30,25 @@ def mlp(config: Config, features: int, classes: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear((features, *config.hidden)[-1], classes))
 
 
+def cnn(config: Config, features: int, classes: int) -> nn.Sequential:
+    """(B, features), square grey images, -> (B, classes): convolution, max-pooling, activation; then an MLP.
+
+    Raises UserError where nothing is left of the image behind the convolutions.
+    """
+    channels, side = 1, math.isqrt(features)
+    layers: list[nn.Module] = [nn.Unflatten(1, (1, side, side))]
+    for outputs in config.channels:
+        side = (side - config.kernel + 1) // config.pool
+        if side < 1:
+            raise UserError(f"channels: {len(config.channels)} convolutions leave nothing of {features} pixels")
+        layers += [nn.Conv2d(channels, outputs, config.kernel), nn.MaxPool2d(config.pool)]
+        layers += [ACTIVATIONS[config.activation]()]
+        channels = outputs
+    return nn.Sequential(*layers, nn.Flatten(), *mlp(config, channels * side**2, classes))
+
+
 BUILDING = threading.Lock()
-MODELS: dict[str, Callable[[Config, int, int], nn.Sequential]] = {"mlp": mlp}
+MODELS: dict[str, Callable[[Config, int, int], nn.Sequential]] = {"mlp": mlp, "cnn": cnn}
 
 
 def build(config: Config, features: int, classes: int, seed: int) -> nn.Sequential:

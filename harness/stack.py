@@ -63,8 +63,9 @@ class Stack:
     @torch.no_grad()
     def backward(self, slope: Tensor) -> Tensor:
         """The gradient (K, P) from that with regard to the logits of the last call (K, B, C), which is overwritten."""
-        for index in range(len(self.layers) - 1, -1, -1):
-            dx = self.layers[index].backward(slope, needs_dx=index > 0)
+        first = next(index for index, layer in enumerate(self.layers) if layer.parameters)
+        for index in range(len(self.layers) - 1, first - 1, -1):
+            dx = self.layers[index].backward(slope, needs_dx=index > first)
             if dx is not None:
                 slope = dx
         return self.gradient

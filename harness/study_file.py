@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from harness.study import Budget, Choice, Published, Range, Record, Search, Space, Study, grid_values
-from harness.trial import HYPERPARAMETERS, Config, Dataset, UserError, Value
+from harness.trial import HYPERPARAMETERS, OF_CNN, Config, Dataset, UserError, Value
 
 WIDTH_KEYS = ("depth", "width", "taper")  # what explicit `widths` replaces
 Parsed = TypeVar("Parsed")
@@ -93,6 +93,9 @@ def _check(name: str, raw: dict[str, Any]) -> Study:
     fixed = _fixed(raw.get("fixed", {}))
     tune = _tune(raw.get("tune", {}))
     _disjoint(axis, tune, fixed)
+    for key in OF_CNN if model != "cnn" else ():
+        if key in (axis, *tune, *fixed):
+            raise UserError(f"{key}: only model = 'cnn' has it, and the study's model is {model!r}")
     _conditions(tune, axis, fixed)
     study = {key: raw[key] for key in ("question", "note") if key in raw} | {
         "name": name,
@@ -162,7 +165,7 @@ def _values(where: str, raw: Any, key: str) -> tuple[Value, ...]:
 
 def _value(where: str, raw: Any, key: str) -> Value:
     """A value for the hyperparameter `key`, in its own type: a whole number is welcome where a float is meant."""
-    if key == "widths" and isinstance(raw, list):
+    if key in ("widths", "channels") and isinstance(raw, list):
         raw = tuple(raw)
     return _parse(TypeAdapter(TYPES[key], config=ConfigDict(strict=True)), where, raw)  # type: ignore[no-any-return]
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 Dataset = Literal["mnist", "fashion_mnist", "digits"]
-Model = Literal["mlp"]
+Model = Literal["mlp", "cnn"]
 Activation = Literal["relu", "leaky_relu", "tanh", "gelu", "silu"]
 Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
 Taper = Literal["constant", "halving"]
@@ -38,7 +38,8 @@ class Config:
     """Everything that decides how one model is trained, except its seed.
 
     `depth` counts linear layers, as the published studies do: 1 is input-classes. `width` is the first hidden
-    layer's; `taper` says how it goes on. `widths` names every hidden layer and replaces the three.
+    layer's; `taper` says how it goes on. `widths` names every hidden layer and replaces the three. Of a cnn they
+    describe the dense layers behind the convolutions.
     """
 
     dataset: Dataset = "mnist"
@@ -47,6 +48,9 @@ class Config:
     width: Count = 128
     taper: Taper = "constant"
     widths: tuple[Count, ...] | None = None
+    channels: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 128)  # cnn: of each convolution
+    kernel: Count = 3  # cnn: the side of every convolution's kernel
+    pool: Count = 2  # cnn: the side of the max-pooling after every convolution
     activation: Activation = "relu"
     dropout: Fraction = 0.0
     optimizer: Optimizer = "adam"
@@ -82,6 +86,9 @@ FREE_IN_STACK = frozenset(
     {"depth", "width", "taper", "dropout", "lr", "momentum", "weight_decay", "epochs", "patience"}
 )
 """What may differ between the models of a stack; of the first three only what they come to, `hidden`, must agree."""
+
+OF_CNN = ("channels", "kernel", "pool")
+"""What only a cnn has."""
 
 HYPERPARAMETERS = tuple(f.name for f in fields(Config) if f.name not in ("dataset", "model"))
 

@@ -187,6 +187,8 @@ def _threads(number: int) -> Iterator[None]:
 
 def _is_small(trial: Trial, data: Data) -> bool:
     """Whether a step is too small to gain from several threads."""
+    if trial.config.model != "mlp":
+        return False
     sizes = [data.images.shape[1], *trial.config.hidden, data.classes]
     weights = sum(one * two for one, two in pairwise(sizes))
     return 2 * trial.config.batch_size * weights < SMALL

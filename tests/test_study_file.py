@@ -134,6 +134,7 @@ BAD = {
         "validation: a search needs images to choose by",
     ),
     "tuned validation": (HEAD + "[tune]\nvalidation = [0.1, 0.2]", "tune.validation: the images to choose by"),
+    "channels of an mlp": (HEAD + "[fixed]\nchannels = [8]", "channels: only model = 'cnn' has it"),
     "unknown split": (HEAD + '[fixed]\nsplit = "pool"', "fixed.split: must be one of fixed, pooled, got 'pool'"),
     "grid without step": (
         HEAD + '[tune]\nlr = { low = 0.1, high = 1.0 }\n[search]\nsampler = "grid"',

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from harness.datasets import Data
+from harness.layers import Conv2d
 from harness.models import ACTIVATIONS, build
 from harness.optim import OPTIMIZERS
 from harness.train import train
@@ -70,6 +71,42 @@ def test_other_splits_and_pixels_agree_with_a_plain_torch_loop(config: dict[str,
         for epoch, expected in zip(outcome.history, history, strict=True):
             assert_close(vars(epoch), expected)
         assert_close(vars(outcome), final)
+
+
+CNN: dict[str, Any] = {"model": "cnn", "channels": (4, 6), "kernel": 2, "width": 12}
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["one by one", "in groups"])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_stacked_cnns_agree_with_a_plain_torch_loop(
+    activation: str, grouped: bool, digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Conv2d, "_grouped", lambda layer: grouped)
+    trials = [varied(k, epochs=3, batch_size=100, activation=activation, optimizer="adam", **CNN) for k in range(3)]
+    together = outcomes(trials, digits)
+    for trial in trials:
+        *history, final = train_alone(trial, digits)
+        for epoch, expected in zip(together[trial.number].history, history, strict=True):
+            assert_close(vars(epoch), expected)
+        assert_close(vars(together[trial.number]), final)
+
+
+def test_a_cnn_ends_alike_in_a_stack_and_alone(data: Data) -> None:
+    trials = [varied(k, dropout=0.1 * k, epochs=4, **CNN) for k in range(3)]
+    together = outcomes(trials, data)
+    for trial in trials:
+        alone = outcomes([trial], data)[trial.number]
+        assert together[trial.number].test_loss == pytest.approx(alone.test_loss, abs=LOSS)
+
+
+def test_a_cnn_learns_and_is_too_deep_for_small_images(data: Data) -> None:
+    wide = {**CNN, "channels": (16,), "width": 32}
+    outcome = outcomes([make_trial(stage="confirm", epochs=15, lr=3e-3, batch_size=32, **wide)], data)[0]
+    assert outcome.test_accuracy > 0.93
+    deep = make_trial(**{**CNN, "channels": (4, 4, 4, 4)})
+    [_, (_, failed)] = train_stack([deep], data, lambda trial: False)
+    assert isinstance(failed, Outcome)
+    assert "4 convolutions leave nothing of 64 pixels" in failed.reason
 
 
 def test_with_nothing_held_out_the_last_epoch_counts(data: Data) -> None:

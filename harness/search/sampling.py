@@ -121,7 +121,9 @@ def _is_whole(key: str) -> bool:
 
 def from_optuna(params: Mapping[str, Any]) -> dict[str, Value]:
     """Optuna's parameters as hyperparameters: `widths` are stored as text, since a choice must be a plain value."""
-    return {k: tuple(int(w) for w in v.split("-") if w) if k == "widths" else v for k, v in params.items()}
+    return {
+        k: tuple(int(w) for w in v.split("-") if w) if k in ("widths", "channels") else v for k, v in params.items()
+    }
 
 
 def _to_optuna(value: Value) -> Any:
