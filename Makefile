@@ -2,18 +2,22 @@
 PYTHON ?= python3
 NAME ?= depth
 ARGS ?=
+PUBLISHED := baseline dropout early_stopping layers cnn
 VENV := .venv
 RUN := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help study report ui bench test check lock clean
+.PHONY: help study studies report ui bench test check lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
 study: $(VENV)/synced ## run or continue a study: make study NAME=depth ARGS="--trials 2 --epochs 3"
 	@$(RUN) -m harness run studies/$(NAME) $(ARGS)
+
+studies: $(VENV)/synced ## run or continue the published studies, all five: make studies ARGS="--seeds 3"
+	@for name in $(PUBLISHED); do $(RUN) -m harness run studies/$$name $(ARGS) || exit; done
 
 report: $(VENV)/synced ## write the report of a study from its journal, at any time: make report NAME=depth
 	@$(RUN) -m harness report studies/$(NAME) $(ARGS)

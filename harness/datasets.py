@@ -149,6 +149,11 @@ class Feed:
             inputs.add_(offset)
         return inputs, self.data.labels.index_select(0, index).view_as(batch)
 
+    def sample(self, images: int) -> "Feed":
+        """At least so many of the images (all, if there are fewer), evenly spread and in order."""
+        step = max(1, len(self) // max(1, images))
+        return Feed(self.data, self.rows[:, ::step], self.affine)
+
     def only(self, models: Sequence[int]) -> "Feed":
         """The feed of some of the models; it goes on with their orders where this one stopped."""
         if len(self.rows) == 1:

@@ -6,6 +6,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from harness.datasets import Data
 PACKAGES = ("harness", "torch", "torchvision", "optuna", "mlflow", "numpy", "scipy", "pandas")
 
 
-def describe(data: Data, device: torch.device) -> dict[str, str]:
+def describe(data: Collection[Data], device: torch.device) -> dict[str, str]:
     """The reproduction record, as text by name."""
     cuda = device.type == "cuda"
     return {
@@ -24,8 +25,8 @@ def describe(data: Data, device: torch.device) -> dict[str, str]:
         "git_commit": _git("rev-parse", "HEAD") or "not in a git repository",
         "git_dirty": "yes" if _git("status", "--porcelain", "--untracked-files=no") else "no",
         "lock_sha256": _lock_hash(),
-        "data": data.name,
-        "data_sha256": data.fingerprint,
+        "data": ", ".join(one.name for one in data),
+        "data_sha256": ", ".join(one.fingerprint for one in data),
         "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads",
         "cuda": str(torch.version.cuda) if cuda else "not used",
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

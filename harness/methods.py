@@ -9,7 +9,8 @@ def methods(study: Study) -> list[str]:
     axis, budget = study.axis.replace("_", " "), study.budget
     config = study.config(study.levels[0], {})
     fixed = ", ".join(f"{key} = {show(value)}" for key, value in study.fixed.items()) or "nothing beyond the defaults"
-    texts = [f"The data set is {study.dataset}, the model {study.model}; fixed: {fixed}. {_images(config)}"]
+    data = "data set is" if study.datasets[:1] == study.datasets else "data sets are"
+    texts = [f"The {data} {' and '.join(study.datasets)}, the model {study.model}; fixed: {fixed}. {_images(config)}"]
     if study.tune:
         texts.append(
             f"For each {axis} a search of its own: {budget.trials} trials by Optuna's {study.search.sampler} sampler "
@@ -22,7 +23,8 @@ def methods(study: Study) -> list[str]:
     texts.append(
         f"Each {axis} is then trained with {budget.seeds} fresh seeds, the same for all; split, initialisation, order "
         "and dropout vary with the seed. Only these runs read the test images, before and after training. All figures "
-        "above are their means."
+        "above are their means; training accuracy is that of the final weights, without dropout, on an even sample of "
+        "the training images as large as the test set."
     )
     texts.append(
         "Intervals are 95 % BCa bootstrap intervals of the mean over seeds. Differences are taken seed by seed; "

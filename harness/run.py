@@ -4,8 +4,9 @@ with Tracker() as tracker:
     run(read_study("studies/depth"), Path("studies/depth"), tracker)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -38,7 +39,7 @@ def run(
     """
     place = choose_device(device)
     study, data = load_or_digits(study, place, say)
-    facts = environment.describe(data, place)
+    facts = environment.describe(data.values(), place)
     journal = folder / study.journal
     with hold(journal):
         if fresh and (aside := put_aside(journal)):
@@ -77,7 +78,7 @@ class Driver:
     search: Search
     tracker: tracking.Tracker
     progress: Progress
-    data: Data
+    data: Mapping[str, Data]  # by name
     size: int | None = None  # the most trainings in a stack
 
     def run(self) -> None:
@@ -97,10 +98,17 @@ class Driver:
         A stack that a kill cut short is run again whole: in another company its members' last digits could differ.
         """
         recorded = {trial for trial in trials if self.search.is_recorded(trial)}
-        left = [stack for stack in stacks(trials, self.data, self.size) if not recorded.issuperset(stack)]
-        self.progress.begin([trial for stack in left for trial in stack])
+        left = {
+            name: [s for s in stacks(own, data, self.size) if not recorded.issuperset(s)]
+            for name, data in self.data.items()
+            if (own := [trial for trial in trials if trial.config.dataset == name])
+        }
+        self.progress.begin([trial for several in left.values() for stack in several for trial in stack])
         alone = 1 if self.size == 1 else None  # one at a time means it
-        for trial, event in train_all(left, self.data, self.search.should_prune, alone):
+        events = (
+            train_all(several, self.data[name], self.search.should_prune, alone) for name, several in left.items()
+        )
+        for trial, event in chain.from_iterable(events):
             if event is None:
                 self.tracker.begin(trial)
             elif isinstance(event, Epoch):
@@ -123,16 +131,16 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def load_or_digits(study: Study, device: torch.device, say: Say) -> tuple[Study, Data]:
+def load_or_digits(study: Study, device: torch.device, say: Say) -> tuple[Study, dict[str, Data]]:
     """The study's data; without files and network the digits that scikit-learn brings, and a study labelled so."""
     try:
-        return study, load(study.dataset, device)
+        return study, {name: load(name, device) for name in study.datasets}
     except MissingDataError as missing:
-        if study.dataset != study.written_for:
+        if study.dataset != study.written_for or study.axis == "dataset":
             raise  # asked for by name
         fallback = study.model_copy(update={"dataset": "digits"})
         say(BANNER.format(missing=missing, dataset=study.dataset, label=fallback.label))
-        return fallback, load("digits", device)
+        return fallback, {"digits": load("digits", device)}
 
 
 BANNER = """\

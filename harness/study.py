@@ -104,7 +104,7 @@ class Study(Record):
     name: str
     question: str = ""
     note: str = ""
-    dataset: Dataset
+    dataset: Dataset  # the first one, where data sets are compared
     written_for: Dataset  # the data set that the file names; `dataset` may be another by --dataset or for want of files
     model: Model = "mlp"
     axis: str
@@ -114,6 +114,11 @@ class Study(Record):
     budget: Budget = Budget()
     search: Search = Search()
     published: Published | None = None
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data sets that it needs: one, or those that it compares."""
+        return tuple(map(str, self.levels)) if self.axis == "dataset" else (self.dataset,)
 
     @property
     def label(self) -> str:

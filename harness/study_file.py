@@ -86,10 +86,9 @@ def _check(name: str, raw: dict[str, Any]) -> Study:
     for table in tables:
         if not isinstance(raw.get(table, {}), dict):
             raise UserError(f"{table}: must be a table, [{table}], got {raw[table]!r}")
-    if "dataset" not in raw:
-        raise UserError(f"dataset: missing; one of {_listed(get_args(Dataset))}")
-    dataset, model = _value("dataset", raw["dataset"], "dataset"), _value("model", raw.get("model", "mlp"), "model")
+    model = _value("model", raw.get("model", "mlp"), "model")
     axis, levels = _compare(raw.get("compare", {}))
+    dataset = _dataset(raw, axis, levels)
     fixed = _fixed(raw.get("fixed", {}))
     tune = _tune(raw.get("tune", {}))
     _disjoint(axis, tune, fixed)
@@ -115,11 +114,21 @@ def _check(name: str, raw: dict[str, Any]) -> Study:
     return checked
 
 
+def _dataset(raw: Mapping[str, Any], axis: str, levels: Sequence[Value]) -> Value:
+    if axis == "dataset":
+        if "dataset" in raw:
+            raise UserError("dataset: stands in [compare] already; it can be in one place only")
+        return levels[0]
+    if "dataset" not in raw:
+        raise UserError(f"dataset: missing; one of {_listed(get_args(Dataset))}")
+    return _value("dataset", raw["dataset"], "dataset")
+
+
 def _compare(table: dict[str, Any]) -> tuple[str, tuple[Value, ...]]:
     if len(table) != 1:
         got = f"got {_listed(table)}" if table else "it is empty or missing"
         raise UserError(f"compare: must hold exactly one key, the axis of the table; {got}")
-    _known("compare", table, HYPERPARAMETERS)
+    _known("compare", table, ("dataset", *HYPERPARAMETERS))
     [(axis, values)] = table.items()
     return axis, _values(f"compare.{axis}", values, axis)
 

@@ -2,9 +2,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from .conftest import ROOT, SMALL, harness
+from .test_datasets import needs_mnist
 
 Write = Callable[[str], Path]
 BLOCKED = {"HARNESS_DATA_DIR": "/nonexistent", "HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
@@ -71,6 +73,22 @@ def test_an_edited_study_is_refused_and_fresh_starts_anew(smoke: Path, tmp_path:
     assert done.returncode == 0, done.stderr
     assert "journal.old1.log" in done.stdout
     assert (folder / "studies" / "smoke" / "journal.old1.log").exists()
+
+
+@needs_mnist
+def test_data_sets_compared(smoke: Path, write_study: Write, tmp_path: Path) -> None:
+    shutil.copy(smoke / "mlflow.db", tmp_path)
+    write_study(
+        '[compare]\ndataset = ["digits", "mnist"]\n[tune]\nlr = [0.01, 0.02]\n[fixed]\nwidth = 8\nepochs = 1\n'
+        "[budget]\ntrials = 2\nseeds = 2\n"
+    )
+    done = harness("run", "studies/mine", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "reports" / "mine" / "tables" / "compare.csv")
+    assert table["dataset"].tolist() == ["digits", "mnist"]
+    assert table["trials"].tolist() == table["seeds"].tolist() == [2, 2]
+    assert table["parameters"].tolist() == [64 * 8 + 8 + 90, 784 * 8 + 8 + 90]
+    assert "The data sets are digits and mnist" in (tmp_path / "reports" / "mine" / "report.md").read_text()
 
 
 def test_without_files_and_network_it_runs_on_digits_and_says_so(smoke: Path, tmp_path: Path) -> None:

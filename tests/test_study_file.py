@@ -64,9 +64,23 @@ def test_another_data_set_has_another_label(write_study: Write) -> None:
     assert read_study(write_study(SMALL), dataset="digits").journal == "journal.log"
 
 
+def test_a_data_set_may_be_what_is_compared(write_study: Write) -> None:
+    study = read_study(write_study('[compare]\ndataset = ["digits", "mnist"]\n[fixed]\nwidth = 8\n'))
+    assert study.datasets == ("digits", "mnist")
+    assert [study.config(level, {}).dataset for level in study.levels] == ["digits", "mnist"]
+    assert (study.label, study.journal) == ("mine", "journal.log")
+    with pytest.raises(UserError, match=r"dataset: stands in .compare. already"):
+        read_study(write_study('[compare]\ndataset = ["digits", "mnist"]\n'), dataset="mnist")
+
+
 BAD = {
     "not toml": ("dataset = ", "not valid TOML"),
     "no data set": ("[compare]\ndepth = [1]", "dataset: missing; one of mnist, fashion_mnist, digits"),
+    "a data set in two places": (
+        'dataset = "digits"\n[compare]\ndataset = ["digits", "mnist"]',
+        "dataset: stands in [compare] already",
+    ),
+    "an unknown data set compared": ('[compare]\ndataset = ["digits", "cifar"]', "compare.dataset: must be one of"),
     "unknown data set": (
         'dataset = "mnits"\n[compare]\ndepth = [1]',
         "dataset: must be one of mnist, fashion_mnist, digits",

@@ -59,14 +59,14 @@ def _harness(work: Work, device: torch.device, size: int | None) -> Timed:
 
     tracker = Tracker()
     data, study = load(work.dataset, device), work.study()
-    facts = environment.describe(data, device)
+    facts = environment.describe([data], device)
     search = Search(study, Path("journal.log"), facts)
     tracker.open(study, search.id, facts)
     tracker.drain()
 
     def run() -> list[float]:
         with tracker:
-            Driver(search, tracker, Progress(study, quiet=True), data, size).run()
+            Driver(search, tracker, Progress(study, quiet=True), {data.name: data}, size).run()
         assert tracker.failure is None, tracker.failure
         return [outcome.test_accuracy for _, outcome in search.recorded()]
 

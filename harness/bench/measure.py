@@ -92,7 +92,7 @@ def costs(device: torch.device) -> dict[str, float]:
     from harness.tracking import Tracker
 
     data = load("digits", device)
-    facts = environment.describe(data, device)
+    facts = environment.describe([data], device)
     tuned = {"width": Choice(values=(32, 64)), "activation": Choice(values=("relu", "tanh"))}
     fixed = {key: value for key, value in WORKS["digits"].study().fixed.items() if key != "width"}
     study = (
