@@ -26,7 +26,7 @@ Stop = Callable[[Trial], bool]
 Event = Epoch | Outcome | None
 
 STACK = {"cpu": 16, "cuda": 64}  # trials; on a CPU more save little, and a kill costs what its stack has done
-CACHE = 2_500_000  # bytes that a stack's batch of inputs may take of a core's cache, on a CPU
+CACHE = 1_700_000  # bytes that a stack's batch of inputs may take of a core's cache, on a CPU
 WORKERS = 8  # more threads would wait for Python's lock
 SMALL = 3e7  # operations of a step's forward pass, below which one thread is as fast as two
 
@@ -38,8 +38,10 @@ def stacks(trials: Sequence[Trial], data: Data, size: int | None = None) -> list
         groups.setdefault((trial.stage, trial.config.shape), []).append(trial)
     made = []
     for group in groups.values():
-        most = size or stack_size(group[0], data)
-        made += [group[start : start + most] for start in range(0, len(group), most)]
+        count = -(-len(group) // (size or stack_size(group[0], data)))
+        most, larger = divmod(len(group), count)  # as even as can be: two workers then end at the same time
+        ends = [number * most + min(number, larger) for number in range(count + 1)]
+        made += [group[start:end] for start, end in pairwise(ends)]
     return made
 
 
