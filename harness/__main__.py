@@ -75,6 +75,46 @@ def report(study: Folder, dataset: Dataset = None) -> None:
 
 
 @app.command()
+def compare(
+    studies: Annotated[
+        list[str], typer.Argument(help="Folders, as studies/a studies/b; studies/a@digits is one data set.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Where table and plot go; reports/compare-… if not said.")] = None,
+) -> None:
+    """Put studies that have run, or one study's data sets, into one table and plot."""
+    from harness.study_file import read_study
+
+    with plain_errors():
+        from harness.report.compare import compare as compare_results
+        from harness.report.compare import find_results
+
+        several = []
+        for name in studies:
+            path, _, dataset = name.partition("@")
+            study = read_study(path, dataset=dataset or None)
+            several += find_results(study, study_folder(Path(path)), dataset or None)
+        target = out or Path("reports") / "-".join(["compare", *(results.study.label for results in several)])
+        compare_results(several, target)
+        typer.echo(f"report   {target / 'report.html'}\ntables   {target / 'tables' / 'studies.csv'}")
+
+
+@app.command(name="list")
+def list_all(
+    folder: Annotated[Path, typer.Argument(help="Where the studies are.")] = Path("studies"),
+) -> None:
+    """Show all studies: their state, how far they are, and what did best."""
+    with plain_errors():
+        from harness.console import print_table
+        from harness.report.listing import HEADINGS, list_studies
+        from harness.trial import UserError
+
+        rows = list(list_studies(folder))
+        if not rows:
+            raise UserError(f"{folder}: no studies here (no {folder}/*/study.toml)")
+        print_table(HEADINGS, rows)
+
+
+@app.command()
 def ui(
     port: Annotated[int, typer.Option(help="The port on this machine.")] = 5000,
 ) -> None:

@@ -1,15 +1,28 @@
 """What the terminal shows while a study runs: one line per compared value, drawn anew as trials come in."""
 
 import sys
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
+from rich.box import SIMPLE
 from rich.console import Console as Terminal
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
-from harness.study import Study
+from harness.study import Study, show
 from harness.trial import Epoch, Outcome, Trial, Value
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on standard output."""
+    table = Table(box=SIMPLE)
+    for column in headings:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Terminal().print(table)
 
 
 class Progress:
@@ -42,7 +55,7 @@ class Progress:
             return
         first = trials[0]
         what = "searching" if first.stage == "search" else "confirming"
-        levels = ", ".join(dict.fromkeys(str(trial.level) for trial in trials))
+        levels = ", ".join(dict.fromkeys(show(trial.level) for trial in trials))
         self._now = f"{what} {self.study.axis} {levels}: {len(trials)} trainings"
         if not self._terminal.is_terminal:  # a log file gets a line for each of these instead of a live table
             self._terminal.print(f"{self._now}, after {sum(map(len, self._outcomes.values()))}", highlight=False)
@@ -72,7 +85,7 @@ class Progress:
         best = max((o.val_accuracy for o in search if o.status == "finished"), default=None)
         budget = self.study.budget
         return [
-            str(level),
+            escape(show(level)),
             f"{len(search)}/{budget.trials}" if self.study.tune else "-",
             str(sum(outcome.status == "pruned" for outcome in search)),
             str(sum(outcome.status in ("failed", "diverged") for outcome in search)),

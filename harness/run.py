@@ -4,10 +4,13 @@ with Tracker() as tracker:
     run(read_study("studies/depth"), Path("studies/depth"), tracker)
 """
 
-from collections.abc import Callable, Mapping
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
+from types import FrameType
 
 import torch
 
@@ -17,7 +20,7 @@ from harness.datasets import Data, MissingDataError, load
 from harness.search import Search, hold, put_aside
 from harness.study import Study
 from harness.trial import Epoch, Trial, UserError
-from harness.workers import stacks, train_all
+from harness.workers import Event, stacks, train_all
 
 Say = Callable[[str], None]
 
@@ -45,9 +48,9 @@ def run(
         if fresh and (aside := put_aside(journal)):
             say(f"the old journal is now {aside}")
         search = Search(study, journal, facts)
-        tracker.open(study, search.id, facts)
-        with Progress(study, quiet) as progress:
-            Driver(search, tracker, progress, data, stack).run()
+        search.note_runs(tracker.open(study, search.id, facts))
+        with stop_politely(say) as check, Progress(study, quiet) as progress:
+            Driver(search, tracker, progress, data, stack, check).run()
         target = conclude(journal, tracker, say)
     if tracker.failure:
         say(f"warning: MLflow lacks something ({tracker.failure}); the same command writes it from the journal")
@@ -63,7 +66,7 @@ def conclude(journal: Path, tracker: tracking.Tracker, say: Say) -> Path:
     from harness.search.results import read_results
 
     results = read_results(journal)
-    for note in stats.caveats(results):
+    for note in stats.flags(results, stats.compare_table(results)):
         say(f"warning: {note}")
     target = report.write(results, Path("reports") / results.study.label)
     tracker.summary(report.headline(results), target)
@@ -80,6 +83,7 @@ class Driver:
     progress: Progress
     data: Mapping[str, Data]  # by name
     size: int | None = None  # the most trainings in a stack
+    check: Callable[[], None] = lambda: None  # raises KeyboardInterrupt once the user has asked to stop
 
     def run(self) -> None:
         """Spend what is left of the budget."""
@@ -105,21 +109,52 @@ class Driver:
         }
         self.progress.begin([trial for several in left.values() for stack in several for trial in stack])
         alone = 1 if self.size == 1 else None  # one at a time means it
-        events = (
-            train_all(several, self.data[name], self.search.should_prune, alone) for name, several in left.items()
-        )
-        for trial, event in chain.from_iterable(events):
-            if event is None:
-                self.tracker.begin(trial)
-            elif isinstance(event, Epoch):
-                self.search.report(trial, event)
-                self.tracker.epoch(trial, event)
-                self.progress.epoch(trial, event)
-            else:
-                self.search.record(trial, event)
-                self.tracker.end(trial, event)
-                if trial not in recorded:
-                    self.progress.end(trial, event)
+        for name, several in left.items():
+            with closing(train_all(several, self.data[name], self.search.should_prune, alone)) as events:
+                for trial, event in events:
+                    self.take(trial, event, again=trial in recorded)
+                    self.check()
+
+    def take(self, trial: Trial, event: Event, again: bool) -> None:
+        """What became of a trial goes to journal, tracking and screen; the screen knows one that is run `again`."""
+        if event is None:
+            self.tracker.begin(trial)
+        elif isinstance(event, Epoch):
+            self.search.report(trial, event)
+            self.tracker.epoch(trial, event)
+            self.progress.epoch(trial, event)
+        else:
+            self.search.record(trial, event)
+            self.tracker.end(trial, event)
+            if not again:
+                self.progress.end(trial, event)
+
+
+@contextmanager
+def stop_politely(say: Say) -> Iterator[Callable[[], None]]:
+    """Ctrl-C, and SIGTERM, which schedulers send, let the epoch in hand end; a second one ends the process at once.
+
+    Yields a function that raises KeyboardInterrupt once one of them has come.
+    """
+    asked = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(130)
+        asked = True
+        say("stopping after the epoch in hand; once more stops at once")
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def choose_device(name: str) -> torch.device:

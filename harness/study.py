@@ -75,8 +75,8 @@ Sizes = tuple[NonNegative, ...]
 class Published(Record):
     """Figures that others reported, in the order of [compare]; only the report reads them.
 
-    Names and units are those of an Outcome; `epochs` is how many were trained. `runs` is how many trainings stand
-    behind each figure.
+    Names and units are those of an Outcome; `epochs` is how many were trained, `running_train_loss` the mean over the
+    batches of the kept epoch, dropout on and weights moving. `runs` is how many trainings stand behind each figure.
     """
 
     source: str
@@ -86,6 +86,7 @@ class Published(Record):
     untrained_accuracy: Shares | None = None
     test_loss: Sizes | None = None
     train_loss: Sizes | None = None
+    running_train_loss: Sizes | None = None
     val_loss: Sizes | None = None
     best_epoch: Sizes | None = None
     epochs: Sizes | None = None

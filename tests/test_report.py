@@ -1,8 +1,13 @@
+import os
 import re
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -11,10 +16,13 @@ from harness.search import Search
 from harness.search.results import read_results
 from harness.study import Study
 from harness.study_file import read_study
+from harness.trial import Outcome, Trial
 
-from .conftest import SMALL, harness
-from .test_search import ENVIRONMENT, drive
+from .conftest import ROOT, SMALL, harness
+from .test_search import ENVIRONMENT, drive, made_up
 
+PICTURES = {"accuracy_vs_depth", "learning_curves", "differences", "cost", "confusion", "mistakes", "probabilities"}
+PICTURES |= {"tuning", "slices", "importance", "timeline"}
 Write = Callable[[str], Path]
 
 
@@ -40,7 +48,8 @@ class Page(HTMLParser):
             self.open.append(tag)
         if tag == "img":
             self.images.append(dict(attributes))
-        self.outside += [v for k, v in attributes if k in ("src", "href") and v and not v.startswith(("data:", "#"))]
+        loads = {"src", "srcset", "href"} if tag != "a" else set()  # a link loads nothing
+        self.outside += [v for k, v in attributes if k in loads and v and not v.startswith(("data:", "#"))]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -63,10 +72,14 @@ def test_the_smoke_studys_report(smoke: Path) -> None:
 
 
 def test_the_page_is_one_file(smoke: Path) -> None:
-    page = Page((smoke / "reports" / "smoke" / "report.html").read_text())
+    html = (smoke / "reports" / "smoke" / "report.html").read_text()
+    page = Page(html)
+    assert re.search(r'<a href="http://127.0.0.1:5000/#/experiments/\d+/runs/\w+">depth=2</a>', html)
     assert page.open == []
     assert page.outside == []
-    assert len(page.images) == 5  # accuracy, losses, confusion, mistakes, probabilities
+    folder = smoke / "reports" / "smoke" / "plots"
+    assert {path.stem for path in folder.glob("*.png")} == {path.stem for path in folder.glob("*.svg")} == PICTURES
+    assert len(page.images) == len(PICTURES)
     assert all(image["alt"] for image in page.images)
 
 
@@ -92,6 +105,7 @@ def test_a_report_of_a_study_that_has_only_begun(small: Study, tmp_path: Path) -
     "overrides",
     [
         ["budget.seeds=1"],
+        ["lr=0.01", "optimizer=sgd", "momentum=0.5"],
         ["depth=[2]"],
         ["compare.depth=[2]", "budget.seeds=1"],
         ["search.pruner=none", "epochs=1"],
@@ -162,6 +176,41 @@ def test_published_figures_change_nothing_else(write_study: Write, tmp_path: Pat
     assert cut[0] == cut[1]
 
 
+def ill(*levels: int, status: Any, stage: str = "search") -> Callable[[Trial], Outcome]:
+    """Outcomes of which those of some levels went wrong."""
+
+    def outcome_of(trial: Trial) -> Outcome:
+        if trial.level in levels and trial.stage == stage:
+            history = () if status == "failed" else made_up(trial).history
+            return Outcome(status, "Traceback\nOverflowError: too | <b>large</b>", 1000.0, 1010.0, history=history)
+        return made_up(trial)
+
+    return outcome_of
+
+
+@pytest.mark.parametrize(
+    ("outcome_of", "told"),
+    [
+        (ill(1, status="failed"), "depth=1: 6 of 6 search trials (100 %) failed or diverged, the first with: Overflow"),
+        (ill(2, status="diverged"), "depth=2: 6 of 6 search trials (100 %) failed or diverged"),
+        (ill(1, 2, status="pruned"), "No answer yet: no confirmation run has finished."),
+        (ill(1, 2, status="failed"), "No answer yet: no confirmation run has finished."),
+        (ill(1, status="failed", stage="confirm"), "depth=1: 0 of 2 confirmation runs finished."),
+    ],
+    ids=["a value that failed", "a value that diverged", "nothing but pruned", "nothing but failed", "failed seeds"],
+)
+def test_what_went_wrong_has_a_sensible_page(
+    outcome_of: Callable[[Trial], Outcome], told: str, small: Study, tmp_path: Path
+) -> None:
+    drive(small, tmp_path / "journal.log", outcome_of=outcome_of)
+    folder = report.write(read_results(tmp_path / "journal.log"), tmp_path / "report")
+    page, html = ((folder / f"report.{kind}").read_text() for kind in ("md", "html"))
+    assert told in page
+    assert " nan" not in page.lower()
+    assert "<b>large" not in html
+    assert Page(html).open == []
+
+
 def test_latex_escapes_names(write_study: Write, tmp_path: Path) -> None:
     folder = written(read_study(write_study(SMALL.replace("lr =", "batch_size = [8, 16]\nlr ="))), tmp_path)
     compare, winners = ((folder / "tables" / f"{name}.tex").read_text() for name in ("compare", "winners"))
@@ -184,3 +233,47 @@ def test_the_report_command_needs_no_run(smoke: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "reports/smoke/report.html" in done.stdout
     assert (smoke / "reports" / "smoke" / "report.html").read_bytes() == before
+
+
+GOLDEN = ROOT / "tests" / "golden"
+
+
+def test_the_golden_report(tmp_path: Path) -> None:
+    """A stored journal of a real study makes the stored pages and tables, byte for byte.
+
+    HARNESS_GOLDEN=1 stores them anew. Pictures are left out: their bytes depend on the fonts of the machine.
+    """
+    folder = report.write(read_results(GOLDEN / "journal.log"), tmp_path / "report")
+    made = {
+        str(path.relative_to(folder)): re.sub(r'src="data:[^"]*"', 'src="..."', path.read_text())
+        for path in sorted(folder.rglob("*.*"))
+        if path.suffix not in (".png", ".svg")
+    }
+    if os.environ.get("HARNESS_GOLDEN"):
+        for name, text in made.items():
+            (GOLDEN / "report" / name).parent.mkdir(parents=True, exist_ok=True)
+            (GOLDEN / "report" / name).write_text(text)
+    stored = {str(p.relative_to(GOLDEN / "report")): p.read_text() for p in sorted((GOLDEN / "report").rglob("*.*"))}
+    assert made == stored
+
+
+def test_a_large_study_is_reported_in_time(small: Study, tmp_path: Path) -> None:
+    drive(small, tmp_path / "journal.log")
+    results = read_results(tmp_path / "journal.log")
+    levels = tuple(range(1, 6))
+    wide = {"levels": levels, "budget": small.budget.model_copy(update={"trials": 500})}
+    search = results.runs[(results.runs["stage"] == "search") & (results.runs["level"] == 0)]
+    confirmed = results.runs[(results.runs["stage"] == "confirm") & (results.runs["level"] == 0)]
+    generator = np.random.default_rng(0)
+    runs = []
+    for place in range(len(levels)):
+        many = search.sample(500, replace=True, random_state=place).assign(level=place, number=range(500), winner=False)
+        many["val_accuracy"] = generator.uniform(0.5, 0.99, 500)
+        many["lr"] = 10 ** generator.uniform(-3, -1, 500)
+        runs += [many, confirmed.assign(level=place)]
+    study = results.study.model_copy(update=wide)
+    started = time.perf_counter()
+    folder = report.write(replace(results, study=study, runs=pd.concat(runs, ignore_index=True)), tmp_path / "report")
+    assert time.perf_counter() - started < 20
+    assert sum(path.stat().st_size for path in folder.rglob("*.*")) < 3_000_000
+    assert len(pd.read_csv(folder / "tables" / "tuning.csv")) == 2500

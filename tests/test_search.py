@@ -36,7 +36,13 @@ class KilledError(Exception):
     """Stands for kill -9: nothing after it is written."""
 
 
-def drive(study: Study, journal: Path, shuffle: int | None = None, kill_at: Iterator[int] | None = None) -> list[Trial]:
+def drive(
+    study: Study,
+    journal: Path,
+    shuffle: int | None = None,
+    kill_at: Iterator[int] | None = None,
+    outcome_of: Callable[[Trial], Outcome] = made_up,
+) -> list[Trial]:
     """What run.Driver does, with made-up outcomes, in any order, killed after any number of writes."""
     writes = iter(kill_at) if kill_at else None
     trained = []
@@ -48,7 +54,7 @@ def drive(study: Study, journal: Path, shuffle: int | None = None, kill_at: Iter
     search = Search(study, journal, ENVIRONMENT)
     while trials := search.generation():
         for trial in order(trials, shuffle):
-            outcome = made_up(trial)
+            outcome = outcome_of(trial)
             for epoch in outcome.history:
                 alive()
                 search.report(trial, epoch)
@@ -62,7 +68,7 @@ def drive(study: Study, journal: Path, shuffle: int | None = None, kill_at: Iter
     for trial in order(search.confirmations(), shuffle):
         if not search.is_recorded(trial):
             alive()
-            search.record(trial, made_up(trial))
+            search.record(trial, outcome_of(trial))
             trained.append(trial)
     return trained
 

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +9,38 @@ from scipy import stats as scipy_stats
 
 from harness import stats
 from harness.search.results import Results, read_results
-from harness.study import Published, Study
+from harness.stats.samples import (
+    expected_best,
+    expected_best_interval,
+    interquartile_mean,
+    noise_floor,
+    paired_p,
+    probability_of_improvement,
+    smallest_sample,
+)
+from harness.study import Choice, Published, Range, Study
 
 from .test_search import drive
+
+FEW = "2 seeds can never make a difference significant: at least 6 are needed for one comparison."
 
 
 @pytest.fixture
 def results(small: Study, tmp_path: Path) -> Results:
     drive(small, tmp_path / "journal.log")
     return read_results(tmp_path / "journal.log")
+
+
+def answer(results: Results) -> str:
+    return stats.answer(results, stats.compare_table(results), stats.paired_table(results))
+
+
+def flags(results: Results) -> list[str]:
+    return stats.flags(results, stats.compare_table(results))
+
+
+def verdicts(table: pd.DataFrame) -> list[str]:
+    return [stats.verdict(row) for _, row in table.iterrows()]
 
 
 def with_tests(results: Results, *levels: list[float]) -> Results:
@@ -58,12 +81,12 @@ def test_published_figures_get_a_verdict(results: Results) -> None:
     assert table["n"].tolist() == [4, 1]
     assert table["mean"].tolist() == pytest.approx([0.915, 0.95])
     assert table["difference"].tolist() == pytest.approx([0.0025, 0.05])
-    assert table["verdict"].tolist() == ["inside the interval", "higher by 5.00 points; one seed has no interval"]
+    assert verdicts(table) == ["inside the interval", "higher by 5.00 points; one seed has no interval"]
     assert (table["low"][0], table["high"][0]) == stats.mean_interval(np.array(sample))
     study = results.study.model_copy(update={"published": Published(source="x", test_accuracy=(0.99, 0.9))})
-    assert stats.published_table(replace(results, study=study))["verdict"][0] == "lower by 7.50 points"
+    assert verdicts(stats.published_table(replace(results, study=study)))[0] == "lower by 7.50 points"
     nothing = replace(results, study=study, runs=results.runs[results.runs["stage"] == "search"])
-    assert stats.published_table(nothing)["verdict"].tolist() == ["not measured"] * 2
+    assert verdicts(stats.published_table(nothing)) == ["not measured"] * 2
 
 
 def test_class_table_adds_the_seeds_up(results: Results) -> None:
@@ -105,8 +128,8 @@ def test_signed_rank_is_exact_over_all_signs() -> None:
     observed = abs((ranks * np.sign(gaps)).sum())
     sums = [abs((ranks * signs).sum()) for signs in product([-1, 1], repeat=6)]
     by_hand = np.mean([total >= observed - 1e-9 for total in sums])
-    assert stats._signed_rank(gaps) == pytest.approx(by_hand)
-    assert stats._signed_rank(np.zeros(5)) == 1.0
+    assert paired_p(gaps) == pytest.approx(by_hand)
+    assert paired_p(np.zeros(5)) == 1.0
 
 
 def test_paired_table_takes_differences_seed_by_seed(results: Results) -> None:
@@ -118,21 +141,21 @@ def test_paired_table_takes_differences_seed_by_seed(results: Results) -> None:
 
 def test_the_answer_claims_no_more_than_the_data_carry(results: Results) -> None:
     base = [0.90, 0.91, 0.92, 0.89, 0.90, 0.91, 0.93, 0.88]
-    clear = stats.answer(with_tests(results, base, [value + 0.02 + 0.001 * i for i, value in enumerate(base)]))
+    clear = answer(with_tests(results, base, [value + 0.02 + 0.001 * i for i, value in enumerate(base)]))
     assert clear.startswith("depth=2 had the highest mean test accuracy, 92.85 %")
     assert "told apart from depth 1" in clear
     assert "cannot" not in clear
-    noisy = stats.answer(with_tests(results, base, [value + (-0.01) ** (i + 1) for i, value in enumerate(base)]))
+    noisy = answer(with_tests(results, base, [value + (-0.01) ** (i + 1) for i, value in enumerate(base)]))
     assert "cannot be told apart" in noisy
-    three = stats.answer(with_tests(results, base[:3], [value + 0.05 for value in base[:3]]))
+    three = answer(with_tests(results, base[:3], [value + 0.05 for value in base[:3]]))
     assert "cannot be told apart" in three  # three pairs can never be significant
-    assert "one run has no spread" in stats.answer(with_tests(results, [0.9], [0.8]))
-    assert "No answer yet" in stats.answer(with_tests(results))
+    assert "one run has no spread" in answer(with_tests(results, [0.9], [0.8]))
+    assert "No answer yet" in answer(with_tests(results))
 
 
 def test_what_is_missing_is_said(results: Results) -> None:
-    assert stats.caveats(results) == []
-    told = stats.caveats(with_tests(results, [0.9]))
+    assert flags(results) == [FEW]
+    told = flags(with_tests(results, [0.9]))
     assert "depth=1: 1 of 2 confirmation runs finished." in told
     assert "depth=2: 0 of 2 confirmation runs finished." in told
 
@@ -141,15 +164,16 @@ def test_trainings_that_were_cut_short_are_told(results: Results) -> None:
     runs = results.runs.copy()
     confirmed = (runs["stage"] == "confirm") & (runs["level"] == 1)
     runs.loc[confirmed, "best_epoch"] = runs.loc[confirmed, "epochs"]
-    [told] = stats.caveats(replace(results, runs=runs))
+    _, told = flags(replace(results, runs=runs))
     assert told.startswith("depth=2: 2 of 2 confirmation runs were at their best when the limit of 4 epochs ended them")
 
 
 def test_failures_are_told_with_their_reason(results: Results) -> None:
     runs = results.runs.copy()
     runs.loc[0, ["status", "reason"]] = ["failed", "Traceback\n  at line 3\nValueError: it broke"]
-    told = stats.caveats(replace(results, runs=runs))
-    assert told == ["depth=1: 1 of 6 search trials failed or diverged, the first with: ValueError: it broke"]
+    told = flags(replace(results, runs=runs))
+    reason = "depth=1: 1 of 6 search trials (17 %) failed or diverged, the first with: ValueError: it broke"
+    assert told == [FEW, reason]
 
 
 def test_learning_table_has_mean_and_range(results: Results) -> None:
@@ -158,3 +182,131 @@ def test_learning_table_has_mean_and_range(results: Results) -> None:
     assert (table["low"] <= table["mean"]).all()
     first = table[(table["level"] == 0) & (table["kind"] == "train") & (table["epoch"] == 2)].iloc[0]
     assert first["mean"] == pytest.approx(0.5)
+
+
+def test_expected_best_is_the_mean_over_all_draws() -> None:
+    values = np.array([0.3, 0.9, 0.5, 0.7, 0.5])
+    by_hand = [np.mean([max(draw) for draw in combinations(values, k)]) for k in range(1, 6)]
+    np.testing.assert_allclose(expected_best(values), by_hand)
+    assert len(expected_best(np.array([]))) == 0
+
+
+def test_expected_best_of_many_is_a_number() -> None:
+    curve = expected_best(np.random.default_rng(0).random(500))
+    assert (np.diff(curve) > 0).all()
+    assert curve[-1] == pytest.approx(np.random.default_rng(0).random(500).max())
+
+
+def test_the_band_of_expected_best_holds_the_curve() -> None:
+    values = np.random.default_rng(0).random(30)
+    low, high = expected_best_interval(values)
+    assert (low <= expected_best(values)).all()
+    assert (expected_best(values)[:-5] <= high[:-5] + 1e-9).all()
+    assert (low < high).all()
+
+
+def test_probability_of_improvement_is_mann_whitneys() -> None:
+    generator = np.random.default_rng(0)
+    one, two = generator.integers(0, 6, 9).astype(float), generator.integers(1, 8, 7).astype(float)
+    expected = scipy_stats.mannwhitneyu(two, one).statistic / (9 * 7)
+    assert probability_of_improvement(one, two) == pytest.approx(expected)
+    assert probability_of_improvement(one, one) == 0.5
+    assert np.isnan(probability_of_improvement(one, np.array([])))
+
+
+def test_interquartile_mean_leaves_a_quarter_out_at_each_end() -> None:
+    assert interquartile_mean(np.array([100.0, 1, 2, 3, 4, 5, 6, -100])) == pytest.approx(np.mean([2, 3, 4, 5]))
+    assert np.isnan(interquartile_mean(np.array([])))
+
+
+def test_the_noise_floor_of_mnist() -> None:
+    assert 100 * noise_floor(0.985, 10_000) == pytest.approx(0.12, abs=0.005)
+
+
+@pytest.mark.parametrize(("comparisons", "needed"), [(1, 6), (2, 7), (10, 9)])
+def test_the_smallest_sample_is_the_first_that_can_be_significant(comparisons: int, needed: int) -> None:
+    assert smallest_sample(comparisons) == needed
+    p = [scipy_stats.wilcoxon(np.arange(1.0, n + 1), method="exact").pvalue for n in (needed - 1, needed)]
+    assert comparisons * p[0] >= 0.05 > comparisons * p[1]
+
+
+def test_gaps_are_taken_seed_by_seed(results: Results) -> None:
+    results = with_tests(results, [0.9, 0.8], [0.7])
+    runs = results.runs.assign(train_loss=0.1, test_loss=[0.3] * (len(results.runs) - 1) + [0.2], train_accuracy=0.95)
+    table = stats.gap_table(replace(results, runs=runs))
+    assert table["n"].tolist() == [2, 1]
+    assert table["loss_gap"].tolist() == pytest.approx([0.2, 0.1])
+    assert table["accuracy_gap"].tolist() == pytest.approx([0.1, 0.25])
+    assert np.isnan(table["loss_gap_low"][1])
+
+
+def test_the_front_holds_what_nothing_beats() -> None:
+    table = pd.DataFrame({"seconds": [3.0, 1, 2, 4, 2], "test_accuracy": [0.8, 0.7, 0.75, 0.8, np.nan]})
+    assert stats.front(table, "seconds").index.tolist() == [1, 2, 0]
+
+
+def test_tuning_table_follows_the_search(results: Results) -> None:
+    table = stats.tuning_table(results)
+    for level in (0, 1):
+        own = table[table["level"] == level]
+        runs = results.runs[(results.runs["level"] == level) & (results.runs["stage"] == "search")]
+        values = runs["val_accuracy"].where(runs["status"] == "finished", 0.0).astype(float)
+        assert own["k"].tolist() == [1, 2, 3, 4, 5, 6]
+        assert own["best"].tolist() == pytest.approx(values.cummax().tolist())
+        assert own["expected"].iloc[-1] == own["best"].iloc[-1] == pytest.approx(values.max())
+    assert table["low"].isna().all()  # tpe's trials depend on one another
+    independent = results.study.model_copy(
+        update={"search": results.study.search.model_copy(update={"sampler": "random"})}
+    )
+    assert stats.tuning_table(replace(results, study=independent))["low"].notna().all()
+
+
+def test_lanes_of_the_timeline_do_not_overlap(results: Results) -> None:
+    runs = results.runs.copy()
+    runs["started"], runs["ended"] = 60.0 * (runs["number"] // 2), 60.0 * (runs["number"] // 2) + 90
+    table = stats.timeline_table(replace(results, runs=runs))
+    assert len(table) == len(runs)
+    for _, lane in table.sort_values("start").groupby(["level", "lane"]):
+        assert (lane["start"].to_numpy()[1:] >= lane["end"].to_numpy()[:-1]).all()
+
+
+def winner_with(results: Results, **values: float) -> Results:
+    runs = results.runs.copy()
+    for key, value in values.items():
+        runs.loc[runs["winner"].astype(bool), key] = value
+    return replace(results, runs=runs)
+
+
+def test_a_winner_at_the_edge_is_told(results: Results) -> None:
+    told = flags(winner_with(results, lr=0.1))
+    assert told[-1].startswith("depth 1 and 2: the winners' lr = 0.1 lies at the upper end of what was searched")
+    assert any("lr = 0.001 lies at the lower end" in note for note in flags(winner_with(results, lr=0.001)))
+    assert flags(winner_with(results, lr=0.01)) == [FEW]
+    space = {"width": Choice(values=(8, 16, 32)), "dropout": Range(low=0.0, high=0.5)}
+    study = results.study.model_copy(update={"tune": space})
+    wide = flags(winner_with(replace(results, study=study), width=32, dropout=0.0))
+    assert [note for note in wide if "width = 32 lies at the upper end" in note]
+    assert not [note for note in wide if "dropout" in note]  # nothing lies below 0
+
+
+def test_a_search_that_was_still_rising_is_told(results: Results) -> None:
+    runs = results.runs.copy()
+    search = (runs["stage"] == "search") & (runs["level"] == 0)
+    runs.loc[search, "status"], runs.loc[search, "val_accuracy"] = "finished", [0.5, 0.6, 0.7, 0.7, 0.7, 0.9]
+    told = flags(replace(results, runs=runs))
+    assert told[-1].startswith("depth=1: its best trial was still rising at the end of the search, by 20.00 points")
+    runs.loc[search, "val_accuracy"] = [0.9, 0.6, 0.7, 0.7, 0.7, 0.9]
+    assert not [note for note in flags(replace(results, runs=runs)) if note.startswith("depth=1")]
+
+
+def test_unequal_budgets_overfitting_and_another_data_set_are_told(results: Results) -> None:
+    fewer = replace(results, runs=results.runs.drop(index=0))
+    assert "The budgets are not equal yet: 5 to 6 search trials; a value with more trials had more chances." in flags(
+        fewer
+    )
+    over = replace(results, runs=results.runs.assign(train_accuracy=1.0, test_accuracy=0.97))
+    assert "depth=2: training accuracy 100.00 % against 97.00 % on the test set: it overfits by 3.0 points." in flags(
+        over
+    )
+    other = replace(results, study=results.study.model_copy(update={"written_for": "mnist"}))
+    assert flags(other)[0] == "Measured on digits; the study was written for mnist."

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from harness.plots.base import COLOURS, MARKERS, STYLE
 
@@ -27,14 +28,14 @@ def bench_figure(table: pd.DataFrame, throughput: pd.DataFrame) -> Figure:
             for place, ratio in enumerate(part["ratio"]):
                 if ratio == ratio:
                     axes.annotate(f"{ratio:.2f}", (ratio, place), (4, 5), textcoords="offset points", fontsize=8)
-            axes.set(
-                xscale="log", title=work, xlabel="time, bare loop = 1", yticks=range(len(names)), yticklabels=names
-            )
+            axes.set(xscale="log", title=work, xlabel="time, bare loop = 1")
+            axes.set_yticks(range(len(names)), names)
+            axes.set_xlim(0.6 * table["ratio_low"].min(), 2 * table["ratio_high"].max())  # the same for all works
             axes.axvline(1, color="0.3", linewidth=1)
-            axes.margins(x=0.2)
             axes.tick_params(labelleft=axes is grid[0])
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
             axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_formatter("")
+            axes.minorticks_off()
         for index, (dataset, part) in enumerate(throughput.groupby("dataset", sort=False)):
             style: Any = {"marker": MARKERS[index], "color": COLOURS[index], "label": dataset}
             grid[-1].plot(part["K"], part["model_epochs_per_second"], **style)

@@ -10,14 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from harness.plots.base import COLOURS, STYLE
+from harness.plots.base import COLOURS, STYLE, panels
 from harness.trial import Example
 
 
 def confusion_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figure:
     """Confusion counts, a panel per compared value; `stats.class_table`'s table. The diagonal shows accuracies."""
     with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure, grid = _panels(len(names), 3, (4.0, 4.0))
+        figure, grid = panels(len(names), 3, (4.0, 4.0))
         for place, (axes, name) in enumerate(zip(grid, names, strict=False)):
             part = table[table["level"] == place]
             axes.set(title=name, xlabel="predicted class", ylabel="true class")
@@ -41,7 +41,7 @@ def mistakes_figure(examples: Sequence[Example], title: str) -> Figure:
     """Test images that were taken for another class, the worst mistakes first."""
     wrong = [example for example in examples[1:] if example.predicted != example.label]
     with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure, grid = _panels(max(1, len(wrong)), 5, (1.35, 1.6))
+        figure, grid = panels(max(1, len(wrong)), 5, (1.35, 1.6))
         for axes, example in zip(grid, wrong, strict=False):
             _image(axes, example)
             sure = 100 * example.probabilities[example.predicted]
@@ -76,15 +76,3 @@ def _image(axes: Axes, example: Example) -> None:
     axes.grid(visible=False)
     axes.set_frame_on(False)
     axes.set(xticks=[], yticks=[])
-
-
-def _panels(count: int, most: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """A figure of so many panels, at most so many in a row."""
-    columns = min(most, count)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.4), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = list(figure.subplots(rows, columns, squeeze=False).flatten())
-    for axes in grid[count:]:
-        axes.remove()
-    return figure, grid[:count]

@@ -56,6 +56,12 @@ class Search:
         """What tells this journal from every other, also from those that were put aside."""
         return str(self._levels[self.study.levels[0]].user_attrs["journal"])
 
+    def note_runs(self, links: Mapping[str, str]) -> None:
+        """Keep where the runs can be seen, for the report."""
+        first = self._levels[self.study.levels[0]]
+        if first.user_attrs.get("runs") != dict(links):
+            first.set_user_attr("runs", dict(links))
+
     def generation(self) -> list[Trial]:
         """The next trials of every level, those that a killed driver left first; empty when the budget is spent."""
         if not self.study.tune:

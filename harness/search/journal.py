@@ -46,6 +46,18 @@ def hold(journal: Path) -> Iterator[None]:
         raise UserError(f"{journal.parent}: {who} is running this study; wait for it or stop it") from None
 
 
+def holder(journal: Path) -> str | None:
+    """Who is running the study now, in words; None if nobody is."""
+    lock = journal.with_suffix(".lock")
+    if not lock.exists():
+        return None
+    try:
+        with FileLock(lock, timeout=0):
+            return None
+    except Timeout:
+        return journal.with_suffix(".owner").read_text()
+
+
 def put_aside(journal: Path) -> Path | None:
     """Rename a journal so that a new one can begin; the new name, or None if there was none."""
     if not journal.exists():

@@ -1,5 +1,7 @@
 """The journal as tables: what the report is made of."""
 
+import math
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ FIGURES = (
     *("val_loss", "val_accuracy", "train_loss", "train_accuracy", "test_loss", "test_accuracy"),
     "untrained_accuracy",
 )
+ENOUGH = 8  # finished trials, below which importances would say nothing
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,13 @@ class Results:
     `runs` has a row per trial: `level` (its place in `study.levels`), `stage`, `number`, `seed`, `status` ("waiting"
     while there is no outcome), `winner` (a search trial that its level chose, or a confirmation of that choice; an
     earlier choice's confirmations are left out), hyperparameters (`epochs` is the limit),
-    and the figures of its Outcome (`trained_epochs` is how many it took).
+    and the figures of its Outcome (`trained_epochs` is how many it took, `running_train_loss` the loss over the batches
+    of the kept epoch).
     `epochs` has a row per epoch of a trial: `level`, `stage`, `number`, `epoch` and the figures of its Epoch.
     `confusions` holds the confusion counts of confirmation runs by (level, number), `examples` the test images that
-    each level's first one kept.
+    each level's first one kept. `importances` has each level's hyperparameters with their share of the variation in
+    validation accuracy (PED-ANOVA, Optuna's own), where enough trials have finished. `links` are addresses of MLflow
+    runs, by what they are: the study's label, and the levels' names.
     """
 
     study: Study
@@ -40,6 +46,8 @@ class Results:
     epochs: pd.DataFrame
     confusions: Mapping[tuple[int, int], tuple[tuple[int, ...], ...]]
     examples: Mapping[int, tuple[Example, ...]]
+    importances: Mapping[int, Mapping[str, float]]
+    links: Mapping[str, str]
 
 
 def read_results(journal: Path) -> Results:
@@ -55,7 +63,8 @@ def read_results(journal: Path) -> Results:
         raise UserError(f"{journal}: holds no trials yet; run the study first")
     study = Study.model_validate_json(specs[0])
     environment = next(s.user_attrs["environment"] for s in studies.values() if "environment" in s.user_attrs)
-    rows, epochs, confusions, examples = [], [], {}, {}
+    links: Mapping[str, str] = next((s.user_attrs["runs"] for s in studies.values() if "runs" in s.user_attrs), {})
+    rows, epochs, confusions, examples, importances = [], [], {}, {}, {}
     for place, level in enumerate(study.levels):
         for row, outcome in _level_rows(storage, set(studies), study, level):
             rows.append({"level": place, **row})
@@ -66,8 +75,38 @@ def read_results(journal: Path) -> Results:
                     confusions[place, row["number"]] = outcome.confusion
                 if outcome.examples:
                     examples[place] = outcome.examples
-    columns = ["level", "stage", "number", "seed", "winner", *HYPERPARAMETERS, *FIGURES, "trained_epochs"]
-    return Results(study, environment, pd.DataFrame(rows, columns=columns), pd.DataFrame(epochs), confusions, examples)
+        if (name := study.level_name(level)) in studies and (shares := _importances(storage, name)):
+            importances[place] = shares
+    columns = [
+        "level",
+        "stage",
+        "number",
+        "seed",
+        "winner",
+        *HYPERPARAMETERS,
+        *FIGURES,
+        "trained_epochs",
+        "running_train_loss",
+    ]
+    return Results(
+        study,
+        environment,
+        pd.DataFrame(rows, columns=columns),
+        pd.DataFrame(epochs),
+        confusions,
+        examples,
+        importances,
+        links,
+    )
+
+
+def _importances(storage: optuna.storages.JournalStorage, name: str) -> dict[str, float]:
+    search = optuna.load_study(study_name=name, storage=storage)
+    complete = search.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+    if len(complete) < ENOUGH:
+        return {}
+    with warnings.catch_warnings(action="ignore"):  # that a condition holds in few trials: the report says how many
+        return optuna.importance.get_param_importances(search)
 
 
 def _level_rows(
@@ -100,4 +139,6 @@ def _row(
     figures: dict[str, Any] = {"status": "waiting"}
     if outcome is not None:
         figures = {name: getattr(outcome, name) for name in FIGURES} | {"trained_epochs": outcome.epochs}
+        kept = [epoch.train_loss for epoch in outcome.history if epoch.number == outcome.best_epoch]
+        figures["running_train_loss"] = kept[0] if kept else math.nan
     return {**row, **{key: config[key] for key in HYPERPARAMETERS}, **figures}

@@ -26,6 +26,7 @@ from typing import Any, Self
 from harness.study import Study
 from harness.trial import Epoch, Outcome, Trial, UserError
 
+LOCAL_UI = "http://127.0.0.1:5000"
 DEFAULT_STORE = "sqlite:///mlflow.db"
 
 
@@ -68,12 +69,18 @@ class Tracker:
         self._pipe.close()
         self.process.wait()
 
-    def open(self, study: Study, journal: str, environment: Mapping[str, str]) -> None:
-        """Open the study's run; raises UserError when the store cannot be opened."""
-        error = self._ask("open", study, journal, dict(environment))
-        if error or self.failure:
-            raise UserError(f"{shown_store()}: MLflow cannot open it: {error or self.failure}")
+    def open(self, study: Study, journal: str, environment: Mapping[str, str]) -> dict[str, str]:
+        """Open the study's run; addresses of it and its levels' runs. Raises UserError if the store cannot be opened.
+
+        The addresses are those of `harness ui`, or of the server that holds the runs.
+        """
+        paths = self._ask("open", study, journal, dict(environment))
+        if self.failure:
+            raise UserError(f"{shown_store()}: MLflow cannot open it: {self.failure}")
         self._opened = True
+        server = re.sub(r"//[^/@]*@", "//", store_uri()).rstrip("/")
+        base = server if server.startswith(("http://", "https://")) else LOCAL_UI
+        return {name: f"{base}/{path}" for name, path in paths.items()}
 
     def begin(self, trial: Trial) -> None:
         """A trial starts now."""

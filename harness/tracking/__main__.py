@@ -56,11 +56,10 @@ def _serve(pipe: Connection, calls: "queue.SimpleQueue[tuple[Any, ...]]") -> Non
         answer = None
         try:
             if what != "drain":
-                getattr(writer, what)(*arguments)
+                answer = getattr(writer, what)(*arguments)
             writer.flush(LATE)
         except Exception as error:  # the study goes on without its view; the journal has everything
-            answer = in_one_line(error)
-            failure = failure or answer
+            failure = failure or in_one_line(error)
         if what in ("open", "drain", "finish"):
             pipe.send((answer, failure))
         if what == "finish":

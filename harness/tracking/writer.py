@@ -47,8 +47,11 @@ class Writer:
         self._containers: list[str] = []  # the study's run and its levels'
         self._ended: set[str] = set()  # keys of trials whose run is complete
 
-    def open(self, study: Study, journal: str, environment: Mapping[str, str]) -> None:
-        """Find or make the study's run and its levels', and learn which trials have complete runs."""
+    def open(self, study: Study, journal: str, environment: Mapping[str, str]) -> dict[str, str]:
+        """Find or make the study's run and its levels', and learn which trials have complete runs.
+
+        Where these runs are on MLflow's pages, by the study's label and the levels' names.
+        """
         self.study, self.journal, self.environment = study, journal, environment
         self.connect()
         self._experiment = self._find_experiment()
@@ -56,6 +59,8 @@ class Writer:
         self._study_run = self._container("study", study.label, None)
         names = [study.level_name(level) for level in study.levels]
         self._level_runs = {name: self._container(name, name, self._study_run) for name in names}
+        runs = {study.label: self._study_run, **self._level_runs}
+        return {name: f"#/experiments/{self._experiment}/runs/{run}" for name, run in runs.items()}
 
     def connect(self) -> None:
         """Open the store, made anew if need be: seconds, the first time."""

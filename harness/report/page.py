@@ -1,0 +1,35 @@
+"""Sections in, a page out: Markdown, or one HTML file that needs nothing beside it. Our window on jinja2."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def render(name: str, folder: Path, content: Mapping[str, Any]) -> str:
+    """The page `name`, whose pictures lie in `folder`."""
+    html = name.endswith(".html")
+    environment = Environment(
+        loader=PackageLoader("harness"),
+        autoescape=html,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    environment.filters["grid"] = lambda table: (list(table.columns), table.to_numpy().tolist())
+    environment.filters["data_uri"] = lambda figure: _data_uri(folder / "plots" / f"{figure}.png")
+    environment.filters["width"] = lambda figure: _width(folder / "plots" / f"{figure}.png")
+    return environment.get_template(f"{name}.j2").render(**content)
+
+
+def _width(picture: Path) -> int:
+    """In the page's pixels, of which the picture has half as many again: a PNG's width lies in its bytes 16 to 19."""
+    return int.from_bytes(picture.read_bytes()[16:20], "big") * 2 // 3
+
+
+def _data_uri(picture: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()

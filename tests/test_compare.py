@@ -1,0 +1,112 @@
+"""Several studies side by side: `harness compare` and `harness list`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.report.compare import compare, differences
+from harness.report.listing import HEADINGS, list_studies
+from harness.search import hold
+from harness.search.results import Results, read_results
+from harness.study_file import read_study
+from harness.trial import UserError
+
+from .conftest import SMALL, harness
+from .test_report import Page
+from .test_search import drive
+
+Write = Callable[..., Path]
+
+
+def finished(write: Write, name: str, text: str = SMALL, seeds: int = 3) -> Results:
+    folder = write(text, name)
+    drive(read_study(folder, [f"budget.seeds={seeds}"]), folder / "journal.log")
+    return read_results(folder / "journal.log")
+
+
+def test_two_studies_make_one_table_and_plot(write_study: Write, tmp_path: Path) -> None:
+    one, two = finished(write_study, "one"), finished(write_study, "two", SMALL.replace("[1, 2]", "[2, 3]"))
+    folder = compare([one, two], tmp_path / "out")
+    table = pd.read_csv(folder / "tables" / "studies.csv")
+    assert table["study"].tolist() == ["one", "one", "two", "two"]
+    assert table["value"].tolist() == [1, 2, 2, 3]
+    assert table["seeds"].tolist() == [3] * 4
+    assert (folder / "plots" / "studies.svg").exists()
+    page = Page((folder / "report.html").read_text())
+    assert page.open == page.outside == []
+    assert "depth=2" in (folder / "report.md").read_text()
+
+
+def test_the_same_value_is_compared_seed_by_seed(write_study: Write) -> None:
+    one, two = finished(write_study, "one", seeds=3), finished(write_study, "two", seeds=4)
+    runs = two.runs.copy()
+    runs["test_accuracy"] += 0.01
+    table = differences([one, Results(**{**vars(two), "runs": runs})])
+    assert table["value"].tolist() == ["depth=1", "depth=2"]
+    assert table["n"].tolist() == [3, 3]  # seeds that both have
+    assert table["difference"].tolist() == pytest.approx([0.01, 0.01])
+    assert table["improvement"].between(0.5, 1.0).all()
+
+
+def test_other_images_are_not_compared_by_a_test(write_study: Write, tmp_path: Path) -> None:
+    one, two = finished(write_study, "one"), finished(write_study, "two")
+    other = Results(**{**vars(two), "environment": {**two.environment, "data_sha256": "another"}})
+    assert differences([one, other]).empty
+    page = (compare([one, other], tmp_path / "out") / "report.md").read_text()
+    assert "No value was measured on the same images in two of them" in page
+
+
+def test_different_axes_share_a_plot(write_study: Write, tmp_path: Path) -> None:
+    axis = SMALL.replace("depth = [1, 2]", 'activation = ["relu", "tanh"]')
+    folder = compare([finished(write_study, "one"), finished(write_study, "two", axis)], tmp_path / "out")
+    assert pd.read_csv(folder / "tables" / "studies.csv")["axis"].tolist() == ["depth"] * 2 + ["activation"] * 2
+
+
+def test_a_study_is_not_compared_with_itself(write_study: Write, tmp_path: Path) -> None:
+    one = finished(write_study, "one")
+    with pytest.raises(UserError, match="needs at least two different studies, got one"):
+        compare([one], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_commands(write_study: Write, tmp_path: Path) -> None:
+    finished(write_study, "one")
+    finished(write_study, "two")
+    write_study(SMALL, "never")
+    write_study(SMALL.replace("depth", "dept"), "wrong")
+    done = harness("compare", "studies/one", "studies/two", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "reports" / "compare-one-two" / "report.html").exists()
+    done = harness("compare", "studies/one", "studies/never", cwd=tmp_path)
+    assert (done.returncode, "never ran" in done.stderr) == (2, True)
+    done = harness("list", cwd=tmp_path, environment={"COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    for word in ("never ran", "finished", "12/12", "unknown key", "depth="):
+        assert word in done.stdout
+    assert harness("list", "nowhere", cwd=tmp_path).returncode == 2
+
+
+def test_a_study_that_runs_says_who_runs_it(write_study: Write) -> None:
+    folder = write_study(SMALL)
+    drive(read_study(folder), folder / "journal.log")
+    with hold(folder / "journal.log"):
+        [row] = list_studies(folder.parent)
+    assert len(row) == len(HEADINGS)
+    assert row[3].startswith("process ")
+    [row] = list_studies(folder.parent)
+    assert row[3] == "finished"
+    drive(read_study(folder, ["budget.seeds=2"]), folder / "journal.log")
+
+
+def test_one_study_on_two_data_sets(write_study: Write, tmp_path: Path) -> None:
+    folder = write_study(SMALL)
+    drive(read_study(folder), folder / "journal.log")
+    drive(read_study(folder, dataset="mnist"), folder / "journal-mnist.log")
+    done = harness("compare", "studies/mine", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "reports" / "compare-mine-mnist-mine" / "tables" / "studies.csv")
+    assert table["study"].tolist() == ["mine-mnist"] * 2 + ["mine"] * 2
+    done = harness("compare", "studies/mine@digits", "studies/mine@mnist", cwd=tmp_path)
+    assert (tmp_path / "reports" / "compare-mine-mine-mnist").is_dir(), done.stderr

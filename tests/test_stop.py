@@ -1,0 +1,74 @@
+"""A study that is told to stop: the epoch in hand ends, no run stays open, and the same command goes on."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from .conftest import SMALL, clean_environment, harness
+from .test_tracking import runs_of
+
+Write = Callable[[str], Path]
+LONG = SMALL.replace("epochs = 4", "epochs = 200").replace("patience = 2", "patience = 200")
+
+
+def started(folder: Path) -> subprocess.Popen[str]:
+    """A study that is training."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness", "run", "studies/mine"],
+        cwd=folder,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    journal = folder / "studies" / "mine" / "journal.log"
+    for _ in range(600):
+        if journal.exists() and '"intermediate_value"' in journal.read_text():
+            return process
+        time.sleep(0.1)
+    process.kill()
+    raise AssertionError(process.communicate()[1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_after_the_epoch_and_goes_on(
+    number: signal.Signals, smoke: Path, write_study: Write, tmp_path: Path
+) -> None:
+    shutil.copy(smoke / "mlflow.db", tmp_path)
+    write_study(LONG)
+    process = started(tmp_path)
+    os.killpg(process.pid, number)  # a terminal and a scheduler tell the whole group
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopping after the epoch in hand" in out
+    assert "stopped; the same command goes on from here" in error
+    assert "Traceback" not in error
+    states = {run.info.status for run in runs_of(MlflowClient(f"sqlite:///{tmp_path}/mlflow.db"), "mine")}
+    assert states == {"KILLED"}
+    assert harness("run", "studies/mine", cwd=tmp_path).returncode == 0
+    table = pd.read_csv(tmp_path / "reports" / "mine" / "tables" / "compare.csv")
+    assert table["trials"].tolist() == [6, 6]
+    assert table["seeds"].tolist() == [2, 2]
+
+
+def test_a_second_one_ends_it_at_once(smoke: Path, write_study: Write, tmp_path: Path) -> None:
+    shutil.copy(smoke / "mlflow.db", tmp_path)
+    write_study(LONG.replace("width = 8", "width = 2048"))  # an epoch takes a while
+    process = started(tmp_path)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.05)
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 10
