@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from harness.plots.base import GREY, INK, STYLE, level_style, new_figure, panels, png, save
+from harness.study import show
 
 __all__ = [
     "Figure",
@@ -184,5 +185,5 @@ def _ticks(axes: Axes, x: Any, values: pd.Series, numeric: bool) -> None:
     """A tick at every compared value: there are few, and they are what the reader looks for."""
     if numeric and len(x) > 2 and (x > 0).all() and np.ptp(np.diff(np.log(x))) < 0.1 < np.ptp(np.diff(x)):
         axes.set_xscale("log")  # 16, 32, 64, ...: evenly spaced by ratio
-    axes.set_xticks(x, [str(value) for value in values])
+    axes.set_xticks(x, [show(value) for value in values])
     axes.minorticks_off()

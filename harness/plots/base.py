@@ -42,7 +42,8 @@ def panels(
     """A figure of so many panels, at most so many in a row, each of so many inches."""
     columns = min(most, max(1, count))
     rows = -(-max(1, count) // columns)
-    figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.4), dpi=150, layout="constrained")
+    wide = max(size[0] * columns, 5.6)  # room for title and legend
+    figure = Figure(figsize=(wide, size[1] * rows + 0.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     grid = list(figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).flatten())
     for axes in grid[count:]:

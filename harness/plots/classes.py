@@ -72,7 +72,7 @@ def probabilities_figure(example: Example, title: str) -> Figure:
 def _image(axes: Axes, example: Example) -> None:
     pixels = np.frombuffer(bytes.fromhex(example.pixels), np.uint8)
     side = round(len(pixels) ** 0.5)
-    axes.imshow(pixels.reshape(side, -1), cmap="gray_r", vmin=0, vmax=example.white)
+    axes.imshow(pixels.reshape(side, -1), cmap="gray_r", vmin=0, vmax=example.white, interpolation="nearest")
     axes.grid(visible=False)
     axes.set_frame_on(False)
     axes.set(xticks=[], yticks=[])

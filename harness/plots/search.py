@@ -134,6 +134,7 @@ def timeline_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Fi
         axes.set(xlabel=f"{unit} since the first trial began", title=title)
         seen = [status for status in STATES if status in set(table["status"])]
         marks = [Patch(color=STATES[status], label=status) for status in seen]
-        marks += [Patch(color=GREY, alpha=0.55, label="search"), Patch(color=GREY, label="confirmation")]
+        if (table["stage"] == "search").any():
+            marks += [Patch(color=GREY, alpha=0.55, label="search"), Patch(color=GREY, label="confirmation")]
         axes.legend(handles=marks, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
     return figure

@@ -55,10 +55,10 @@ def _of_classes(results: Results, table: pd.DataFrame, names: list[str]) -> dict
     label, figures = results.study.label, {}
     classes = stats.class_table(results)
     if not classes.empty:
-        title = f"{label}: test images of all seeds; counts, on the diagonal the share that is right"
+        title = f"{label}: test images of all seeds, by class"
         figures["confusion"] = Picture(
             confusion_figure(classes, names, title),
-            "Confusion matrices summed over seeds: rows true classes, columns predicted; on the diagonal the accuracy.",
+            "Confusion counts of all seeds: rows true classes, columns predicted; on the diagonal each class's accuracy.",
         )
     if results.examples:
         best = int(table["test_accuracy"].where(table.index.isin(results.examples)).idxmax())

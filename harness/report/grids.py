@@ -31,8 +31,8 @@ HEADINGS = {
 def display_table(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     """The compare table."""
     rows = []
-    for row in table.to_dict("records"):
-        cells = {study.axis: str(row[study.axis])}
+    for row, level in zip(table.to_dict("records"), study.levels, strict=True):
+        cells = {study.axis: show(level)}
         for key, heading in HEADINGS.items():
             if key in ("published_test_accuracy", "val_accuracy") and table[key].isna().all():
                 continue
@@ -65,15 +65,18 @@ def seeds_table(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     }
     columns["noise_floor"] = "noise floor (points)"
     rows = [
-        {study.axis: str(row[study.axis])} | {new: figure("accuracy", row[old]) for old, new in columns.items()}
-        for row in table.to_dict("records")
+        {study.axis: show(level)} | {new: figure("accuracy", row[old]) for old, new in columns.items()}
+        for row, level in zip(table.to_dict("records"), study.levels, strict=True)
     ]
     return pd.DataFrame(rows)
 
 
 def winners_table(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     """What the search chose for each compared value; a dash where it had no effect."""
-    rows = [{key: str(row[key]) or NONE for key in (study.axis, *study.tune)} for row in table.to_dict("records")]
+    rows = [
+        {study.axis: show(level)} | {key: str(row[key]) or NONE for key in study.tune}
+        for row, level in zip(table.to_dict("records"), study.levels, strict=True)
+    ]
     return pd.DataFrame(rows, columns=[study.axis, *study.tune])
 
 
@@ -122,7 +125,7 @@ def gaps_grid(results: Results, table: pd.DataFrame) -> pd.DataFrame:
     for row, gap in zip(table.to_dict("records"), stats.gap_table(results).to_dict("records"), strict=True):
         rows.append(
             {
-                results.study.axis: str(row[results.study.axis]),
+                results.study.axis: show(results.study.levels[gap["level"]]),
                 "train loss": figure("loss", row["train_loss"]),
                 "test loss": figure("loss", row["test_loss"]),
                 "test − train loss": figure("loss", gap["loss_gap"], sign="+"),

@@ -38,7 +38,7 @@ def answer(results: Results, table: pd.DataFrame, pairs: pd.DataFrame) -> str:
         said = "" if len(table) == 1 else ", so nothing can be said about the differences"
         return f"{text} in a single run: one run has no spread{said}."
     text += f" (95 % interval {100 * row['test_accuracy_low']:.2f} to {_percent(row['test_accuracy_high'])}"
-    text += f", n = {row['seeds']} seeds)."
+    text += f", n = {int(row['seeds'])} seeds)."
     pairs = pairs[(pairs["first"] == best) | (pairs["second"] == best)]
     other = [int(r["second"] if r["first"] == best else r["first"]) for _, r in pairs.iterrows()]
     clear = [o for o, p in zip(other, pairs["p_holm"], strict=True) if p < 1 - CONFIDENCE]
