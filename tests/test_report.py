@@ -1,5 +1,7 @@
 import os
 import re
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -218,6 +220,18 @@ def test_latex_escapes_names(write_study: Write, tmp_path: Path) -> None:
     assert r"test \%" in compare
     for tex in (compare, winners):
         assert re.search(r"\\toprule.*\\midrule.*\\bottomrule", tex, re.DOTALL)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
+def test_latex_compiles_and_fits_the_page(smoke: Path, tmp_path: Path) -> None:
+    tables = smoke / "reports" / "smoke" / "tables"
+    inputs = "".join(rf"\input{{{path}}}" for path in sorted(tables.glob("*.tex")))
+    head = r"\documentclass{article}\usepackage{booktabs}\usepackage[T1]{fontenc}\begin{document}"
+    (tmp_path / "page.tex").write_text(head + inputs + r"\end{document}")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
 
 
 def test_an_unwritable_folder_is_told(small: Study, tmp_path: Path) -> None:

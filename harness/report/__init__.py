@@ -17,6 +17,10 @@ from harness.search.results import Results, read_results
 from harness.study import Study
 from harness.trial import UserError
 
+WIDE = ["trials", "pruned", "failed", "validation %", "epochs", "seconds"]  # columns that would not fit a printed page
+
+SMALL_TABLE = "\\centering\n\\footnotesize\n\\setlength{\\tabcolsep}{4pt}"
+
 
 def write(results: Results, folder: Path) -> Path:
     """Write the report into `folder`, which is returned. The same results make the same bytes."""
@@ -92,7 +96,8 @@ def _write_tables(results: Results, table: pd.DataFrame, pairs: pd.DataFrame, fo
         tables |= {"tuning": stats.tuning_table(results), "importance": stats.importance_table(results)}
     for name, one in tables.items():
         one.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
-    write_latex(display_table(table, study), folder / "compare.tex", f"{study.label}: means over seeds.")
+    narrow = display_table(table, study).drop(columns=WIDE, errors="ignore")
+    write_latex(narrow, folder / "compare.tex", f"{study.label}: means over seeds.")
     if study.tune:
         write_latex(winners_table(table, study), folder / "winners.tex", f"{study.label}: what the search chose.")
 
@@ -100,5 +105,11 @@ def _write_tables(results: Results, table: pd.DataFrame, pairs: pd.DataFrame, fo
 def write_latex(table: pd.DataFrame, path: Path, caption: str) -> None:
     """A booktabs table; whatever came from the study file is escaped."""
     style = table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis="columns")
-    label = f"tab:{path.parent.parent.name}-{path.stem}"
-    path.write_text(style.to_latex(hrules=True, caption=caption.replace("_", r"\_"), label=label), encoding="utf-8")
+    tex = style.to_latex(
+        hrules=True,
+        caption=caption.replace("_", r"\_"),
+        label=f"tab:{path.parent.parent.name}-{path.stem}",
+        position_float="centering",
+        column_format="l" + "r" * (table.shape[1] - 1),
+    )
+    path.write_text(tex.replace(r"\centering", SMALL_TABLE, 1), encoding="utf-8")

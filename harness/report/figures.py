@@ -58,7 +58,7 @@ def _of_classes(results: Results, table: pd.DataFrame, names: list[str]) -> dict
         title = f"{label}: test images of all seeds, by class"
         figures["confusion"] = Picture(
             confusion_figure(classes, names, title),
-            "Confusion counts of all seeds: rows true classes, columns predicted; on the diagonal each class's accuracy.",
+            "Confusion counts of all seeds: rows true classes, columns predicted; the diagonal shows accuracies.",
         )
     if results.examples:
         best = int(table["test_accuracy"].where(table.index.isin(results.examples)).idxmax())
