@@ -17,6 +17,7 @@ import torch
 from harness import environment, tracking
 from harness.console import Progress
 from harness.datasets import Data, MissingDataError, load
+from harness.memory import keep_freed_memory
 from harness.search import Search, hold, put_aside
 from harness.study import Study
 from harness.trial import Epoch, Trial, UserError
@@ -40,6 +41,7 @@ def run(
 
     `stack` is the most trainings in a stack, by default what suits the device; with 1 nothing runs side by side.
     """
+    keep_freed_memory()
     place = choose_device(device)
     study, data = load_or_digits(study, place, say)
     facts = environment.describe(data.values(), place)

@@ -13,6 +13,7 @@ from harness.bench.plain import train_plainly
 from harness.bench.rivals import Timed, lightning, ray_tune, tutorial
 from harness.bench.work import Work
 from harness.datasets import load
+from harness.memory import keep_freed_memory
 
 
 def bare(work: Work, device: torch.device) -> Timed:
@@ -40,6 +41,7 @@ def training_alone(work: Work, device: torch.device) -> Timed:
     from harness.trial import Outcome
     from harness.workers import stacks, train_all
 
+    keep_freed_memory()
     data, study = load(work.dataset, device), work.study()
     trials = [trial for level in study.levels for trial in study.confirmations(level, {})]
 
@@ -57,6 +59,7 @@ def _harness(work: Work, device: torch.device, size: int | None) -> Timed:
     from harness.search import Search
     from harness.tracking import Tracker
 
+    keep_freed_memory()
     tracker = Tracker()
     data, study = load(work.dataset, device), work.study()
     facts = environment.describe([data], device)
