@@ -29,7 +29,7 @@ bench: $(VENV)/bench ## compare with other ways of doing the same: make bench AR
 	@$(RUN) -m harness bench $(ARGS)
 
 test: $(VENV)/synced ## run the tests: make test ARGS="-k stack"
-	@$(RUN) -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/synced ## lint, format and type checks
 	@$(VENV)/bin/ruff check .

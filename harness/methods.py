@@ -23,8 +23,8 @@ def methods(study: Study) -> list[str]:
     texts.append(
         f"Each {axis} is then trained with {budget.seeds} fresh seeds, the same for all; split, initialisation, order "
         "and dropout vary with the seed. Only these runs read the test images, before and after training. All figures "
-        "above are their means; training accuracy is that of the final weights, without dropout, on an even sample of "
-        "the training images as large as the test set."
+        "above are their means; training accuracy is that of the final weights, without dropout, on the training "
+        "images or an even sample of them that is at least as large as the test set."
     )
     texts.append(
         "Intervals are 95 % BCa bootstrap intervals of the mean over seeds. Differences are taken seed by seed; "

@@ -198,7 +198,9 @@ def _outcomes(
     ]
     rows = [r for r, m in enumerate(members) if m.trial.stage == "confirm" and outcomes[r].status == "finished"]
     if rows:
-        for row, figures in zip(rows, _final_figures(stack[rows], feed.only(rows), tests.only(rows)), strict=True):
+        epochs = len(members[rows[0]].history)  # the same for all that end together
+        measured = _final_figures(stack[rows], feed.only(rows), tests.only(rows), epochs)
+        for row, figures in zip(rows, measured, strict=True):
             shown = examples(stack[[row]], tests.only([row])) if members[row].trial.number == 0 else ()
             figures |= {"untrained_accuracy": members[row].untrained_accuracy, "examples": shown}
             outcomes[row] = replace(outcomes[row], **figures)
@@ -224,12 +226,13 @@ def _outcome(member: Member, status: Status, reason: str, started: float, weight
     )
 
 
-def _final_figures(stack: Stack, feed: Feed, tests: Feed) -> Iterator[dict[str, Any]]:
+def _final_figures(stack: Stack, feed: Feed, tests: Feed, epochs: int) -> Iterator[dict[str, Any]]:
     """What a confirmation adds: training figures with dropout off, and the look at the test images.
 
-    As many training images as there are test images tell the one accuracy as exactly as the other.
+    Training figures are those of all training images after more than ten epochs; after fewer, when that would cost much
+    beside the training, of an even sample of them, but at least as many as there are test images.
     """
-    train_loss, train_accuracy, _ = evaluate(stack, feed.sample(len(tests)))
+    train_loss, train_accuracy, _ = evaluate(stack, feed.sample(max(len(tests), epochs * len(feed) // 20)))
     test_loss, test_accuracy, confusion = evaluate(stack, tests)
     figures = torch.stack([train_loss, train_accuracy, test_loss, test_accuracy]).T.tolist()
     names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")

@@ -145,7 +145,7 @@ class Example:
 class Outcome:
     """What came of a trial. Figures belong to the weights of `best_epoch`: that of the lowest validation loss, or
     the last one where nothing is held out. In a confirmation the training figures are measured anew, without dropout,
-    on an even sample of the training images.
+    on the training images or an even sample of them.
 
     `seconds` is the trial's share of the training time: an epoch of a stack is shared equally by the models in it.
     `confusion` counts test images, rows true classes, columns predicted ones. `weights` (a state dict of the

@@ -50,6 +50,16 @@ def test_pixels_are_normalised_by_the_models_own_training_images(digits: Data) -
     assert [x.min().item(), x.max().item()] == [-1, 1]
 
 
+def test_a_sample_is_even_and_large_enough(digits: Data) -> None:
+    rows = torch.stack([digits.split(seed, 0.2).train for seed in (1, 2)])
+    feed = Feed(digits, rows, digits.affine("scale", rows))
+    for wanted in (1, 100, 359, len(feed) // 2, len(feed), 10_000):
+        sample = feed.sample(wanted)
+        assert min(wanted, len(feed)) <= len(sample) < max(2 * wanted, 2)
+        assert set(sample.rows[0].tolist()) <= set(rows[0].tolist())
+    assert torch.equal(feed.sample(len(feed) // 2 + 1).rows, rows)
+
+
 def test_a_feed_shows_every_image_once_an_epoch(digits: Data) -> None:
     rows = torch.stack([digits.split(seed, 0.2)[0] for seed in (1, 2)])
     affine = digits.affine("scale", rows)

@@ -360,3 +360,17 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         for how in ("keep", "give back")
     ]
     assert 2 * faults[0] < faults[1], faults
+
+
+@pytest.mark.parametrize(("epochs", "whole"), [(2, False), (11, True)])
+def test_training_figures_of_a_confirmation_are_those_of_its_weights(epochs: int, whole: bool, digits: Data) -> None:
+    trial = make_trial(stage="confirm", dropout=0.3, epochs=epochs, patience=100)
+    outcome = outcomes([trial], digits)[0]
+    assert outcome.weights is not None
+    network = build(trial.config, 64, digits.classes, trial.seed)
+    network.load_state_dict(dict(outcome.weights))
+    train, _, test = digits.split(trial.seed, trial.config.validation)
+    rows = train if whole else train[:: len(train) // len(test)]
+    with torch.no_grad():
+        right = network.eval()(digits.floats(digits.images[rows])).argmax(1) == digits.labels[rows]
+    assert outcome.train_accuracy == pytest.approx(right.float().mean().item())
