@@ -36,7 +36,9 @@ def harness(
 
 
 def clean_environment() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    """Without what would point at other runs, and what a `make test` hands down to a `make` in a test."""
+    dropped = ("MLFLOW_TRACKING_URI", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "ARGS", "NAME")
+    return {key: value for key, value in os.environ.items() if key not in dropped}
 
 
 @pytest.fixture(scope="session")
