@@ -170,7 +170,7 @@ def plain_errors() -> Iterator[None]:
         yield
     except UserError as error:
         typer.echo(f"harness: {error}", err=True)
-        raise typer.Exit(2) from None
+        raise typer.Exit(error.code) from None
     except KeyboardInterrupt:
         typer.echo("harness: stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None

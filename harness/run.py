@@ -6,7 +6,7 @@ with Tracker() as tracker:
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,11 @@ from harness import environment, tracking
 from harness.console import Progress
 from harness.datasets import Data, MissingDataError, load
 from harness.memory import keep_freed_memory
+from harness.schedule import Crew, train_all
 from harness.search import Search, hold, put_aside
 from harness.study import Study
-from harness.trial import Epoch, Trial, UserError
-from harness.workers import Event, stacks, train_all
+from harness.trial import Epoch, Event, Outcome, StudyStoppedError, Trial, UserError
+from harness.workers import local_crew, stacks
 
 Say = Callable[[str], None]
 
@@ -46,34 +47,63 @@ def run(
     study, data = load_or_digits(study, place, say)
     facts = environment.describe(data.values(), place)
     journal = folder / study.journal
-    with hold(journal):
+    with writing(journal), hold(journal):
         if fresh and (aside := put_aside(journal)):
             say(f"the old journal is now {aside}")
         search = Search(study, journal, facts)
         search.note_runs(tracker.open(study, search.id, facts))
         with stop_politely(say) as check, Progress(study, quiet) as progress:
             Driver(search, tracker, progress, data, stack, check).run()
-        target = conclude(journal, tracker, say)
-    if tracker.failure:
-        say(f"warning: MLflow lacks something ({tracker.failure}); the same command writes it from the journal")
-    say(f"report   {target / 'report.html'}")
-    say(f"tables   {target / 'tables' / 'compare.csv'}")
-    say(f"journal  {journal}")
-    say(f"MLflow   {tracking.shown_store()}, experiment {study.label} (browse it with: harness ui)")
+        conclude(search, journal, tracker, say)
 
 
-def conclude(journal: Path, tracker: tracking.Tracker, say: Say) -> Path:
-    """Write the report and tell what it misses; its folder."""
+def sync(study: Study, folder: Path, tracker: tracking.Tracker, say: Say = print) -> None:
+    """Write to MLflow what the journal knows and the store lacks, and the report. Raises UserError as `run` does."""
+    from harness.search.results import read_results
+
+    journal = folder / study.journal
+    results = read_results(journal)
+    with writing(journal), hold(journal):
+        search = Search(results.study, journal, results.environment)
+        search.note_runs(tracker.open(results.study, search.id, results.environment))
+        tracker.complete = search.is_over()
+        tracker.catch_up(search.recorded(), wait=True)
+        conclude(search, journal, tracker, say)
+
+
+def conclude(search: Search, journal: Path, tracker: tracking.Tracker, say: Say) -> None:
+    """Write the report, see to it that MLflow has everything, and tell what is missing and where the rest lies."""
     from harness import report, stats  # seconds to import, which no training has to wait for
     from harness.search.results import read_results
 
     results = read_results(journal)
     for note in stats.flags(results, stats.compare_table(results)):
         say(f"warning: {note}")
-    target = report.write(results, Path("reports") / results.study.label)
+    try:
+        target = report.write(results, Path("reports") / results.study.label)
+    except OSError as error:
+        again = f"once it can be, harness report {journal.parent} writes it from the journal"
+        raise StudyStoppedError(f"the report could not be written ({error}); {again}") from None
+    recorded = list(search.recorded())
     tracker.summary(report.headline(results), target)
-    tracker.drain()
-    return target
+    tracker.drain(tracking.WAIT + len(recorded) / 5)
+    if tracker.missing:  # the store may have come back meanwhile
+        tracker.catch_up(recorded, wait=True)
+        tracker.summary(report.headline(results), target)
+        tracker.drain()
+    if tracker.failure:
+        say(
+            f"warning: MLflow lacks {tracker.missing} entries of this study ({tracker.failure}); "
+            f"harness sync {journal.parent} writes them from the journal"
+        )
+    say(f"report   {target / 'report.html'}")
+    say(f"tables   {target / 'tables' / 'compare.csv'}")
+    say(f"journal  {journal}")
+    if tracker.offline:
+        say(f"MLflow   nothing written (--offline); harness sync {journal.parent} does it later")
+    else:
+        label = results.study.label
+        say(f"MLflow   {tracking.shown_store()}, experiment {label} (browse it with: harness ui)")
 
 
 @dataclass(frozen=True)
@@ -86,9 +116,10 @@ class Driver:
     data: Mapping[str, Data]  # by name
     size: int | None = None  # the most trainings in a stack
     check: Callable[[], None] = lambda: None  # raises KeyboardInterrupt once the user has asked to stop
+    crew: Crew | None = None  # who trains; by default whatever suits this machine
 
     def run(self) -> None:
-        """Spend what is left of the budget."""
+        """Spend what is left of the budget. Raises StudyStoppedError when too much of it fails."""
         recorded = list(self.search.recorded())
         self.tracker.catch_up(recorded)
         for trial, outcome in recorded:
@@ -104,21 +135,27 @@ class Driver:
         A stack that a kill cut short is run again whole: in another company its members' last digits could differ.
         """
         recorded = {trial for trial in trials if self.search.is_recorded(trial)}
-        left = {
-            name: [s for s in stacks(own, data, self.size) if not recorded.issuperset(s)]
+        left = [
+            stack
             for name, data in self.data.items()
-            if (own := [trial for trial in trials if trial.config.dataset == name])
-        }
-        self.progress.begin([trial for several in left.values() for stack in several for trial in stack])
-        alone = 1 if self.size == 1 else None  # one at a time means it
-        for name, several in left.items():
-            with closing(train_all(several, self.data[name], self.search.should_prune, alone)) as events:
-                for trial, event in events:
-                    self.take(trial, event, again=trial in recorded)
-                    self.check()
+            for stack in stacks([trial for trial in trials if trial.config.dataset == name], data, self.size)
+            if not recorded.issuperset(stack)
+        ]
+        self.progress.begin([trial for stack in left for trial in stack])
+        budget = self.search.study.budget
+        crew = self.crew or local_crew(left, self.data, alone=self.size == 1, watched=bool(budget.trial_timeout))
+        failed: list[Outcome] = []
+        with closing(train_all(left, crew, self.search.should_prune, budget.retries, budget.trial_timeout)) as events:
+            for trial, event in events:
+                self.take(trial, event)
+                self.check()
+                if isinstance(event, Outcome) and event.status == "failed":
+                    failed.append(event)
+                    if len(failed) > budget.failures * len(trials):
+                        raise StudyStoppedError(_too_many(failed, len(trials), budget.failures))
 
-    def take(self, trial: Trial, event: Event, again: bool) -> None:
-        """What became of a trial goes to journal, tracking and screen; the screen knows one that is run `again`."""
+    def take(self, trial: Trial, event: Event) -> None:
+        """What became of a trial goes to journal, tracking and screen, also when its stack is run again."""
         if event is None:
             self.tracker.begin(trial)
         elif isinstance(event, Epoch):
@@ -126,10 +163,29 @@ class Driver:
             self.tracker.epoch(trial, event)
             self.progress.epoch(trial, event)
         else:
-            self.search.record(trial, event)
-            self.tracker.end(trial, event)
-            if not again:
+            if not self.search.is_recorded(trial):
+                self.search.record(trial, event)
                 self.progress.end(trial, event)
+            self.tracker.end(trial, event)
+
+
+def _too_many(failed: Sequence[Outcome], trainings: int, share: float) -> str:
+    return (
+        f"{len(failed)} of {trainings} trainings have failed, which is more than budget.failures = {share:g} allows; "
+        f"the last one: {failed[-1].reason.splitlines()[-1]} (harness report shows all; the same command goes on)"
+    )
+
+
+@contextmanager
+def writing(journal: Path) -> Iterator[None]:
+    """A disk that is full or cannot be written to is told in one line: the journal holds all that was recorded."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename or journal}: {error.strerror or error}"
+        raise StudyStoppedError(
+            f"{what}; what {journal} holds is whole, and once the disk can be written to the same command goes on"
+        ) from error
 
 
 @contextmanager

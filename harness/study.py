@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.trial import Config, Dataset, Model, NonNegative, Trial, UserError, Value
+from harness.trial import Config, Dataset, Model, NonNegative, Positive, Trial, UserError, Value
 
 
 class Record(BaseModel):
@@ -53,10 +53,19 @@ Space = dict[str, Choice | Range]
 
 
 class Budget(Record):
-    """What every compared value gets: the same for all of them."""
+    """What every compared value gets: the same for all of them; and what a training may cost before it is given up.
+
+    `retries` is how often a stack is trained again whose worker process was lost. `trial_timeout` is in seconds of
+    training for each trial of a stack. `failures` is the share of a generation's trials, or of the confirmation's,
+    above which the study stops. `gpus_per_stack` may be a fraction: several stacks then share a GPU of a cluster.
+    """
 
     trials: Annotated[int, Field(ge=1)] = 16
     seeds: Annotated[int, Field(ge=1)] = 10
+    retries: Annotated[int, Field(ge=0)] = 2
+    trial_timeout: Positive | None = None
+    failures: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    gpus_per_stack: Positive = 1.0
 
 
 class Search(Record):

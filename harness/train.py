@@ -3,6 +3,9 @@
     for trial, event in train(trials, load("mnist", "cpu"), stop=lambda trial: trial in pruned):
         ...                          # an Epoch, or at the end its Outcome
 
+`steps` is the loop itself, for those who are not in the same thread, or not on the same machine: it gives the epochs of
+the whole stack at once and is sent the trials that are to stop.
+
 All trials of a stack have the same `Config.shape`. They never see each other: a trial's split, initialisation, order
 of images and dropout come from its own seed, so it ends with the same figures in any stack or alone (to float32
 rounding). A trial that is done leaves the stack at once, and the rest go on without it.
@@ -10,7 +13,7 @@ rounding). A trial that is done leaves the stack at once, and the rest go on wit
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -74,6 +77,23 @@ def train(
     trials: Sequence[Trial], data: Data, stop: Callable[[Trial], bool] = lambda trial: False
 ) -> Iterator[tuple[Trial, Epoch | Outcome]]:
     """Train the trials together, where `data` lies. `stop` is asked about every trial after each of its epochs."""
+    training = steps(trials, data)
+    batch = next(training)
+    while True:
+        yield from batch
+        try:
+            batch = training.send([trial for trial, event in batch if isinstance(event, Epoch) and stop(trial)])
+        except StopIteration:
+            return
+
+
+def steps(
+    trials: Sequence[Trial], data: Data
+) -> Generator[list[tuple[Trial, Epoch | Outcome]], Collection[Trial] | None, None]:
+    """The same, a step at a time: the epochs of all that train, or the outcomes of those that are done.
+
+    After epochs it is sent those of their trials that are to stop.
+    """
     started = time.time()
     config, device = trials[0].config, data.train.images.device
     networks = [build(trial.config, data.train.images.shape[1], data.classes, trial.seed) for trial in trials]
@@ -97,22 +117,26 @@ def train(
             columns = figures.T.tolist()  # the one time in an epoch that the loop waits for the device
         going = [row for row, member in enumerate(members) if not member.done]
         share = (time.perf_counter() - clock) / len(going)
+        told: list[tuple[Trial, Epoch | Outcome]] = []
         for member, column, weights in ((members[row], columns[row], stack.flat[row]) for row in going):
             member.seconds += share
             now, number = time.time(), len(member.history) + 1
             train_loss, train_accuracy, val_loss, val_accuracy = column
             member.add(Epoch(number, train_loss, train_accuracy, val_loss, val_accuracy, now), weights)
-            yield member.trial, member.history[-1]
-        verdicts = {row: members[row].verdict(stop(members[row].trial)) for row in going}
+            told.append((member.trial, member.history[-1]))
+        stopped = (yield told) or ()
+        verdicts = {row: members[row].verdict(members[row].trial in stopped) for row in going}
         if ended := {row: verdict for row, verdict in verdicts.items() if verdict}:
             rows = list(ended)
-            yield from _outcomes(
-                stack[rows],
-                feed.only(rows),
-                tests.only(rows),
-                [members[row] for row in rows],
-                list(ended.values()),
-                started,
+            yield list(
+                _outcomes(
+                    stack[rows],
+                    feed.only(rows),
+                    tests.only(rows),
+                    [members[row] for row in rows],
+                    list(ended.values()),
+                    started,
+                )
             )
             for row in rows:
                 members[row].done = True

@@ -32,6 +32,14 @@ NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 class UserError(ValueError):
     """A mistake of the user's: told in one line, without a traceback, exit code 2."""
 
+    code = 2
+
+
+class StudyStoppedError(UserError):
+    """The study cannot go on, for a reason that is not on its command line: told in one line, exit code 1."""
+
+    code = 1
+
 
 @dataclass(frozen=True)
 class Config:
@@ -169,6 +177,7 @@ class Outcome:
     confusion: tuple[tuple[int, ...], ...] | None = None
     examples: tuple[Example, ...] = ()  # of a value's first seed: the first test image, then the worst mistakes
     history: tuple[Epoch, ...] = ()
+    retries: int = 0  # how often it was trained again because its worker was lost
     weights: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -194,6 +203,10 @@ class Outcome:
         if record["confusion"] is not None:
             known["confusion"] = tuple(tuple(row) for row in record["confusion"])
         return cls(**known)
+
+
+Event = Epoch | Outcome | None
+"""What becomes of a trial: None when it begins, then its Epochs, then its Outcome."""
 
 
 def _epoch(values: Sequence[Any]) -> Epoch:

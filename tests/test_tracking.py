@@ -198,6 +198,7 @@ def test_a_killed_drivers_runs_are_closed(small: Study, store: str) -> None:
     tracker.open(small, "id", ENVIRONMENT)
     tracker.begin(make_trial())
     tracker.drain()
+    assert tracker._pipe is not None
     tracker._pipe.close()  # as the kernel does when it ends a driver
     assert tracker.process.wait(timeout=10) == 1
     with tracking(small):

@@ -14,9 +14,10 @@ from harness.datasets import Data
 from harness.layers import Conv2d
 from harness.models import ACTIVATIONS, build
 from harness.optim import OPTIMIZERS
-from harness.train import train
+from harness.schedule import train_all
+from harness.train import steps, train
 from harness.trial import Epoch, Outcome, Trial
-from harness.workers import stack_size, stacks, train_all, train_stack
+from harness.workers import Here, Threads, stack_size, stacks, train_stack
 
 from .conftest import make_trial
 from .reference import train_alone
@@ -106,7 +107,7 @@ def test_a_cnn_learns_and_is_too_deep_for_small_images(data: Data) -> None:
     outcome = outcomes([make_trial(stage="confirm", epochs=15, lr=3e-3, batch_size=32, **wide)], data)[0]
     assert outcome.test_accuracy > 0.93
     deep = make_trial(**{**CNN, "channels": (4, 4, 4, 4)})
-    [_, (_, failed)] = train_stack([deep], data, lambda trial: False)
+    [[(_, failed)]] = train_stack([deep], data)
     assert isinstance(failed, Outcome)
     assert "4 convolutions leave nothing of 64 pixels" in failed.reason
 
@@ -284,7 +285,8 @@ def test_stacks_side_by_side_end_as_one_after_the_other(digits: Data) -> None:
             asked.append(trial.number)
             return trial.number == 4 and asked.count(4) == 2
 
-        events = list(train_all(made, digits, stop, workers))
+        crew = Here({"digits": digits}) if workers == 1 else Threads(workers, {"digits": digits})
+        events = list(train_all(made, crew, stop))
         for trial in trials:
             mine = [event for other, event in events if other is trial]
             assert mine[0] is None
@@ -301,7 +303,7 @@ def test_stacks_side_by_side_end_as_one_after_the_other(digits: Data) -> None:
 
 def test_workers_end_when_nobody_listens_any_more(digits: Data) -> None:
     trials = [make_trial(k, width=8 + k, epochs=10**6, patience=10**6) for k in range(3)]
-    events = train_all(stacks(trials, digits), digits, lambda trial: False, workers=2)
+    events = train_all(stacks(trials, digits), Threads(2, {"digits": digits}), lambda trial: False)
     for _ in range(5):
         next(events)
     events.close()
@@ -312,14 +314,14 @@ def test_a_mistake_of_ours_in_a_worker_reaches_the_caller(digits: Data, monkeypa
     def broken(*arguments: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.workers.train", broken)
+    monkeypatch.setattr("harness.workers.steps", broken)
     with pytest.raises(KeyboardInterrupt):
-        list(train_all([[make_trial(0)], [make_trial(1)]], digits, lambda trial: False, workers=2))
+        list(train_all([[make_trial(0)], [make_trial(1)]], Threads(2, {"digits": digits}), lambda trial: False))
 
 
 def test_an_exception_fails_its_trials_with_the_traceback(digits: Data) -> None:
     broken = replace(digits, classes=3)  # labels above 2: the loss raises
-    events = list(train_stack([make_trial(0), make_trial(1)], broken, lambda trial: False))
+    events = [event for batch in train_stack([make_trial(0), make_trial(1)], broken) for event in batch]
     assert [(trial.number, event.status) for trial, event in events if isinstance(event, Outcome)] == [
         (0, "failed"),
         (1, "failed"),
@@ -334,10 +336,10 @@ def test_out_of_memory_halves_the_stack(digits: Data, monkeypatch: pytest.Monkey
         sizes.append(len(trials))
         if len(trials) > 2:
             raise torch.OutOfMemoryError("out of memory, says this test")
-        return train(trials, *arguments)
+        return steps(trials, *arguments)
 
-    monkeypatch.setattr("harness.workers.train", small_memory)
-    events = list(train_stack([make_trial(k) for k in range(5)], digits, lambda trial: False))
+    monkeypatch.setattr("harness.workers.steps", small_memory)
+    events = [event for batch in train_stack([make_trial(k) for k in range(5)], digits) for event in batch]
     ended = [trial.number for trial, event in events if isinstance(event, Outcome) and event.status == "finished"]
     assert ended == [0, 1, 2, 3, 4]
     assert sizes == [5, 2, 3, 1, 2]

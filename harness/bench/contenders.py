@@ -38,15 +38,17 @@ def harness_stacked(work: Work, device: torch.device) -> Timed:
 
 def training_alone(work: Work, device: torch.device) -> Timed:
     """The training part of harness alone: no search, journal, MLflow or artifacts."""
+    from harness.schedule import train_all
     from harness.trial import Outcome
-    from harness.workers import stacks, train_all
+    from harness.workers import local_crew, stacks
 
     keep_freed_memory()
     data, study = load(work.dataset, device), work.study()
     trials = [trial for level in study.levels for trial in study.confirmations(level, {})]
 
     def run() -> list[float]:
-        events = train_all(stacks(trials, data), data, lambda trial: False)
+        made = stacks(trials, data)
+        events = train_all(made, local_crew(made, {data.name: data}), lambda trial: False)
         return [event.test_accuracy for _, event in events if isinstance(event, Outcome)]
 
     return run

@@ -120,6 +120,15 @@ class Search:
         self._asked.clear()
         self._steps.clear()
 
+    def is_over(self) -> bool:
+        """Whether the budget is spent and every confirmation recorded."""
+        budget = self.study.budget.trials if self.study.tune else 0
+        searched = all(
+            sum(trial.state.is_finished() for trial in self._levels[level].get_trials(deepcopy=False)) >= budget
+            for level in self.study.levels
+        )
+        return searched and all(map(self.is_recorded, self.confirmations()))
+
     def confirmations(self) -> list[Trial]:
         """Every fresh-seed trial of every level that has a winner, recorded or not."""
         trials = []

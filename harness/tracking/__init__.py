@@ -6,28 +6,36 @@
 
 The driver only sends these calls; the other process writes them, in one batch per run or per few seconds, never a call
 per metric. So neither MLflow's two seconds of import nor its locks nor the drawing of pictures hold a training up.
-MLflow is the view, the journal the truth: what a run lacks is written from the journal at the next start, and a failing
-store is reported once and never stops the training.
+MLflow is the view, the journal the truth: a store that fails, hangs or is gone never stops a training, and what it
+lacks is written from the journal, at the end, at the next start, or by `harness sync`.
 """
 
+import hashlib
 import os
 import re
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from harness.study import Study
+from harness.study import Study, show
 from harness.trial import Epoch, Outcome, Trial, UserError
 
 LOCAL_UI = "http://127.0.0.1:5000"
 DEFAULT_STORE = "sqlite:///mlflow.db"
+SERVER = ("http://", "https://")
+AT_ONCE = 100  # trials that are caught up before the next ones are sent
+ANSWER = 5.0  # seconds that a server has to say that it is there
+WAIT = 60.0  # seconds for which a study that is over waits for a slow store
 
 
 def store_uri() -> str:
@@ -40,17 +48,34 @@ def shown_store() -> str:
     return re.sub(r"//([^/@:]*):[^/@]*@", r"//\1:***@", store_uri())
 
 
-class Tracker:
-    """The driver's end of the tracking process."""
+def key(trial: Trial) -> str:
+    """What tells a trial from every other of its study; a confirmation's names its config: winners may change."""
+    plain = f"{show(trial.level)}/{trial.stage}/{trial.number}"
+    if trial.stage == "search":
+        return plain
+    return f"{plain}/{hashlib.sha256(repr(trial.config).encode()).hexdigest()[:8]}"
 
-    def __init__(self) -> None:
-        self.failure: str | None = None
+
+class Tracker:
+    """The driver's end of the tracking process; with `offline` there is none, and the journal alone keeps the study."""
+
+    def __init__(self, offline: bool = False) -> None:
+        self.offline = offline
+        self.failure: str | None = None  # why the store lacks something
+        self.missing = 0  # trials that it lacks, or has in part
+        self.complete = True  # whether the study is: what its run ends as
         self._opened = False
+        self._written: set[str] = set()  # keys of trials that the store had when it was opened
+        self._pipe: Connection | None = None
+        if not offline:
+            self._begin()
+
+    def _begin(self) -> None:
         ours, theirs = socket.socketpair()
         package = str(Path(__file__).parents[2])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "harness.tracking", str(theirs.fileno()), store_uri()],
+            [sys.executable, "-m", "harness.tracking", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             env={**os.environ, "PYTHONPATH": path},
         )
@@ -63,8 +88,12 @@ class Tracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        state = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
+        if self._pipe is None:
+            return
+        ended = "FINISHED" if self.complete else "KILLED"
+        state = ended if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
         if self._opened:
+            self._tell("limit", WAIT)
             self._ask("finish", state)
         self._pipe.close()
         self.process.wait()
@@ -74,12 +103,20 @@ class Tracker:
 
         The addresses are those of `harness ui`, or of the server that holds the runs.
         """
-        paths = self._ask("open", study, journal, dict(environment))
-        if self.failure:
-            raise UserError(f"{shown_store()}: MLflow cannot open it: {self.failure}")
-        self._opened = True
+        if self._pipe is None:
+            return {}
         server = re.sub(r"//[^/@]*@", "//", store_uri()).rstrip("/")
-        base = server if server.startswith(("http://", "https://")) else LOCAL_UI
+        if server.startswith(SERVER) and (trouble := _trouble(server)):
+            raise UserError(
+                f"{shown_store()}: no MLflow server answers there ({trouble}); start it, or run with --offline and "
+                f"write the runs later with: harness sync studies/{study.name}"
+            )
+        answer = self._ask("open", study, journal, dict(environment))
+        if self.failure or answer is None:
+            raise UserError(f"{shown_store()}: MLflow cannot open it: {self.failure}")
+        paths, self._written = answer
+        self._opened = True
+        base = server if server.startswith(SERVER) else LOCAL_UI
         return {name: f"{base}/{path}" for name, path in paths.items()}
 
     def begin(self, trial: Trial) -> None:
@@ -96,35 +133,57 @@ class Tracker:
             outcome = replace(outcome, weights={name: value.numpy() for name, value in outcome.weights.items()})
         self._tell("end", trial, outcome)
 
-    def catch_up(self, recorded: Iterable[tuple[Trial, Outcome]]) -> None:
-        """Write what the journal knows and the store does not (all but the weights, which the journal lacks)."""
-        for trial, outcome in recorded:
-            self._tell("catch_up", trial, outcome)
+    def catch_up(self, recorded: Iterable[tuple[Trial, Outcome]], wait: bool = False) -> None:
+        """Write what the journal knows and the store does not (all but the weights, which the journal lacks).
+
+        Without `wait` this takes no time, and what a slow store has not taken by the end is missing again.
+        """
+        lacking = ((trial, outcome) for trial, outcome in recorded if key(trial) not in self._written)
+        while several := list(islice(lacking, AT_ONCE)):
+            for trial, outcome in several:
+                self._tell("end", trial, outcome)
+            if wait:
+                self.drain()  # no more of them wait at a time than a process can hold
 
     def summary(self, figures: Mapping[str, Mapping[str, float]], report: Path) -> None:
         """Headline figures of each level (by its name) on its own run, and the report's folder on the study's run."""
         self._tell("summary", figures, report)
 
-    def drain(self) -> None:
-        """Wait until everything so far is written."""
+    def drain(self, limit: float | None = None) -> None:
+        """Wait until everything so far is written or has failed to be, or for `limit` seconds."""
+        if limit is not None:
+            self._tell("limit", limit)
         self._ask("drain")
 
     def _tell(self, what: str, *arguments: Any) -> None:
-        try:
-            self._pipe.send((what, *arguments))
-        except OSError:
-            self._lost()
+        if self._pipe is not None:
+            try:
+                self._pipe.send((what, *arguments))
+            except OSError:
+                self._lost()
 
     def _ask(self, what: str, *arguments: Any) -> Any:
-        """Send a call and wait for its answer; every answer brings the first failure so far, if there is one."""
+        """Send a call and wait for its answer; every answer brings what the store lacks so far, and why."""
         self._tell(what, *arguments)
+        if self._pipe is None:
+            return None
         try:
-            answer, failure = self._pipe.recv()
+            answer, self.failure, self.missing = self._pipe.recv()
         except (OSError, EOFError):
             self._lost()
             return None
-        self.failure = self.failure or failure
         return answer
 
     def _lost(self) -> None:
         self.failure = self.failure or f"the tracking process ended, exit code {self.process.poll()}"
+
+
+def _trouble(server: str) -> str | None:
+    """What is wrong with a server, asked for its health; None if it answers. MLflow's client would try for minutes."""
+    try:
+        urllib.request.urlopen(f"{server}/health", timeout=ANSWER).close()
+    except urllib.error.HTTPError as error:
+        return f"it answers {error.code} {error.reason}" if error.code >= 500 else None
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "reason", error))
+    return None

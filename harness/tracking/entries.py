@@ -1,7 +1,6 @@
 """Trials, epochs and outcomes in MLflow's terms: keys, metrics, artifacts."""
 
 import csv
-import hashlib
 import io
 import json
 from dataclasses import asdict
@@ -12,19 +11,11 @@ from typing import TYPE_CHECKING
 from mlflow.entities import Metric
 from safetensors.numpy import save
 
-from harness.study import Study, show
+from harness.study import Study
 from harness.trial import Epoch, Outcome, Trial
 
 if TYPE_CHECKING:
     from harness.plots.runs import RunPictures
-
-
-def key(trial: Trial) -> str:
-    """What tells a trial from every other of its study; a confirmation's names its config: winners may change."""
-    plain = f"{show(trial.level)}/{trial.stage}/{trial.number}"
-    if trial.stage == "search":
-        return plain
-    return f"{plain}/{hashlib.sha256(repr(trial.config).encode()).hexdigest()[:8]}"
 
 
 def run_name(study: Study, trial: Trial) -> str:

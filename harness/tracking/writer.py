@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.study import Study, show
+from harness.tracking import key
 from harness.tracking.store import make_store  # first: it sets MLflow's ways before MLflow is imported
 from harness.trial import Epoch, Outcome, Trial
 
@@ -17,7 +18,6 @@ from mlflow.entities import Metric, Param, Run  # isort: skip
 
 from harness.tracking.entries import (
     epoch_metrics,
-    key,
     milliseconds,
     outcome_metrics,
     resolved,
@@ -35,6 +35,7 @@ class _Open:
 
     run_id: str
     pending: list[Metric] = field(default_factory=list)
+    epochs: int = 0  # of which the figures were kept or written
     written: float = field(default_factory=time.monotonic)
 
 
@@ -46,21 +47,23 @@ class Writer:
         self._open: dict[str, _Open] = {}
         self._containers: list[str] = []  # the study's run and its levels'
         self._ended: set[str] = set()  # keys of trials whose run is complete
+        self._incomplete: dict[str, str] = {}  # keys of trials with a run that was cut short, and that run
 
-    def open(self, study: Study, journal: str, environment: Mapping[str, str]) -> dict[str, str]:
+    def open(self, study: Study, journal: str, environment: Mapping[str, str]) -> tuple[dict[str, str], frozenset[str]]:
         """Find or make the study's run and its levels', and learn which trials have complete runs.
 
-        Where these runs are on MLflow's pages, by the study's label and the levels' names.
+        Where the first are on MLflow's pages, by the study's label and the levels' names; the keys of the others.
         """
         self.study, self.journal, self.environment = study, journal, environment
         self.connect()
         self._experiment = self._find_experiment()
-        self._ended = self._close_leftovers()
+        self._close_leftovers()
         self._study_run = self._container("study", study.label, None)
         names = [study.level_name(level) for level in study.levels]
         self._level_runs = {name: self._container(name, name, self._study_run) for name in names}
         runs = {study.label: self._study_run, **self._level_runs}
-        return {name: f"#/experiments/{self._experiment}/runs/{run}" for name, run in runs.items()}
+        paths = {name: f"#/experiments/{self._experiment}/runs/{run}" for name, run in runs.items()}
+        return paths, frozenset(self._ended)
 
     def connect(self) -> None:
         """Open the store, made anew if need be: seconds, the first time."""
@@ -70,23 +73,35 @@ class Writer:
 
     def begin(self, trial: Trial, started: float) -> None:
         """A run of the trial, unless it has a complete one: then its stack is run again for another trial's sake."""
-        if key(trial) not in self._ended:
-            level = self._level_runs[self.study.level_name(trial.level)]
-            tags = {**self._tags(key(trial), level), "seed": str(trial.seed), "stage": trial.stage}
-            name = run_name(self.study, trial)
-            run = self._client.create_run(self._experiment, milliseconds(started), tags, name)
-            self._open[key(trial)] = _Open(run.info.run_id)
+        name = key(trial)
+        if name in self._ended:
+            return
+        if name in self._open:
+            self._close_incomplete(name, self._open[name].run_id, "FAILED", "its worker was lost; it is run again")
+            del self._open[name]
+        level = self._level_runs[self.study.level_name(trial.level)]
+        tags = {**self._tags(name, level), "seed": str(trial.seed), "stage": trial.stage}
+        if name in self._incomplete:
+            tags["repeats"] = self._incomplete[name]
+        run = self._client.create_run(self._experiment, milliseconds(started), tags, run_name(self.study, trial))
+        self._open[name] = _Open(run.info.run_id)
 
     def epoch(self, trial: Trial, epoch: Epoch) -> None:
         """Keep the figures for the run's next batch."""
-        if key(trial) in self._open:
-            self._open[key(trial)].pending += epoch_metrics(epoch)
+        run = self._open.get(key(trial))
+        if run and epoch.number > run.epochs:
+            run.pending += epoch_metrics(epoch)
+            run.epochs = epoch.number
 
     def end(self, trial: Trial, outcome: Outcome) -> None:
-        """Write the rest of the run, and close it."""
-        run = self._open.pop(key(trial), None)
-        if run is None:
+        """Write the rest of the run, and close it: the whole run, if the store was not there when it began."""
+        if key(trial) in self._ended:
             return
+        if key(trial) not in self._open:
+            self.begin(trial, outcome.started)
+        for epoch in outcome.history:
+            self.epoch(trial, epoch)
+        run = self._open[key(trial)]
         run.pending += outcome_metrics(outcome)
         params = {name: value for name, value in asdict(trial.config).items() if value is not None}
         self._write(run, {**params, "seed": trial.seed})
@@ -97,13 +112,7 @@ class Writer:
             self._client.set_tag(run.run_id, "reason", outcome.reason[-5000:])
         self._client.set_terminated(run.run_id, STATES[outcome.status], milliseconds(outcome.ended))
         self._ended.add(key(trial))
-
-    def catch_up(self, trial: Trial, outcome: Outcome) -> None:
-        """The whole run of a trial that the journal knows and the store does not."""
-        self.begin(trial, outcome.started)
-        for epoch in outcome.history:
-            self.epoch(trial, epoch)
-        self.end(trial, outcome)
+        del self._open[key(trial)]  # only now: what fails before is tried again
 
     def summary(self, figures: Mapping[str, Mapping[str, float]], report: Path) -> None:
         """Headline figures on the levels' runs, the report's folder on the study's."""
@@ -121,39 +130,42 @@ class Writer:
 
     def finish(self, state: str) -> None:
         """Close every run that is open; the trials among them are run again when the study goes on."""
-        for run in self._open.values():
+        for name, run in list(self._open.items()):
             self._write(run)
-            self._close_incomplete(run.run_id, "KILLED", "the study was stopped; the trial is run again")
-        self._open.clear()
+            self._close_incomplete(name, run.run_id, "KILLED", "the study was stopped; the trial is run again")
+            del self._open[name]
         for run_id in reversed(self._containers):
             self._client.set_terminated(run_id, state)
 
     def _write(self, run: _Open, params: Mapping[str, Any] | None = None) -> None:
-        metrics, run.pending, run.written = run.pending, [], time.monotonic()
+        run.written = time.monotonic()
         entries = [Param(name, show(value)) for name, value in (params or {}).items()]
-        for start in range(0, max(1, len(metrics)), 1000):  # the most that MLflow takes at once
-            self._client.log_batch(run.run_id, metrics[start : start + 1000], params=entries if start == 0 else [])
+        for start in range(0, max(1, len(run.pending)), 1000):  # the most that MLflow takes at once
+            self._client.log_batch(run.run_id, run.pending[start : start + 1000], params=entries if start == 0 else [])
+        run.pending = []  # only now: what was written twice MLflow keeps once
 
     def _find_experiment(self) -> str:
         known = self._client.get_experiment_by_name(self.study.label)
         kind = {"mlflow.experimentKind": "custom_model_development"}  # which of its two layouts MLflow's UI shows
         return known.experiment_id if known else self._client.create_experiment(self.study.label, tags=kind)
 
-    def _close_leftovers(self) -> set[str]:
-        """Keys of this journal's trials that have a complete run; runs that a killed driver left open become FAILED."""
-        ended = set()
-        for run in self._runs(f"tags.journal = '{self.journal}'"):
-            if {"container", "incomplete"} & set(run.data.tags):
+    def _close_leftovers(self) -> None:
+        """Learn which of this journal's trials have a complete run; runs that a killed driver left become FAILED."""
+        for run in self._runs(f"tags.journal = '{self.journal}'"):  # the newest first
+            name, run_id = run.data.tags["key"], run.info.run_id
+            if "container" in run.data.tags:
                 continue
-            if run.info.status in ENDED:
-                ended.add(run.data.tags["key"])
+            if run.info.status not in ENDED:
+                self._close_incomplete(name, run_id, "FAILED", "its driver was killed; the trial is run again")
+            elif "incomplete" in run.data.tags:
+                self._incomplete.setdefault(name, run_id)
             else:
-                self._close_incomplete(run.info.run_id, "FAILED", "its driver was killed; the trial is run again")
-        return ended
+                self._ended.add(name)
 
-    def _close_incomplete(self, run_id: str, state: str, why: str) -> None:
+    def _close_incomplete(self, name: str, run_id: str, state: str, why: str) -> None:
         self._client.set_tag(run_id, "incomplete", why)
         self._client.set_terminated(run_id, state)
+        self._incomplete[name] = run_id
 
     def _container(self, name: str, title: str, parent: str | None) -> str:
         """The study's run or a level's, made if need be and open again."""
