@@ -37,6 +37,15 @@ def run(
     stack: Annotated[
         int | None, typer.Option(min=1, help="The most trainings in a stack; 1 is one training at a time.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Train in so many Ray processes, on this machine or with --ray.")
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Train on the Ray cluster there; auto is RAY_ADDRESS's.")
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Write nothing to MLflow; harness sync does later.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Put the old journal aside and start anew.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
@@ -53,11 +62,26 @@ def run(
             raise UserError(f"--device: must be auto, cpu or cuda, got {device!r}")
         from harness.tracking import Tracker
 
-        with Tracker() as tracker:  # before the next line: MLflow loads in a process of its own while torch does here
+        with Tracker(offline) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
             from harness.run import run as run_study
 
-            folder, say = study_folder(study), typer.echo
-            run_study(checked, folder, tracker, device=device, fresh=fresh, quiet=quiet, stack=stack, say=say)
+            how: dict[str, Any] = {"device": device, "stack": stack, "workers": workers, "ray": ray}
+            run_study(checked, study_folder(study), tracker, fresh=fresh, quiet=quiet, say=typer.echo, **how)
+
+
+@app.command()
+def sync(study: Folder, dataset: Dataset = None) -> None:
+    """Write to MLflow what the journal knows and the store lacks, as after --offline or a server that was down."""
+    from harness.study_file import read_study
+
+    with plain_errors():
+        checked = read_study(study, dataset=dataset)
+        from harness.tracking import Tracker
+
+        with Tracker() as tracker:
+            from harness.run import sync as sync_study
+
+            sync_study(checked, study_folder(study), tracker, typer.echo)
 
 
 @app.command()

@@ -7,7 +7,7 @@ with Tracker() as tracker:
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -36,24 +36,33 @@ def run(
     fresh: bool = False,
     quiet: bool = False,
     stack: int | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
     say: Say = print,
 ) -> None:
     """Run or continue a study, write its report, and tell by `say` where everything lies.
 
     `stack` is the most trainings in a stack, by default what suits the device; with 1 nothing runs side by side.
+    With `workers` or `ray`, a cluster's address, Ray's processes train; else this one does.
     """
     keep_freed_memory()
-    place = choose_device(device)
+    spread = workers is not None or ray is not None
+    place = torch.device("cpu") if spread else choose_device(device)  # what Ray's workers have is theirs to say
     study, data = load_or_digits(study, place, say)
-    facts = environment.describe(data.values(), place)
     journal = folder / study.journal
-    with writing(journal), hold(journal):
+    with writing(journal), hold(journal), ExitStack() as until_then:
+        facts, crew = environment.describe(data.values(), place), None
+        if spread:
+            from harness.cluster import Cluster
+
+            crew = until_then.enter_context(Cluster(data, workers, ray, device, study.budget.gpus_per_stack))
+            facts, stack = {**facts, "device": crew.describe()}, stack or crew.stack_size
         if fresh and (aside := put_aside(journal)):
             say(f"the old journal is now {aside}")
         search = Search(study, journal, facts)
         search.note_runs(tracker.open(study, search.id, facts))
         with stop_politely(say) as check, Progress(study, quiet) as progress:
-            Driver(search, tracker, progress, data, stack, check).run()
+            Driver(search, tracker, progress, data, stack, check, crew).run()
         conclude(search, journal, tracker, say)
 
 

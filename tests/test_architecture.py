@@ -35,7 +35,14 @@ def knows(path: Path, name: str) -> bool:
 
 @pytest.mark.parametrize(
     ("library", "window"),
-    [("optuna", "search"), ("mlflow", "tracking"), ("rich", "console"), ("matplotlib", "plots"), ("jinja2", "report"), ("ray", "cluster")],
+    [
+        ("optuna", "search"),
+        ("mlflow", "tracking"),
+        ("rich", "console"),
+        ("matplotlib", "plots"),
+        ("jinja2", "report"),
+        ("ray", "cluster"),
+    ],
 )
 def test_each_library_has_one_window(library: str, window: str) -> None:
     rivals = PACKAGE / "bench" / "rivals.py"  # uses them as others do
@@ -43,7 +50,20 @@ def test_each_library_has_one_window(library: str, window: str) -> None:
 
 
 def test_training_knows_neither_study_nor_search_nor_tracking() -> None:
-    for name in ("trial", "memory", "datasets", "models", "layers", "stack", "optim", "step", "train", "schedule", "workers", "cluster"):
+    for name in (
+        "trial",
+        "memory",
+        "datasets",
+        "models",
+        "layers",
+        "stack",
+        "optim",
+        "step",
+        "train",
+        "schedule",
+        "workers",
+        "cluster",
+    ):
         for other in ("study", "study_file", "search", "tracking", "run", "report", "stats", "plots", "console"):
             assert not knows(PACKAGE / f"{name}.py", f"harness.{other}"), (name, other)
 

@@ -27,6 +27,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+
 from harness.study import Study, show
 from harness.trial import Epoch, Outcome, Trial, UserError
 
@@ -130,7 +132,7 @@ class Tracker:
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """What came of the trial: last figures, artifacts, state and end time."""
         if outcome.weights is not None:  # as arrays: the other process does not load torch
-            outcome = replace(outcome, weights={name: value.numpy() for name, value in outcome.weights.items()})
+            outcome = replace(outcome, weights={name: np.asarray(value) for name, value in outcome.weights.items()})
         self._tell("end", trial, outcome)
 
     def catch_up(self, recorded: Iterable[tuple[Trial, Outcome]], wait: bool = False) -> None:

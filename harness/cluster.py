@@ -1,0 +1,227 @@
+"""More than one GPU, or more than one machine: our window on Ray.
+
+    with Cluster(data, workers=4, address=None, device="auto", gpus_per_stack=1.0) as crew:
+        for trial, event in train_all(stacks, crew, stop): ...
+
+Each worker is an actor that holds the data and trains one stack at a time. It gives the epochs of the whole stack at
+once and waits to be told who stops, so the driver decides everything and stays the only writer. A node keeps one copy
+of the data, in Ray's object store, which its workers read without copying (on GPUs each has its own).
+"""
+
+import itertools
+import logging
+import os
+import warnings
+from collections.abc import Collection, Generator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from harness.datasets import Data
+from harness.memory import keep_freed_memory
+from harness.schedule import Batch, Lost, Stack
+from harness.trial import Outcome, StudyStoppedError, Trial, UserError
+from harness.workers import STACK, train_stack
+
+DEAD_ON_ARRIVAL = 3  # workers in a row that could not even begin, before the study is told
+
+
+class Cluster:
+    """A crew of Ray actors: `workers` of them, or as many as the cluster has room for.
+
+    Without an `address` Ray runs on this machine alone and ends with the study. Raises UserError when Ray is not
+    installed or the address does not answer.
+    """
+
+    def __init__(
+        self,
+        data: Mapping[str, Data],
+        workers: int | None = None,
+        address: str | None = None,
+        device: str = "auto",
+        gpus_per_stack: float = 1.0,
+    ) -> None:
+        self._ray = _start_ray(workers, address)
+        resources = self._ray.cluster_resources()
+        gpus = resources.get("GPU", 0)
+        if device == "cuda" and not gpus:
+            raise UserError("--device cuda: Ray sees no GPU on any node; use --device auto or cpu")
+        self.cuda = device != "cpu" and gpus > 0
+        self.workers = workers or int(gpus / gpus_per_stack if self.cuda else resources.get("CPU", 0))
+        if not self.workers:
+            raise UserError("--ray: the cluster has no room for a worker now; say how many to wait for with --workers")
+        options = {"num_cpus": 1, "num_gpus": gpus_per_stack if self.cuda else 0}
+        self._actor = self._ray.remote(**options)(Worker)
+        self._data = self._ray.put({name: _packed(one) for name, one in data.items()})
+        self._numbers = itertools.count()
+        self._idle: list[Any] = []
+        self._at_work: dict[int, Any] = {}
+        self._answers: dict[Any, int] = {}  # by Ray's reference to it, the number of the worker who owes it
+        self._coming: dict[Any, Any] = {}  # by the reference to its first words, a worker that is being started
+        self._dead_on_arrival = 0
+        for _ in range(self.workers):
+            self._hire()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ray.shutdown()
+
+    @property
+    def stack_size(self) -> int | None:
+        """The most trainings in a stack, where that is not this machine's to say."""
+        return STACK["cuda"] if self.cuda else None
+
+    def describe(self) -> str:
+        """What trains, in words."""
+        return f"{self.workers} Ray workers on {'GPUs' if self.cuda else 'CPUs'}, one thread each"
+
+    def free(self) -> bool:
+        """Whether a worker has nothing to do."""
+        return bool(self._idle)
+
+    def start(self, stack: Stack) -> int:
+        """Give an idle worker a stack."""
+        number, actor = next(self._numbers), self._idle.pop(0)
+        self._at_work[number] = actor
+        self._answers[actor.start.remote(list(stack))] = number
+        return number
+
+    def wait(self, seconds: float) -> list[tuple[int, Batch | Lost | None]]:
+        """What workers answer within so many seconds; a new one takes the place of one that died."""
+        owed = [*self._answers, *self._coming]
+        if not self._ray.wait(owed, timeout=seconds)[0]:
+            return []
+        said: list[tuple[int, Batch | Lost | None]] = []
+        for answer in self._ray.wait(owed, num_returns=len(owed), timeout=0)[0]:
+            if answer in self._coming:
+                self._welcome(answer)
+                continue
+            number = self._answers.pop(answer)
+            batch = self._heard(answer)
+            if isinstance(batch, Lost):
+                del self._at_work[number]
+                self._hire()
+            elif batch is None:
+                self._idle.append(self._at_work.pop(number))
+            said.append((number, batch))
+        return said
+
+    def go_on(self, worker: int, stopped: Collection[Trial]) -> None:
+        """Send the worker into its next epoch."""
+        self._answers[self._at_work[worker].go_on.remote(list(stopped))] = worker
+
+    def abandon(self, worker: int) -> None:
+        """Kill the worker, and start another."""
+        self._ray.kill(self._at_work.pop(worker))
+        self._answers = {answer: number for answer, number in self._answers.items() if number != worker}
+        self._hire()
+
+    def dismiss(self) -> None:
+        """Kill those at work; the idle wait for the next stacks."""
+        for worker in list(self._at_work):
+            self.abandon(worker)
+
+    def _hire(self) -> None:
+        actor = self._actor.remote(self._data, self.cuda)
+        self._coming[actor.ready.remote()] = actor
+
+    def _welcome(self, first_words: Any) -> None:
+        actor = self._coming.pop(first_words)
+        try:
+            self._ray.get(first_words)
+        except self._ray.exceptions.RayError as error:
+            self._dead_on_arrival += 1
+            if self._dead_on_arrival >= DEAD_ON_ARRIVAL:
+                words = str(error).strip().splitlines()
+                raise StudyStoppedError(f"Ray workers do not start: {words[-1] if words else error!r}") from None
+            self._hire()
+        else:
+            self._dead_on_arrival = 0
+            self._idle.append(actor)
+
+    def _heard(self, answer: Any) -> Batch | Lost | None:
+        try:
+            batch: Batch | None = self._ray.get(answer)
+        except self._ray.exceptions.RayTaskError:
+            raise  # no trial's fault, but a mistake of ours
+        except self._ray.exceptions.RayError as error:  # the process, its node or its memory is gone
+            return Lost("the worker process was lost: " + " ".join(str(error).split()))
+        return batch
+
+
+class Worker:
+    """What runs in each of Ray's processes."""
+
+    def __init__(self, data: Mapping[str, Mapping[str, Any]], cuda: bool) -> None:
+        keep_freed_memory()
+        torch.set_num_threads(1)
+        device = torch.device("cuda" if cuda else "cpu")
+        self.data = {name: _unpacked(one, device) for name, one in data.items()}
+        self._training: Generator[Batch, Collection[Trial] | None, None] | None = None
+
+    def ready(self) -> int:
+        """The process that it is, once the data is there."""
+        return os.getpid()
+
+    def start(self, stack: Stack) -> Batch | None:
+        """Begin with a stack: its first epochs."""
+        self._training = train_stack(stack, self.data[stack[0].config.dataset])
+        return self._next(None)
+
+    def go_on(self, stopped: Collection[Trial]) -> Batch | None:
+        """The stack's next epochs, or the outcomes of those that are done; None at its end."""
+        return self._next(stopped)
+
+    def _next(self, stopped: Collection[Trial] | None) -> Batch | None:
+        try:
+            batch = self._training.send(stopped) if self._training else None
+        except StopIteration:
+            batch = None
+        return batch and [(trial, _light(event) if isinstance(event, Outcome) else event) for trial, event in batch]
+
+
+def _light(outcome: Outcome) -> Outcome:
+    """With weights as arrays: a tensor that is a part of another would travel with the whole."""
+    if outcome.weights is None:
+        return outcome
+    return replace(outcome, weights={name: value.numpy().copy() for name, value in outcome.weights.items()})
+
+
+def _packed(data: Data) -> dict[str, Any]:
+    """Arrays, which Ray's processes share without copying."""
+    return {**vars(data), "images": data.images.numpy(), "labels": data.labels.numpy()}
+
+
+def _unpacked(packed: Mapping[str, Any], device: torch.device) -> Data:
+    with warnings.catch_warnings(action="ignore"):  # that the arrays cannot be written to: nobody does
+        tensors = {name: torch.from_numpy(packed[name]).to(device) for name in ("images", "labels")}
+    return Data(**{**packed, **tensors})
+
+
+def _start_ray(workers: int | None, address: str | None) -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a study sends nothing anywhere unless its user asks for it
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--workers and --ray need Ray: pip install 'harness[ray]'") from None
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        cores = max(workers or 0, os.cpu_count() or 1)  # more workers than cores is the user's choice
+        local = {"address": "local", "num_cpus": cores, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        ray.init(**options, **local)
+        return ray
+    package = str(Path(__file__).parent)  # so that every node runs this very code
+    try:
+        ray.init(address=address, runtime_env={"py_modules": [package]}, **options)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        words = " ".join(str(error).split())
+        raise UserError(f"--ray {address}: no Ray cluster answers there ({words})") from None
+    return ray
