@@ -90,9 +90,9 @@ def conclude(search: Search, journal: Path, tracker: tracking.Tracker, say: Say)
         say(f"warning: {note}")
     try:
         target = report.write(results, Path("reports") / results.study.label)
-    except OSError as error:
+    except UserError as error:
         again = f"once it can be, harness report {journal.parent} writes it from the journal"
-        raise StudyStoppedError(f"the report could not be written ({error}); {again}") from None
+        raise StudyStoppedError(f"{error}; {again}") from None
     recorded = list(search.recorded())
     tracker.summary(report.headline(results), target)
     tracker.drain(tracking.WAIT + len(recorded) / 5)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from harness.__main__ import app, one_line
 from harness.datasets import Data, load
 from harness.study import Study
 from harness.study_file import read_study
@@ -33,6 +35,30 @@ def harness(
         timeout=240,
         check=False,
     )
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command said and returned."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """The command as a user runs it in `tmp_path`, but in this process: torch and MLflow are imported already."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(*arguments: str) -> Done:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+        code = one_line(app, list(arguments))
+        return Done(code, *capfd.readouterr())
+
+    return run
 
 
 def clean_environment() -> dict[str, str]:
