@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help study studies report ui bench test check lock clean
+.PHONY: help study studies report ui bench test soak check lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -30,6 +30,9 @@ bench: $(VENV)/bench ## compare with other ways of doing the same: make bench AR
 
 test: $(VENV)/synced ## run the tests: make test ARGS="-k stack"
 	@$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+
+soak: $(VENV)/synced ## the long forms of the tests: fifty kills, a thousand trials, ten thousand runs (an hour)
+	@$(RUN) -m pytest -m soak -s $(ARGS)
 
 check: $(VENV)/synced ## lint, format and type checks
 	@$(VENV)/bin/ruff check .

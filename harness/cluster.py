@@ -11,6 +11,9 @@ of the data, in Ray's object store, which its workers read without copying (on G
 import itertools
 import logging
 import os
+import re
+import secrets
+import socket
 import warnings
 from collections.abc import Collection, Generator, Mapping
 from dataclasses import replace
@@ -61,6 +64,7 @@ class Cluster:
         self._at_work: dict[int, Any] = {}
         self._answers: dict[Any, int] = {}  # by Ray's reference to it, the number of the worker who owes it
         self._coming: dict[Any, Any] = {}  # by the reference to its first words, a worker that is being started
+        self._names: dict[Any, str] = {}  # of workers: process and machine
         self._dead_on_arrival = 0
         for _ in range(self.workers):
             self._hire()
@@ -106,7 +110,8 @@ class Cluster:
             number = self._answers.pop(answer)
             batch = self._heard(answer)
             if isinstance(batch, Lost):
-                del self._at_work[number]
+                lost = self._names.pop(self._at_work.pop(number))
+                batch = Lost(f"{lost} was lost: {batch.reason}")
                 self._hire()
             elif batch is None:
                 self._idle.append(self._at_work.pop(number))
@@ -119,7 +124,9 @@ class Cluster:
 
     def abandon(self, worker: int) -> None:
         """Kill the worker, and start another."""
-        self._ray.kill(self._at_work.pop(worker))
+        actor = self._at_work.pop(worker)
+        del self._names[actor]
+        self._ray.kill(actor)
         self._answers = {answer: number for answer, number in self._answers.items() if number != worker}
         self._hire()
 
@@ -135,7 +142,7 @@ class Cluster:
     def _welcome(self, first_words: Any) -> None:
         actor = self._coming.pop(first_words)
         try:
-            self._ray.get(first_words)
+            self._names[actor] = self._ray.get(first_words)
         except self._ray.exceptions.RayError as error:
             self._dead_on_arrival += 1
             if self._dead_on_arrival >= DEAD_ON_ARRIVAL:
@@ -152,7 +159,7 @@ class Cluster:
         except self._ray.exceptions.RayTaskError:
             raise  # no trial's fault, but a mistake of ours
         except self._ray.exceptions.RayError as error:  # the process, its node or its memory is gone
-            return Lost("the worker process was lost: " + " ".join(str(error).split()))
+            return Lost(" ".join(str(error).split()))
         return batch
 
 
@@ -166,9 +173,9 @@ class Worker:
         self.data = {name: _unpacked(one, device) for name, one in data.items()}
         self._training: Generator[Batch, Collection[Trial] | None, None] | None = None
 
-    def ready(self) -> int:
-        """The process that it is, once the data is there."""
-        return os.getpid()
+    def ready(self) -> str:
+        """Who it is, once the data is there."""
+        return f"worker process {os.getpid()} on {socket.gethostname()}"
 
     def start(self, stack: Stack) -> Batch | None:
         """Begin with a stack: its first epochs."""
@@ -207,7 +214,9 @@ def _unpacked(packed: Mapping[str, Any], device: torch.device) -> Data:
 
 def _start_ray(workers: int | None, address: str | None) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a study sends nothing anywhere unless its user asks for it
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address is None and "RAY_AUTH_MODE" not in os.environ:
+        # Some of Ray's ports are open to the network whatever it is told: then only to who knows a secret.
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
         import ray
     except ImportError:
@@ -215,11 +224,13 @@ def _start_ray(workers: int | None, address: str | None) -> Any:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         cores = max(workers or 0, os.cpu_count() or 1)  # more workers than cores is the user's choice
-        local = {"address": "local", "num_cpus": cores, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        local = {"address": "local", "num_cpus": cores, "include_dashboard": False}
         ray.init(**options, **local)
         return ray
     package = str(Path(__file__).parent)  # so that every node runs this very code
     try:
+        if plain := re.fullmatch(r"([\w.-]+):(\d+)", address):  # Ray itself would try for minutes
+            socket.create_connection((plain[1], int(plain[2])), timeout=10).close()
         ray.init(address=address, runtime_env={"py_modules": [package]}, **options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         words = " ".join(str(error).split())

@@ -1,0 +1,131 @@
+"""Ray for real: several workers, one of them killed in the middle, and two nodes of which one goes away."""
+
+import os
+import re
+import secrets
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # read when Ray is imported
+
+import ray
+from ray.cluster_utils import Cluster as Nodes
+
+from harness.cluster import Cluster
+from harness.datasets import Data
+from harness.schedule import train_all
+from harness.search.results import read_results
+from harness.trial import Epoch, Outcome, Trial, UserError
+from harness.workers import Here, stacks
+
+from .conftest import SMALL, Done, make_trial
+from .test_kill import figures
+
+Write = Callable[..., Path]
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def trials() -> list[Trial]:
+    """Some of two shapes, one of which is pruned."""
+    return [make_trial(k, seed=k, width=[8, 16][k % 2], lr=0.1 / (k + 1), epochs=8, patience=8) for k in range(8)]
+
+
+def figures_of(outcome: Outcome) -> tuple[object, ...]:
+    """What has nothing to do with clocks."""
+    history = [(epoch.number, epoch.train_loss, epoch.val_loss, epoch.val_accuracy) for epoch in outcome.history]
+    weights = {name: value.tolist() for name, value in (outcome.weights or {}).items()}
+    return outcome.status, outcome.reason, outcome.val_accuracy, history, weights
+
+
+def trained(crew: Cluster | Here, data: Data, disturb: Callable[[], None] = lambda: None) -> dict[int, Outcome]:
+    """The first outcome of every trial; `disturb` is called once, after the first epoch."""
+    calls = iter([disturb])
+
+    def stop(trial: Trial) -> bool:
+        next(calls, lambda: None)()
+        return trial.number == 4 and reached.get(4, 0) >= 3
+
+    reached: dict[int, int] = {}
+    found: dict[int, Outcome] = {}
+    for trial, event in train_all(stacks(trials(), data, size=2), crew, stop, retries=1):
+        if isinstance(event, Epoch):
+            reached[trial.number] = event.number
+        elif isinstance(event, Outcome):
+            found.setdefault(trial.number, event)
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(digits: Data) -> dict[int, Outcome]:
+    return trained(Here({"digits": digits}), digits)
+
+
+def test_a_worker_killed_in_the_middle_changes_nothing(digits: Data, undisturbed: dict[int, Outcome]) -> None:
+    def kill_one() -> None:
+        [process, *_] = [re.search(r"process (\d+) ", crew._names[actor]) for actor in crew._at_work.values()]
+        assert process is not None
+        os.kill(int(process[1]), signal.SIGKILL)
+
+    with Cluster({"digits": digits}, workers=2) as crew:
+        outcomes = trained(crew, digits, kill_one)
+    assert max(outcome.retries for outcome in outcomes.values()) == 1
+    assert {k: figures_of(o) for k, o in outcomes.items()} == {k: figures_of(o) for k, o in undisturbed.items()}
+    assert outcomes[4].status == "pruned"
+
+
+@pytest.fixture
+def two_nodes() -> Iterator[Nodes]:
+    """A head without a processor, and two machines with one each, all on loopback."""
+    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        for _ in range(2):
+            nodes.add_node(num_cpus=1)
+        yield nodes
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+
+
+def test_a_node_that_goes_away_changes_nothing(digits: Data, undisturbed: dict[int, Outcome], two_nodes: Nodes) -> None:
+    with Cluster({"digits": digits}, address=two_nodes.address) as crew:
+        assert crew.workers == 2
+
+        def remove_one() -> None:
+            assert len(crew._at_work) >= 1
+            two_nodes.remove_node(sorted(two_nodes.worker_nodes, key=str)[0], allow_graceful=False)
+
+        outcomes = trained(crew, digits, remove_one)
+    assert {k: figures_of(o) for k, o in outcomes.items()} == {k: figures_of(o) for k, o in undisturbed.items()}
+
+
+def test_a_study_is_the_same_on_four_workers_and_on_none(
+    write_study: Write, command: Callable[..., Done], tmp_path: Path
+) -> None:
+    def table(name: str, *how: str) -> pd.DataFrame:
+        folder = write_study(SMALL, name)
+        done = command("run", f"studies/{name}", "--offline", "--quiet", *how)
+        assert done.returncode == 0, done.stderr
+        return figures(read_results(folder / "journal.log"))
+
+    pd.testing.assert_frame_equal(table("here"), table("four", "--workers", "4"))
+
+
+def test_an_address_where_no_cluster_answers(digits: Data) -> None:
+    with pytest.raises(UserError, match=r"--ray 127\.0\.0\.1:1: no Ray cluster answers there"):
+        Cluster({"digits": digits}, address="127.0.0.1:1")
+
+
+def test_a_gpu_that_ray_does_not_see(digits: Data) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with (
+        pytest.raises(UserError, match="--device cuda: Ray sees no GPU"),
+        Cluster({"digits": digits}, 1, device="cuda"),
+    ):
+        pass
+    ray.shutdown()

@@ -1,0 +1,149 @@
+"""kill -9 at moments picked by a seed: the same command always goes on, and ends as if nothing had happened.
+
+A few kills here; `make soak` has fifty of them and a thousand trials (see the marker `soak`).
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from harness.search.results import Results, read_results
+
+from .conftest import clean_environment, harness
+from .test_tracking import plain_key, runs_of
+
+SECONDS = 40  # the longest that a driver may be left alone before it is killed
+
+
+@dataclass
+class Killer:
+    """Runs a study in a folder and kills its driver when the journal has grown by a random share, or at a random time.
+
+    Half of the kills also take the last bytes off the journal, as a power cut does: a line is then torn, or gone.
+    """
+
+    folder: Path
+    bytes: int  # of an undisturbed run's journal
+    chance: random.Random
+    kills: int = 0
+    torn: int = 0
+    exits: list[int] = field(default_factory=list)
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "studies" / "smoke" / "journal.log"
+
+    def size(self) -> int:
+        return self.journal.stat().st_size if self.journal.exists() else 0
+
+    def run_and_kill(self) -> bool:
+        """One driver's life; whether it was killed before it ended by itself."""
+        goal = self.size() + self.chance.uniform(0, 0.6) * self.bytes
+        limit = self.chance.uniform(1, 5) if self.chance.random() < 0.25 else SECONDS
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harness", "run", "studies/smoke"],
+            cwd=self.folder,
+            env=clean_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        began = time.monotonic()
+        while process.poll() is None and self.size() < goal and time.monotonic() - began < limit:
+            time.sleep(0.002)
+        time.sleep(self.chance.uniform(0, 0.02))
+        if process.poll() is not None:
+            _, error = process.communicate()
+            assert process.returncode == 0, error
+            return False
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        self.kills += 1
+        if self.size() and self.chance.random() < 0.5:
+            self._tear()
+        return True
+
+    def _tear(self) -> None:
+        """Take some of the last line: at most as much as one write, which is what a power cut can cost."""
+        text = self.journal.read_bytes()
+        last = text.rstrip(b"\n").rfind(b"\n") + 1
+        os.truncate(self.journal, self.chance.randint(last, len(text) - 1))
+        self.torn += 1
+
+
+def compared(folder: Path) -> pd.DataFrame:
+    """tables/compare.csv but for the time it took."""
+    return pd.read_csv(folder / "reports" / "smoke" / "tables" / "compare.csv").drop(columns="seconds")
+
+
+def figures(results: Results) -> pd.DataFrame:
+    """All that is known of every trial, but for the times."""
+    return results.runs.drop(columns=["started", "ended", "seconds"])
+
+
+def assert_same(folder: Path, smoke: Path) -> None:
+    pd.testing.assert_frame_equal(compared(folder), compared(smoke))
+    journals = [place / "studies" / "smoke" / "journal.log" for place in (folder, smoke)]
+    pd.testing.assert_frame_equal(*(figures(read_results(journal)) for journal in journals))
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    runs = runs_of(client, "smoke")
+    assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}  # none RUNNING
+    whole = [run for run in runs if "incomplete" not in run.data.tags]
+    keys = [plain_key(run) for run in whole]
+    undisturbed = [plain_key(run) for run in runs_of(MlflowClient(f"sqlite:///{smoke}/mlflow.db"), "smoke")]
+    assert sorted(keys) == sorted(undisturbed)  # nothing missing, nothing double
+    cut_short = {run.info.run_id: run for run in runs if "incomplete" in run.data.tags}
+    for run in cut_short.values():
+        assert run.info.status == "FAILED"
+        assert "its driver was killed" in run.data.tags["incomplete"]
+    repeated = {run.data.tags["repeats"] for run in runs if "repeats" in run.data.tags}
+    newest = {plain_key(run): run.info.run_id for run in reversed(list(cut_short.values()))}
+    assert repeated <= set(cut_short)
+    assert set(newest.values()) <= repeated  # each names the last of those that it repeats
+
+
+def prepared(smoke: Path, folder: Path) -> Path:
+    """A folder with the study and an empty store (a copy: to make one takes seconds)."""
+    (folder / "studies" / "smoke").mkdir(parents=True)
+    shutil.copy(smoke / "studies" / "smoke" / "study.toml", folder / "studies" / "smoke")
+    return folder
+
+
+def kill(smoke: Path, tmp_path: Path, seed: int, kills: int) -> Killer:
+    """Studies killed again and again until there have been so many kills, each then run to its end and compared."""
+    chance, done = random.Random(seed), 0
+    killer = None
+    for number in range(1000):
+        folder = prepared(smoke, tmp_path / str(number))
+        size = (smoke / "studies" / "smoke" / "journal.log").stat().st_size
+        killer = Killer(folder, size, chance)
+        while done + killer.kills < kills and killer.run_and_kill():
+            pass
+        done += killer.kills
+        last = harness("run", "studies/smoke", cwd=folder)
+        assert last.returncode == 0, (seed, number, last.stderr)
+        assert_same(folder, smoke)
+        if done >= kills:
+            break
+    assert killer is not None
+    return killer
+
+
+def test_killed_at_random_moments_it_goes_on(smoke: Path, tmp_path: Path) -> None:
+    kill(smoke, tmp_path, seed=0, kills=3)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_killed_ten_times(seed: int, smoke: Path, tmp_path: Path) -> None:
+    kill(smoke, tmp_path, seed, kills=10)
