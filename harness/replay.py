@@ -81,7 +81,7 @@ def replay(
     group, one_each = stack_of(record.trial, records.company(record), data, record.environment.get("command", ""))
     together = group if stack else [record.trial]
     company = f"in a stack of {len(together)}" if len(together) > 1 else "alone"
-    say(f"{records.study.run_name(record.trial)} again, {company}; it took {recorded.seconds:.1f} s then")
+    say(f"{records.study.run_name(record.trial)} again, {company}; it took {recorded.seconds:.2f} s then")
     known = {other.trial: other.outcome for other in records.all}
     with threads(1 if one_each else torch.get_num_threads()):  # sums of floats depend on it
         now = train_again(record.trial, together, data, known)

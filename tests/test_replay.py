@@ -35,7 +35,9 @@ def here(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "here"
     shutil.copytree(smoke, folder, ignore=shutil.ignore_patterns("mlartifacts", "mlruns", "reports"))
     monkeypatch.chdir(folder)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv(
+        "MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db"
+    )  # MLflow keeps what it has opened by name
     return folder
 
 
@@ -188,7 +190,7 @@ def test_a_mistake_is_one_line(
 ) -> None:
     arguments, message = MISTAKES[case]
     monkeypatch.chdir(smoke)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{smoke}/mlflow.db")
     assert replay(*arguments) == 2
     said = capsys.readouterr()
     assert message in said.err
@@ -196,7 +198,7 @@ def test_a_mistake_is_one_line(
 
 
 def test_by_the_id_of_its_mlflow_run(here: Path, records: Records, capsys: pytest.CaptureFixture[str]) -> None:
-    client = MlflowClient("sqlite:///mlflow.db")
+    client = MlflowClient(f"sqlite:///{here}/mlflow.db")
     experiment = client.get_experiment_by_name("smoke")
     assert experiment is not None
     runs = {run.info.run_name: run.info.run_id for run in client.search_runs([experiment.experiment_id])}
