@@ -1,4 +1,4 @@
-"""The `harness` command: run, report, ui. Heavy imports are paid for by the command that needs them."""
+"""The `harness` command: run, replay, report and more. Heavy imports are paid for by the command that needs them."""
 
 import subprocess
 import sys
@@ -56,10 +56,7 @@ def run(
     changes = [f"{key}={value}" for key, value in given.items() if value is not None] + (overrides or [])
     with plain_errors():
         checked = read_study(study, changes, dataset)
-        if device not in ("auto", "cpu", "cuda"):
-            from harness.trial import UserError
-
-            raise UserError(f"--device: must be auto, cpu or cuda, got {device!r}")
+        check_device(device)
         from harness.tracking import Tracker
 
         with Tracker(offline) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
@@ -82,6 +79,42 @@ def sync(study: Folder, dataset: Dataset = None) -> None:
             from harness.run import sync as sync_study
 
             sync_study(checked, study_folder(study), tracker, typer.echo)
+
+
+@app.command()
+def replay(
+    study: Folder,
+    level: Annotated[
+        str | None, typer.Argument(help="The compared value, as depth=3 or 3.", show_default=False)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The confirmation run with this seed.")] = None,
+    trial: Annotated[int | None, typer.Option(help="The search trial of this number.")] = None,
+    run_id: Annotated[str | None, typer.Option("--run", help="The MLflow run of this id, of whatever value.")] = None,
+    stack: Annotated[bool, typer.Option("--stack", help="Train it in the stack it was in, not alone.")] = False,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="How much may differ: of a loss its share, of accuracies and confusion counts the share of images; "
+            "0 asks for equality to the last bit. Trained alone instead of in a stack, figures differ by rounding.",
+        ),
+    ] = 1e-3,
+    dataset: Dataset = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto is the GPU when there is one.")] = "auto",
+) -> None:
+    """Train a run again from its record and compare every figure; exit code 1 if one differs. Writes nothing."""
+    from harness.study_file import read_study
+
+    with plain_errors():
+        checked = read_study(study, dataset=dataset)
+        check_device(device)
+        from harness.replay import Wanted
+        from harness.replay import replay as replay_run
+
+        wanted = Wanted(level, seed, trial, run_id)
+        given: dict[str, Any] = {"stack": stack, "device": device, "tolerance": tolerance}
+        if not replay_run(checked, study_folder(study), wanted, **given, say=typer.echo):
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -183,6 +216,14 @@ def bench(
 def study_folder(path: Path) -> Path:
     """A study may be named by its folder or by its file."""
     return path.parent if path.name == "study.toml" else path
+
+
+def check_device(name: str) -> None:
+    """Raises UserError for a device that torch is never asked for."""
+    from harness.trial import UserError
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device: must be auto, cpu or cuda, got {name!r}")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,6 +33,35 @@ def describe(data: Collection[Data], device: torch.device) -> dict[str, str]:
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
     }
+
+
+WORDS = {
+    "git_commit": "code: commit",
+    "lock_sha256": "requirements.lock: sha256",
+    "cuda": "CUDA:",
+    **{name: f"{name}:" for name in ("device", "machine", "python")},
+}
+"""How a difference in what `describe` says is told."""
+
+
+def differences(then: Mapping[str, str], now: Mapping[str, str], data: str) -> Iterator[str]:
+    """What differs between two records, a line each. Of the data sets only `data` counts; commands may differ."""
+    old, new = _fingerprint(then, data), _fingerprint(now, data)
+    if old != new:
+        yield f"OTHER DATA: the images or labels of {data} are not those of then (sha256 {old[:12]}, now {new[:12]})"
+    for name in dict.fromkeys([*WORDS, *now, *then]):
+        old, new = then.get(name, "not recorded"), now.get(name, "not recorded")
+        if old != new and name not in ("command", "data", "data_sha256", "git_dirty"):
+            short = 12 if name in ("git_commit", "lock_sha256") and " " not in old + new else None
+            yield f"{WORDS.get(name, name)} {old[:short]} then, {new[:short]} now"
+    dirty = [when for when, known in (("then", then), ("now", now)) if known.get("git_dirty") == "yes"]
+    if dirty:
+        yield f"code: with uncommitted changes {' and '.join(dirty)}, which no commit names"
+
+
+def _fingerprint(known: Mapping[str, str], data: str) -> str:
+    names, sums = (known.get(key, "").split(", ") for key in ("data", "data_sha256"))
+    return dict(zip(names, sums, strict=False)).get(data, "not recorded")
 
 
 def _git(*arguments: str) -> str:

@@ -149,6 +149,11 @@ class Study(Record):
         """A level as people read it: "depth=3", or "widths=500-400" where the value is a tuple."""
         return f"{self.axis}={show(level)}"
 
+    def run_name(self, trial: Trial) -> str:
+        """A trial as people read it: "depth=3 trial 12" or "depth=3 seed 4"."""
+        what = f"trial {trial.number}" if trial.stage == "search" else f"seed {trial.seed}"
+        return f"{self.level_name(trial.level)} {what}"
+
     def confirmations(self, level: Value, params: Mapping[str, Value]) -> list[Trial]:
         """The fresh-seed trials of a level's winner: the search's seed plus 1, 2, ..., the same for every level."""
         first = self.search.seed + 1

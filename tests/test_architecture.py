@@ -84,7 +84,7 @@ def test_nothing_flows_backwards() -> None:
         "optim",
     ]
     order += ["step", "train", "workers", "cluster"]
-    order += ["search", "stats", "plots", "tracking", "console", "report", "run", "bench", "__main__"]
+    order += ["search", "stats", "plots", "tracking", "console", "report", "run", "replay", "bench", "__main__"]
     for path in MODULES:
         if room(path) == "__init__":
             continue

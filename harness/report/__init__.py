@@ -13,6 +13,7 @@ from harness.report.figures import make_figures
 from harness.report.grids import display_table, winners_table
 from harness.report.page import render
 from harness.report.sections import make_sections
+from harness.search.journal import find_journal
 from harness.search.results import Results, read_results
 from harness.study import Study
 from harness.trial import UserError
@@ -58,11 +59,7 @@ def results_of(study: Study, folder: Path) -> Results:
 
     Words and published figures are the study file's present ones; what was run is what the journal says.
     """
-    journal = folder / study.journal
-    others = [p for p in folder.glob("journal-*.log") if ".old" not in p.name]
-    if not journal.exists() and len(others) == 1:
-        [journal] = others  # the study ran on another data set only
-    results = read_results(journal)
+    results = read_results(find_journal(study, folder))
     if study.levels != results.study.levels:
         return results
     words = {"question": study.question, "note": study.note, "published": study.published}

@@ -26,7 +26,7 @@ from harness.search.sampling import from_optuna, make_pruner, propose
 from harness.study import Study
 from harness.trial import Epoch, Outcome, Trial, UserError, Value
 
-__all__ = ["Search", "hold", "put_aside"]
+__all__ = ["Search", "edits", "hold", "put_aside"]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -202,8 +202,7 @@ class Search:
 
 def _refuse_edits(now: Study, then: Study) -> None:
     """An edit would mix trials of two studies. More trials or seeds are welcome, and so is a new question."""
-    changes = [f"{key} was {old}, is {new}" for key, old, new in _differences(then.identity(), now.identity())]
-    changes += [
+    changes = edits(now, then) + [
         f"budget.{key} was {getattr(then.budget, key)}, is {getattr(now.budget, key)}"
         for key in ("trials", "seeds")
         if getattr(now.budget, key) < getattr(then.budget, key)
@@ -213,6 +212,11 @@ def _refuse_edits(now: Study, then: Study) -> None:
             f"studies/{now.name}: its journal holds trials of another version of the study ({'; '.join(changes)}); "
             "undo the edit, or start anew with --fresh, which puts the old journal aside"
         )
+
+
+def edits(now: Study, then: Study) -> list[str]:
+    """What is another in a study that its trials depend on, each in words."""
+    return [f"{key} was {old}, is {new}" for key, old, new in _differences(then.identity(), now.identity())]
 
 
 def _differences(then: Any, now: Any, key: str = "") -> Iterable[tuple[str, Any, Any]]:

@@ -9,12 +9,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from os import getpid
 from pathlib import Path
+from typing import Any
 
+import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
+from harness.study import Study
 from harness.trial import Outcome, UserError
 
 
@@ -31,6 +34,26 @@ class _NoLock(JournalFileOpenLock):
 def open_journal(journal: Path) -> JournalStorage:
     """The journal as an Optuna storage; readers may open it while a driver writes."""
     return JournalStorage(JournalFileBackend(str(journal), lock_obj=_NoLock(str(journal))))
+
+
+def open_to_read(journal: Path) -> tuple[JournalStorage, dict[str, dict[str, Any]]]:
+    """A journal and the attributes of the Optuna studies in it, by their names. Raises UserError when there is none."""
+    if not journal.is_file():
+        raise UserError(
+            f"{journal.parent}: never ran (there is no {journal}); run it with: harness run {journal.parent}"
+        )
+    storage = open_journal(journal)
+    attributes = {s.study_name: s.user_attrs for s in optuna.get_all_study_summaries(storage)}
+    if not any("study" in own for own in attributes.values()):
+        raise UserError(f"{journal}: holds no trials yet; run the study first")
+    return storage, attributes
+
+
+def find_journal(study: Study, folder: Path) -> Path:
+    """Where the journal of the study in `folder` lies, or would: another data set's if it ran on that one only."""
+    journal = folder / study.journal
+    others = [path for path in folder.glob("journal-*.log") if ".old" not in path.name]
+    return others[0] if not journal.exists() and len(others) == 1 else journal
 
 
 @contextmanager

@@ -11,10 +11,10 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from harness.search.journal import open_journal, outcome_of, winner
+from harness.search.journal import open_to_read, outcome_of, winner
 from harness.search.sampling import from_optuna
 from harness.study import Study
-from harness.trial import HYPERPARAMETERS, Example, Outcome, UserError, Value
+from harness.trial import HYPERPARAMETERS, Example, Outcome, Value
 
 FIGURES = (
     *("status", "reason", "started", "ended", "seconds", "parameters", "best_epoch"),
@@ -52,18 +52,10 @@ class Results:
 
 def read_results(journal: Path) -> Results:
     """Read a journal, also while a driver writes it. Raises UserError when there is none."""
-    if not journal.is_file():
-        raise UserError(
-            f"{journal.parent}: never ran (there is no {journal}); run it with: harness run {journal.parent}"
-        )
-    storage = open_journal(journal)
-    studies = {s.study_name: s for s in optuna.get_all_study_summaries(storage)}
-    specs = [s.user_attrs["study"] for s in studies.values() if "study" in s.user_attrs]
-    if not specs:
-        raise UserError(f"{journal}: holds no trials yet; run the study first")
-    study = Study.model_validate_json(specs[0])
-    environment = next(s.user_attrs["environment"] for s in studies.values() if "environment" in s.user_attrs)
-    links: Mapping[str, str] = next((s.user_attrs["runs"] for s in studies.values() if "runs" in s.user_attrs), {})
+    storage, studies = open_to_read(journal)
+    study = Study.model_validate_json(next(known["study"] for known in studies.values() if "study" in known))
+    environment = next(known["environment"] for known in studies.values() if "environment" in known)
+    links: Mapping[str, str] = next((known["runs"] for known in studies.values() if "runs" in known), {})
     rows, epochs, confusions, examples, importances = [], [], {}, {}, {}
     for place, level in enumerate(study.levels):
         for row, outcome in _level_rows(storage, set(studies), study, level):

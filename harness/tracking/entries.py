@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 def run_name(study: Study, trial: Trial) -> str:
     """A trial as people read it: "depth=3 trial 12" or "depth=3 seed 4"."""
-    what = f"trial {trial.number}" if trial.stage == "search" else f"seed {trial.seed}"
-    return f"{study.level_name(trial.level)} {what}"
+    return study.run_name(trial)
 
 
 def milliseconds(seconds: float) -> int:

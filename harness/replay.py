@@ -1,0 +1,282 @@
+"""Trains a run again from its record in the journal, and says whether its figures come out the same.
+
+    same = replay(read_study("studies/depth"), Path("studies/depth"), Wanted("depth=3", seed=2), tolerance=1e-3)
+
+Nothing is written. What counts is the journal: the study as it was run, not the file as it is now.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from harness import environment
+from harness.console import print_table
+from harness.datasets import Data, load
+from harness.memory import keep_freed_memory
+from harness.run import choose_device
+from harness.schedule import train_all
+from harness.search import edits
+from harness.search.journal import find_journal
+from harness.search.records import Record, Records
+from harness.study import Study, show
+from harness.trial import Epoch, Outcome, Trial, UserError, Value
+from harness.workers import Here, stacks
+
+LOSSES = ("train_loss", "val_loss", "test_loss")
+ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy", "untrained_accuracy")
+OF_EPOCHS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+HEADINGS = ("figure", "recorded", "now", "difference")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which run is meant: a level with a seed or a trial's number, or the id of its run in MLflow."""
+
+    level: str | None = None
+    seed: int | None = None
+    trial: int | None = None
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure as recorded and as it is now: of a loss the relative difference, of an accuracy the absolute one.
+
+    Of what each epoch has it is the epoch with the largest difference; `since` is the first one beyond the tolerance.
+    """
+
+    name: str
+    recorded: str
+    now: str
+    difference: float  # 0: equal to the last bit; infinite: not to be measured
+    beyond: bool
+    since: int | None = None
+
+
+def replay(
+    study: Study,
+    folder: Path,
+    wanted: Wanted,
+    *,
+    stack: bool = False,
+    device: str = "auto",
+    tolerance: float,
+    say: Callable[[str], None] = print,
+) -> bool:
+    """Train a run of the study in `folder` again, alone or in the `stack` it was in; whether its figures are the same.
+
+    `say` tells what has changed since and the verdict; the table of all figures goes to standard output.
+    """
+    records = Records(find_journal(study, folder))
+    record, recorded = choose(records, wanted)
+    keep_freed_memory()
+    data = load(record.trial.config.dataset, choose_device(device))
+    for line in circumstances(records.study, study, record, data):
+        say(line)
+    group, one_each = stack_of(record.trial, records.company(record), data, record.environment.get("command", ""))
+    together = group if stack else [record.trial]
+    company = f"in a stack of {len(together)}" if len(together) > 1 else "alone"
+    say(f"{records.study.run_name(record.trial)} again, {company}; it took {recorded.seconds:.2f} s then")
+    known = {other.trial: other.outcome for other in records.all}
+    with threads(1 if one_each else torch.get_num_threads()):  # sums of floats depend on it
+        now = train_again(record.trial, together, data, known)
+    figures = list(compare(recorded, now, tolerance))
+    print_table(HEADINGS, [(f.name, f.recorded, f.now, amount(f.difference)) for f in figures])
+    say(verdict(figures, tolerance))
+    return not any(figure.beyond for figure in figures)
+
+
+def choose(records: Records, wanted: Wanted) -> tuple[Record, Outcome]:
+    """The record that is meant, and its outcome; raises UserError, which names what there is, if there is none."""
+    if sum(given is not None for given in (wanted.seed, wanted.trial, wanted.run)) != 1:
+        raise UserError("replay: which run? Give one of --seed, --trial and --run")
+    if wanted.run is not None:
+        if wanted.level is not None:
+            raise UserError(f"replay: --run names the run already; leave out {wanted.level}")
+        from harness.tracking.find import find_trial  # MLflow: seconds to import
+
+        trial = find_trial(wanted.run, records.id, [record.trial for record in records.all])
+        record = next(record for record in records.all if record.trial == trial)
+    else:
+        level = find_level(records.study, wanted.level)
+        of_level = [r for r in records.all if r.trial.level == level and r.current]
+        if wanted.trial is not None:
+            what, number = "trial", wanted.trial
+            known = {r.trial.number: r for r in of_level if r.trial.stage == "search"}
+        else:
+            what, number = "seed", wanted.seed or 0
+            known = {r.trial.seed: r for r in of_level if r.trial.stage == "confirm"}
+        if number not in known:
+            there = f"{what}s {spans(sorted(known))}" if known else f"no {what}s"
+            name = records.study.level_name(level)
+            raise UserError(f"{records.journal}: no {what} {number} of {name}, which has {there}")
+        record = known[number]
+    if record.outcome is None:
+        raise UserError(f"{records.journal}: {records.study.run_name(record.trial)} has no outcome yet")
+    return record, record.outcome
+
+
+def find_level(study: Study, text: str | None) -> Value:
+    """The level that is written "depth=3" or "3"; the only one if none is named."""
+    if text is None:
+        if len(study.levels) == 1:
+            return study.levels[0]
+        raise UserError(f"replay: which {study.axis}? Give one of {', '.join(map(study.level_name, study.levels))}")
+    for level in study.levels:
+        if text in (study.level_name(level), show(level)):
+            return level
+    raise UserError(f"replay: no {text} in this study; it has {', '.join(map(study.level_name, study.levels))}")
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Sorted numbers as people write them: "1 to 3, 7"."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(f"{part[0]} to {part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)
+
+
+def circumstances(then: Study, file: Study, record: Record, data: Data) -> Iterator[str]:
+    """What is another than when the run was recorded, a line each; one line if nothing is."""
+    facts = environment.describe([data], data.images.device)
+    lines = list(environment.differences(record.environment, facts, data.name))
+    if (record.environment.get("cuda") == "not used") == data.images.is_cuda:
+        lines.append(
+            "another kind of device draws other shuffles and dropout: figures will differ by more than rounding"
+        )
+    yield from lines or ["code, versions, machine and data are as recorded"]
+    if then.written_for == file.written_for:  # the digits may have stood in for it
+        file = file.model_copy(update={"dataset": then.dataset})
+    if changes := edits(file, then):
+        yield f"the study file says otherwise than the record, which counts: {'; '.join(changes)}"
+
+
+def stack_of(trial: Trial, company: Sequence[Trial], data: Data, command: str) -> tuple[list[Trial], bool]:
+    """The stack that the driver put the trial into, and whether it had one thread because others ran beside it.
+
+    The recorded command says if it wanted smaller stacks than usual.
+    """
+    asked = re.search(r"--stack[ =](\d+)", command)
+    size = int(asked[1]) if asked else None
+    several = stacks([other for other in company if other.config.dataset == trial.config.dataset], data, size)
+    side_by_side = (len(several) > 1 and size != 1) or re.search(r"--(workers|ray)\b", command) is not None
+    return next((one for one in several if trial in one), [trial]), side_by_side
+
+
+def train_again(trial: Trial, together: Sequence[Trial], data: Data, known: Mapping[Trial, Outcome | None]) -> Outcome:
+    """The trial's outcome, as a journal would keep it. What was pruned is stopped where it was, not judged anew."""
+    epochs: dict[Trial, int] = {}
+
+    def stop(other: Trial) -> bool:
+        then = known.get(other)
+        return then is not None and then.status == "pruned" and epochs[other] >= then.epochs
+
+    with closing(train_all([together], Here({data.name: data}), stop)) as events:
+        for other, event in events:
+            if isinstance(event, Epoch):
+                epochs[other] = event.number
+            elif isinstance(event, Outcome) and other == trial:
+                return Outcome.from_record(json.loads(json.dumps(event.record())))
+    raise AssertionError("training ended without an outcome")
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Torch's number of threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def compare(then: Outcome, now: Outcome, tolerance: float) -> Iterator[Figure]:
+    """Every figure of two outcomes but times; counts and words have no tolerance."""
+    yield _words("status", then.status, now.status)
+    if "failed" in (then.status, now.status):
+        yield _words("reason", *("".join(one.reason.splitlines()[-1:]) for one in (then, now)))
+    for name in ("epochs", "parameters", "best_epoch"):
+        old, new = getattr(then, name), getattr(now, name)
+        yield Figure(name, str(old), str(new), abs(new - old), new != old)
+    for name in (*LOSSES, *ACCURACIES):
+        old, new = getattr(then, name), getattr(now, name)
+        if math.isfinite(old) or math.isfinite(new):
+            gap = difference(name, old, new)
+            yield Figure(name, _number(old), _number(new), gap, gap > tolerance)
+    if then.confusion or now.confusion:
+        yield _confusion(then, now, tolerance)
+    pairs = list(zip(then.history, now.history, strict=False))
+    for name in OF_EPOCHS:
+        if any(math.isfinite(getattr(epoch, name)) for pair in pairs for epoch in pair):
+            yield _of_epochs(name, pairs, tolerance)
+
+
+def difference(name: str, then: float, now: float) -> float:
+    """Of a loss the relative difference, of an accuracy the absolute one; a journal knows NaN for all infinities."""
+    if then == now or not (math.isfinite(then) or math.isfinite(now)):
+        return 0.0
+    whole = abs(then) if name in LOSSES else 1.0
+    gap = abs(now - then) / whole if whole else math.inf
+    return gap if math.isfinite(gap) else math.inf
+
+
+def amount(gap: float) -> str:
+    """A difference as people read it."""
+    return "other" if math.isinf(gap) else f"{gap:.2g}"
+
+
+def verdict(figures: Sequence[Figure], tolerance: float) -> str:
+    """One line: same, or by how much the figures beyond the tolerance differ."""
+    beyond = [figure for figure in figures if figure.beyond]
+    if beyond:
+        names = [
+            figure.name
+            + ("" if math.isinf(figure.difference) else f" by {amount(figure.difference)}")
+            + (f" (first beyond it: epoch {figure.since})" if figure.since else "")
+            for figure in beyond
+        ]
+        return f"differs by more than {tolerance:g}: {', '.join(names)}"
+    worst = max(figures, key=lambda figure: figure.difference)
+    if not worst.difference:
+        return "same: all figures are equal to the last bit"
+    return f"same: all figures lie within {tolerance:g}; the largest difference is {amount(worst.difference)}"
+
+
+def _words(name: str, then: str, now: str) -> Figure:
+    return Figure(name, then, now, 0.0 if then == now else math.inf, then != now)
+
+
+def _confusion(then: Outcome, now: Outcome, tolerance: float) -> Figure:
+    """How many test images are counted elsewhere, as a share of all."""
+    old, new = (sum(outcome.confusion or (), ()) for outcome in (then, now))
+    images = f"{sum(old)} images", f"{sum(new)} images"
+    if len(old) != len(new) or sum(old) != sum(new):
+        return Figure("confusion", *images, math.inf, True)
+    moved = sum(abs(one - other) for one, other in zip(old, new, strict=True)) // 2
+    gap = moved / sum(old)
+    return Figure(f"confusion, {moved} moved" if moved else "confusion", *images, gap, gap > tolerance)
+
+
+def _of_epochs(name: str, pairs: Sequence[tuple[Epoch, Epoch]], tolerance: float) -> Figure:
+    gaps = [difference(name, getattr(then, name), getattr(now, name)) for then, now in pairs]
+    since = next((pairs[place][0].number for place, gap in enumerate(gaps) if gap > tolerance), None)
+    worst = max(range(len(gaps)), key=gaps.__getitem__)
+    if not gaps[worst]:
+        course = f"{getattr(pairs[0][0], name):.3g} to {getattr(pairs[-1][0], name):.3g}"
+        return Figure(f"{name}, each epoch", course, course, 0.0, False)
+    old, new = (_number(getattr(epoch, name)) for epoch in pairs[worst])
+    return Figure(f"{name}, epoch {pairs[worst][0].number}", old, new, gaps[worst], since is not None, since)
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}"
