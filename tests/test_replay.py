@@ -232,7 +232,7 @@ ILL = {
 def test_what_went_wrong_goes_wrong_again(
     status: str, write_study: Write, digits: Data, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = write_study(f'dataset = "digits"\n{ILL[status]}[budget]\nseeds = 2\n')
+    folder = write_study(f'dataset = "digits"\n{ILL[status]}[budget]\nseeds = 2\nfailures = 1.0\n')
     train_study(read_study(folder), folder, digits)
     again = ["replay", str(folder), "--seed", "1", "--tolerance", "0"]  # the only value need not be named
     assert one_line(app, again) == 0
