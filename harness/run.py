@@ -18,6 +18,7 @@ from harness import environment, tracking
 from harness.console import Progress
 from harness.datasets import Data, MissingDataError, load
 from harness.memory import keep_freed_memory
+from harness.places import report_folder
 from harness.search import Search, hold, put_aside
 from harness.study import Study
 from harness.trial import Epoch, Trial, UserError
@@ -44,6 +45,7 @@ def run(
     keep_freed_memory()
     place = choose_device(device)
     study, data = load_or_digits(study, place, say)
+    report_folder(study.label)  # one that cannot be written to is refused before anything is trained
     facts = environment.describe(data.values(), place)
     journal = folder / study.journal
     with hold(journal):
@@ -70,7 +72,7 @@ def conclude(journal: Path, tracker: tracking.Tracker, say: Say) -> Path:
     results = read_results(journal)
     for note in stats.flags(results, stats.compare_table(results)):
         say(f"warning: {note}")
-    target = report.write(results, Path("reports") / results.study.label)
+    target = report.write(results, report_folder(results.study.label))
     tracker.summary(report.headline(results), target)
     tracker.drain()
     return target

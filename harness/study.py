@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from harness.trial import Config, Dataset, Model, NonNegative, Trial, UserError, Value
+
+LARGEST_GRID = 100_000  # points
 
 
 class Record(BaseModel):
@@ -55,8 +57,8 @@ Space = dict[str, Choice | Range]
 class Budget(Record):
     """What every compared value gets: the same for all of them."""
 
-    trials: Annotated[int, Field(ge=1)] = 16
-    seeds: Annotated[int, Field(ge=1)] = 10
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
+    seeds: Annotated[int, Field(ge=1, le=10_000)] = 10
 
 
 class Search(Record):
@@ -64,10 +66,11 @@ class Search(Record):
 
     sampler: Literal["tpe", "gp", "random", "qmc", "grid"] = "tpe"
     pruner: Literal["median", "hyperband", "wilcoxon", "none"] = "median"
-    seed: Annotated[int, Field(ge=0)] = 0
-    generation: Annotated[int, Field(ge=1)] = 4
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    generation: Annotated[int, Field(ge=1, le=10_000)] = 4
 
 
+Line = Annotated[str, Field(max_length=2000)]  # MLflow takes no more than a few thousand characters
 Shares = tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...]
 Sizes = tuple[NonNegative, ...]
 
@@ -79,8 +82,8 @@ class Published(Record):
     batches of the kept epoch, dropout on and weights moving. `runs` is how many trainings stand behind each figure.
     """
 
-    source: str
-    runs: Annotated[int, Field(ge=1)] = 1
+    source: Line
+    runs: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     test_accuracy: Shares | None = None
     train_accuracy: Shares | None = None
     untrained_accuracy: Shares | None = None
@@ -99,12 +102,19 @@ class Published(Record):
         return {name: figures for name, figures in known.items() if figures is not None}
 
 
+def _folder_name(name: str) -> str:
+    """Reports are written to a folder of that name, which may come from somebody else's journal."""
+    if name in ("", ".", "..") or "/" in name or not name.isprintable():
+        raise ValueError("must be the name of a folder, without control characters")
+    return name
+
+
 class Study(Record):
     """A study file, checked. `axis` is the compared hyperparameter, `levels` its values in the file's order."""
 
-    name: str
-    question: str = ""
-    note: str = ""
+    name: Annotated[str, AfterValidator(_folder_name)]
+    question: Line = ""
+    note: Annotated[str, Field(max_length=20_000)] = ""
     dataset: Dataset  # the first one, where data sets are compared
     written_for: Dataset  # the data set that the file names; `dataset` may be another by --dataset or for want of files
     model: Model = "mlp"
@@ -160,9 +170,24 @@ def grid_values(key: str, domain: Choice | Range) -> tuple[Value, ...]:
     step = domain.step if domain.step is not None else 1 if isinstance(domain.low, int) and not domain.log else None
     if step is None:
         raise UserError(f"tune.{key}: needs a step, or a list of choices, with search.sampler = 'grid'")
-    count = int((domain.high - domain.low) / step + 1e-9) + 1
+    steps = (domain.high - domain.low) / step + 1e-9
+    if steps >= LARGEST_GRID:
+        raise UserError(f"tune.{key}: a grid may have {LARGEST_GRID:,} points, this one has {steps:,.3g}")
+    count = int(steps) + 1
     points = (domain.low + index * step for index in range(count))
     return tuple(min(point, domain.high) for point in points)  # 0.1 + 2 * 0.1 is a little more than 0.3
+
+
+def grid_size(tune: Space) -> int:
+    """How many points the grid over a space has."""
+    size = 1
+    for key, domain in tune.items():
+        if domain.when:
+            raise UserError(f"tune.{key}.when: cannot be used with search.sampler = 'grid'")
+        size *= len(grid_values(key, domain))
+        if size > LARGEST_GRID:
+            raise UserError(f"search.sampler: a grid may have {LARGEST_GRID:,} points, this one has more")
+    return size
 
 
 def show(value: object) -> str:

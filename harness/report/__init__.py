@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness import plots, stats
+from harness.places import report_folder
 from harness.report.figures import make_figures
 from harness.report.grids import display_table, winners_table
 from harness.report.page import render
@@ -50,7 +51,7 @@ def write(results: Results, folder: Path) -> Path:
 def report_study(study: Study, folder: Path) -> Path:
     """Read the journal of the study in `folder` and write its report, which goes to `reports/<label>`."""
     results = results_of(study, folder)
-    return write(results, Path("reports") / results.study.label)
+    return write(results, report_folder(results.study.label))
 
 
 def results_of(study: Study, folder: Path) -> Results:

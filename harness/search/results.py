@@ -61,7 +61,10 @@ def read_results(journal: Path) -> Results:
     specs = [s.user_attrs["study"] for s in studies.values() if "study" in s.user_attrs]
     if not specs:
         raise UserError(f"{journal}: holds no trials yet; run the study first")
-    study = Study.model_validate_json(specs[0])
+    try:
+        study = Study.model_validate_json(specs[0])
+    except ValueError as error:  # of another version, or not harness's own
+        raise UserError(f"{journal}: holds a study that cannot be read: {error}") from None
     environment = next(s.user_attrs["environment"] for s in studies.values() if "environment" in s.user_attrs)
     links: Mapping[str, str] = next((s.user_attrs["runs"] for s in studies.values() if "runs" in s.user_attrs), {})
     rows, epochs, confusions, examples, importances = [], [], {}, {}, {}

@@ -11,7 +11,6 @@ store is reported once and never stops the training.
 """
 
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from harness import masking
 from harness.study import Study
 from harness.trial import Epoch, Outcome, Trial, UserError
 
@@ -32,12 +32,15 @@ DEFAULT_STORE = "sqlite:///mlflow.db"
 
 def store_uri() -> str:
     """Where runs go: MLFLOW_TRACKING_URI, else MLflow's own default, so that a bare `mlflow ui` finds them."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    if masking.is_ambiguous(uri):
+        raise UserError("MLFLOW_TRACKING_URI: the @, /, ? and # of a password must be %40, %2F, %3F and %23")
+    return uri
 
 
 def shown_store() -> str:
     """The store as it may be shown and logged: without a password."""
-    return re.sub(r"//([^/@:]*):[^/@]*@", r"//\1:***@", store_uri())
+    return masking.shown(store_uri())
 
 
 class Tracker:
@@ -46,11 +49,12 @@ class Tracker:
     def __init__(self) -> None:
         self.failure: str | None = None
         self._opened = False
+        store_uri()  # the other process reads it from the environment: everybody can see the arguments of a process
         ours, theirs = socket.socketpair()
         package = str(Path(__file__).parents[2])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "harness.tracking", str(theirs.fileno()), store_uri()],
+            [sys.executable, "-m", "harness.tracking", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             env={**os.environ, "PYTHONPATH": path},
         )
@@ -78,7 +82,7 @@ class Tracker:
         if self.failure:
             raise UserError(f"{shown_store()}: MLflow cannot open it: {self.failure}")
         self._opened = True
-        server = re.sub(r"//[^/@]*@", "//", store_uri()).rstrip("/")
+        server = masking.public(store_uri()).rstrip("/")
         base = server if server.startswith(("http://", "https://")) else LOCAL_UI
         return {name: f"{base}/{path}" for name, path in paths.items()}
 

@@ -41,10 +41,11 @@ def _read(pipe: Connection, calls: "queue.SimpleQueue[tuple[Any, ...]]") -> None
 
 
 def _serve(pipe: Connection, calls: "queue.SimpleQueue[tuple[Any, ...]]") -> None:
+    from harness.tracking import store_uri
     from harness.tracking.entries import pictures
     from harness.tracking.writer import Writer, in_one_line  # MLflow: seconds, in which the driver loads torch
 
-    writer, failure = Writer(sys.argv[2]), None
+    writer, failure = Writer(store_uri()), None
     with contextlib.suppress(Exception):  # told when the study is opened
         writer.connect()
     while True:
