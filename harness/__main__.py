@@ -42,7 +42,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Run a study, or go on with it, and write its report."""
-    from harness.places import study_folder
+    from harness.places import report_folder, study_folder
     from harness.study_file import read_study
 
     given = {"budget.trials": trials, "budget.seeds": seeds, "epochs": epochs}
@@ -53,6 +53,7 @@ def run(
             from harness.trial import UserError
 
             raise UserError(f"--device: must be auto, cpu or cuda, got {device!r}")
+        report_folder(checked.label)  # one that leads out is refused before anything is made
         from harness.tracking import Tracker
 
         with Tracker() as tracker:  # before the next line: MLflow loads in a process of its own while torch does here
@@ -174,7 +175,7 @@ def ui_command(port: int) -> list[str]:
     hosts = ",".join([*names, *(f"{name}:*" for name in names)])
     origins = ",".join(f"http://{name}:{port}" for name in names)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-    return [*command, "--allowed-hosts", hosts, "--cors-allowed-origins", origins]
+    return [*command, "--workers", "1", "--allowed-hosts", hosts, "--cors-allowed-origins", origins]
 
 
 @contextmanager

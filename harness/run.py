@@ -45,7 +45,7 @@ def run(
     keep_freed_memory()
     place = choose_device(device)
     study, data = load_or_digits(study, place, say)
-    report_folder(study.label)  # one that cannot be written to is refused before anything is trained
+    report_folder(study.label)  # one that leads out is refused before anything is trained
     facts = environment.describe(data.values(), place)
     journal = folder / study.journal
     with hold(journal):

@@ -28,5 +28,5 @@ def markdown(text: str) -> str:
 
 
 def figure(text: str) -> str:
-    """Text of a figure: matplotlib takes what stands between two dollars for a formula."""
-    return text.replace("$", r"\$")
+    """Text of a figure: matplotlib takes what stands between two dollars for a formula, and breaks no lines."""
+    return "\n".join(re.findall(".{1,40}", text)).replace("$", r"\$")
