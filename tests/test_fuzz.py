@@ -32,7 +32,7 @@ from .conftest import SMALL
 MORE = int(os.environ.get("HARNESS_FUZZ", "0"))
 
 
-def tries(usual: int) -> Any:
+def tries(usual: int) -> settings:
     return settings(
         max_examples=MORE or usual,
         derandomize=not MORE,
@@ -124,7 +124,16 @@ def choices(key: str) -> Any:
 
 AXES = [st.tuples(st.just(("compare",)), st.fixed_dictionaries({key: choices(key)})) for key in HYPERPARAMETERS]
 TUNED, FIXED = one_of_many("tune", space), one_of_many("fixed", likely)
-PLACES = [("compare",), ("tune",), ("fixed",), ("budget",), ("search",), ("published",), ("dataset",), ("model",)]
+PLACES: list[tuple[str, ...]] = [
+    ("compare",),
+    ("tune",),
+    ("fixed",),
+    ("budget",),
+    ("search",),
+    ("published",),
+    ("dataset",),
+    ("model",),
+]
 PLACES += [("question",), ("note",), ("compare", "depth"), *(("tune", "lr", key) for key in Range.model_fields)]
 OTHERS = [("search", key) for key in Search.model_fields] + [("budget", key) for key in Budget.model_fields]
 FIGURES = [("published", key) for key in Published.model_fields]

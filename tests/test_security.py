@@ -24,6 +24,7 @@ from markdown_it import MarkdownIt
 from harness import masking, report
 from harness.__main__ import app, one_line
 from harness.console import Progress, print_table
+from harness.places import report_folder
 from harness.report.compare import compare
 from harness.report.escape import latex, markdown
 from harness.search.results import read_results
@@ -239,7 +240,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
             drive(study, Path("studies", name, "journal.log"))
             several.append(read_results(Path("studies", name, "journal.log")))
         links = {"bad": "javascript:alert(5)", "worse": 'http://x"onclick="alert(6)', NAME: "http://127.0.0.1:5000/#/a"}
-        report.write(replace(several[0], links=links), report.report_folder(several[0].study.label))
+        report.write(replace(several[0], links=links), report_folder(several[0].study.label))
         compare(several, Path("reports/compare"))
     return folder / "reports"
 
