@@ -181,12 +181,13 @@ def ui_command(port: int) -> list[str]:
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """A user's mistake is one line on stderr and exit code 2; Ctrl-C says how to go on and is exit code 130."""
+    from harness.masking import without_secrets
     from harness.trial import UserError
 
     try:
         yield
     except UserError as error:
-        typer.echo(f"harness: {error}", err=True)
+        typer.echo(f"harness: {without_secrets(str(error))}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo("harness: stopped; the same command goes on from here", err=True)

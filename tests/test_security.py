@@ -464,6 +464,14 @@ def test_texts_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert masking.without_secrets(text) == "yes: http://ann:***@host, ***, ***, ***"
 
 
+def test_messages_are_masked(
+    outside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "key-1234")
+    assert one_line(app, ["run", "studies/mine", "--set", "key-1234=2"]) == 2
+    assert "--set ***=2: unknown key ***" in capsys.readouterr().err
+
+
 def test_a_password_that_libraries_would_misread_is_refused(
     write_study: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
