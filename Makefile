@@ -44,7 +44,7 @@ lock: $(VENV)/made ## refresh requirements.lock to the newest versions that pypr
 		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
 clean: ## remove the environment and all caches; studies, journals, runs and reports stay
-	@rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/made:

@@ -1,5 +1,6 @@
 """The `harness` command: run, replay, report and more. Heavy imports are paid for by the command that needs them."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,6 +51,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Run a study, or go on with it, and write its report."""
+    from harness.places import report_folder, study_folder
     from harness.study_file import read_study
 
     given = {"budget.trials": trials, "budget.seeds": seeds, "epochs": epochs}
@@ -57,6 +59,7 @@ def run(
     with plain_errors():
         checked = read_study(study, changes, dataset)
         check_device(device)
+        report_folder(checked.label)  # one that leads out is refused before anything is made
         from harness.tracking import Tracker
 
         with Tracker(offline) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
@@ -69,6 +72,7 @@ def run(
 @app.command()
 def sync(study: Folder, dataset: Dataset = None) -> None:
     """Write to MLflow what the journal knows and the store lacks, as after --offline or a server that was down."""
+    from harness.places import study_folder
     from harness.study_file import read_study
 
     with plain_errors():
@@ -103,6 +107,7 @@ def replay(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto is the GPU when there is one.")] = "auto",
 ) -> None:
     """Train a run again from its record and compare every figure; exit code 1 if one differs. Writes nothing."""
+    from harness.places import study_folder
     from harness.study_file import read_study
 
     with plain_errors():
@@ -121,6 +126,7 @@ def replay(
 @report_app.command()
 def report(study: Folder, dataset: Dataset = None) -> None:
     """Write the report of a study from its journal, at any time, also while the study runs."""
+    from harness.places import study_folder
     from harness.study_file import read_study
 
     with plain_errors():
@@ -139,6 +145,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Where table and plot go; reports/compare-… if not said.")] = None,
 ) -> None:
     """Put studies that have run, or one study's data sets, into one table and plot."""
+    from harness.places import report_folder, study_folder
     from harness.study_file import read_study
 
     with plain_errors():
@@ -150,7 +157,7 @@ def compare(
             path, _, dataset = name.partition("@")
             study = read_study(path, dataset=dataset or None)
             several += find_results(study, study_folder(Path(path)), dataset or None)
-        target = out or Path("reports") / "-".join(["compare", *(results.study.label for results in several)])
+        target = out or report_folder("-".join(["compare", *(results.study.label for results in several)]))
         compare_results(several, target)
         typer.echo(f"report   {target / 'report.html'}\ntables   {target / 'tables' / 'studies.csv'}")
 
@@ -162,10 +169,11 @@ def list_all(
     """Show all studies: their state, how far they are, and what did best."""
     with plain_errors():
         from harness.console import print_table
+        from harness.places import studies_folder
         from harness.report.listing import HEADINGS, list_studies
         from harness.trial import UserError
 
-        rows = list(list_studies(folder))
+        rows = list(list_studies(studies_folder(folder)))
         if not rows:
             raise UserError(f"{folder}: no studies here (no {folder}/*/study.toml)")
         print_table(HEADINGS, rows)
@@ -175,9 +183,12 @@ def list_all(
 def ui(
     port: Annotated[int, typer.Option(help="The port on this machine.")] = 5000,
 ) -> None:
-    """Browse the runs: MLflow's UI on 127.0.0.1, with the store that studies write to."""
+    """Browse the runs: MLflow's UI on 127.0.0.1, with the store that studies write to.
+
+    Everybody who is logged in on this machine can open it. README.md, "Security", says how to put a password in front.
+    """
     with plain_errors():
-        from harness.tracking import store_uri
+        from harness.tracking import shown_store, store_uri
         from harness.trial import UserError
 
         uri = store_uri()
@@ -185,10 +196,9 @@ def ui(
             typer.echo("the runs are on the server that MLFLOW_TRACKING_URI names; open that address in a browser")
             return
         if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-            raise UserError(f"{uri}: no runs here yet; run a study first, as in: make study NAME=depth")
-        typer.echo(f"http://127.0.0.1:{port}  (runs in {uri}; stop with Ctrl-C)")
-        command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
-        raise typer.Exit(subprocess.call([*command, "--host", "127.0.0.1", "--port", str(port)]))
+            raise UserError(f"{shown_store()}: no runs here yet; run a study first, as in: make study NAME=depth")
+        typer.echo(f"http://127.0.0.1:{port}  (runs in {shown_store()}; stop with Ctrl-C)")
+        raise typer.Exit(subprocess.call(ui_command(port), env={**os.environ, "MLFLOW_BACKEND_STORE_URI": uri}))
 
 
 @app.command()
@@ -213,9 +223,18 @@ def bench(
         typer.echo(f"{page.read_text()}\nbenchmark {page}")
 
 
-def study_folder(path: Path) -> Path:
-    """A study may be named by its folder or by its file."""
-    return path.parent if path.name == "study.toml" else path
+def ui_command(port: int) -> list[str]:
+    """MLflow's UI for the browsers of this machine.
+
+    It is to answer to the names of this machine alone: else a page from elsewhere whose name suddenly means 127.0.0.1
+    could read the runs. Any port will do, as that of a tunnel. The store, which may hold a password, is named in the
+    environment: everybody can see the arguments of a process.
+    """
+    names = ("127.0.0.1", "localhost")
+    hosts = ",".join([*names, *(f"{name}:*" for name in names)])
+    origins = ",".join(f"http://{name}:{port}" for name in names)
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    return [*command, "--workers", "1", "--allowed-hosts", hosts, "--cors-allowed-origins", origins]
 
 
 def check_device(name: str) -> None:
@@ -229,12 +248,13 @@ def check_device(name: str) -> None:
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """A user's mistake is one line on stderr and exit code 2; Ctrl-C says how to go on and is exit code 130."""
+    from harness.masking import without_secrets
     from harness.trial import UserError
 
     try:
         yield
     except UserError as error:
-        typer.echo(f"harness: {error}", err=True)
+        typer.echo(f"harness: {without_secrets(str(error))}", err=True)
         raise typer.Exit(error.code) from None
     except KeyboardInterrupt:
         typer.echo("harness: stopped; the same command goes on from here", err=True)
@@ -252,7 +272,9 @@ def one_line(command: typer.Typer, arguments: list[str]) -> int:
     try:
         return command(arguments, standalone_mode=False) or 0
     except usage_error as error:
-        typer.echo(f"harness: {error.format_message()}", err=True)
+        from harness.trial import UserError
+
+        typer.echo(f"harness: {UserError(error.format_message())}", err=True)
         return 2
     except typer.Abort:
         return 130

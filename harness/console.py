@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.study import Study, show
-from harness.trial import Epoch, Outcome, Trial, Value
+from harness.trial import Epoch, Outcome, Trial, Value, printable
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -21,7 +21,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for column in headings:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(printable(cell)) for cell in row))
     Terminal().print(table)
 
 
@@ -58,7 +58,8 @@ class Progress:
         levels = ", ".join(dict.fromkeys(show(trial.level) for trial in trials))
         self._now = f"{what} {self.study.axis} {levels}: {len(trials)} trainings"
         if not self._terminal.is_terminal:  # a log file gets a line for each of these instead of a live table
-            self._terminal.print(f"{self._now}, after {sum(map(len, self._outcomes.values()))}", highlight=False)
+            line = f"{self._now}, after {sum(map(len, self._outcomes.values()))}"
+            self._terminal.print(line, highlight=False, markup=False)
 
     def epoch(self, trial: Trial, epoch: Epoch) -> None:
         """An epoch of a trial at work."""
@@ -71,7 +72,7 @@ class Progress:
 
     def table(self) -> Table:
         """The present state."""
-        table = Table(title=self.study.label, caption=self._now or None, caption_justify="left")
+        table = Table(title=escape(self.study.label), caption=self._now or None, caption_justify="left")
         table.add_column(self.study.axis)
         for column in ("trials", "pruned", "failed", "best validation", "seeds", "test"):
             table.add_column(column, justify="right")

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from harness.datasets import Data
+from harness.masking import without_secrets
 
 PACKAGES = ("harness", "torch", "torchvision", "optuna", "mlflow", "numpy", "scipy", "pandas")
 
@@ -21,7 +22,7 @@ def describe(data: Collection[Data], device: torch.device) -> dict[str, str]:
     """The reproduction record, as text by name."""
     cuda = device.type == "cuda"
     return {
-        "command": shlex.join(["harness", *sys.argv[1:]]),
+        "command": without_secrets(shlex.join(["harness", *sys.argv[1:]])),
         "git_commit": _git("rev-parse", "HEAD") or "not in a git repository",
         "git_dirty": "yes" if _git("status", "--porcelain", "--untracked-files=no") else "no",
         "lock_sha256": _lock_hash(),

@@ -18,6 +18,7 @@ from harness import environment, tracking
 from harness.console import Progress
 from harness.datasets import Data, MissingDataError, load
 from harness.memory import keep_freed_memory
+from harness.places import report_folder
 from harness.schedule import Crew, train_all
 from harness.search import Search, hold, put_aside
 from harness.study import Study
@@ -49,6 +50,7 @@ def run(
     spread = workers is not None or ray is not None
     place = torch.device("cpu") if spread else choose_device(device)  # what Ray's workers have is theirs to say
     study, data = load_or_digits(study, place, say)
+    report_folder(study.label)  # one that leads out is refused before anything is trained
     journal = folder / study.journal
     with writing(journal), hold(journal), ExitStack() as until_then:
         facts, crew = environment.describe(data.values(), place), None
@@ -89,7 +91,7 @@ def conclude(search: Search, journal: Path, tracker: tracking.Tracker, say: Say)
     for note in stats.flags(results, stats.compare_table(results)):
         say(f"warning: {note}")
     try:
-        target = report.write(results, Path("reports") / results.study.label)
+        target = report.write(results, report_folder(results.study.label))
     except UserError as error:
         again = f"once it can be, harness report {journal.parent} writes it from the journal"
         raise StudyStoppedError(f"{error}; {again}") from None

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from harness.trial import Config, Dataset, Model, NonNegative, Positive, Trial, UserError, Value
+
+LARGEST_GRID = 100_000  # points
 
 
 class Record(BaseModel):
@@ -60,9 +62,9 @@ class Budget(Record):
     above which the study stops. `gpus_per_stack` may be a fraction: several stacks then share a GPU of a cluster.
     """
 
-    trials: Annotated[int, Field(ge=1)] = 16
-    seeds: Annotated[int, Field(ge=1)] = 10
-    retries: Annotated[int, Field(ge=0)] = 2
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
+    seeds: Annotated[int, Field(ge=1, le=10_000)] = 10
+    retries: Annotated[int, Field(ge=0, le=1000)] = 2
     trial_timeout: Positive | None = None
     failures: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     gpus_per_stack: Positive = 1.0
@@ -73,10 +75,11 @@ class Search(Record):
 
     sampler: Literal["tpe", "gp", "random", "qmc", "grid"] = "tpe"
     pruner: Literal["median", "hyperband", "wilcoxon", "none"] = "median"
-    seed: Annotated[int, Field(ge=0)] = 0
-    generation: Annotated[int, Field(ge=1)] = 4
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    generation: Annotated[int, Field(ge=1, le=10_000)] = 4
 
 
+Line = Annotated[str, Field(max_length=2000)]  # MLflow takes no more than a few thousand characters
 Shares = tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...]
 Sizes = tuple[NonNegative, ...]
 
@@ -88,8 +91,8 @@ class Published(Record):
     batches of the kept epoch, dropout on and weights moving. `runs` is how many trainings stand behind each figure.
     """
 
-    source: str
-    runs: Annotated[int, Field(ge=1)] = 1
+    source: Line
+    runs: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     test_accuracy: Shares | None = None
     train_accuracy: Shares | None = None
     untrained_accuracy: Shares | None = None
@@ -108,12 +111,19 @@ class Published(Record):
         return {name: figures for name, figures in known.items() if figures is not None}
 
 
+def _folder_name(name: str) -> str:
+    """Reports are written to a folder of that name, which may come from somebody else's journal."""
+    if name in ("", ".", "..") or "/" in name or not name.isprintable():
+        raise ValueError("must be the name of a folder, without control characters")
+    return name
+
+
 class Study(Record):
     """A study file, checked. `axis` is the compared hyperparameter, `levels` its values in the file's order."""
 
-    name: str
-    question: str = ""
-    note: str = ""
+    name: Annotated[str, AfterValidator(_folder_name)]
+    question: Line = ""
+    note: Annotated[str, Field(max_length=20_000)] = ""
     dataset: Dataset  # the first one, where data sets are compared
     written_for: Dataset  # the data set that the file names; `dataset` may be another by --dataset or for want of files
     model: Model = "mlp"
@@ -174,9 +184,24 @@ def grid_values(key: str, domain: Choice | Range) -> tuple[Value, ...]:
     step = domain.step if domain.step is not None else 1 if isinstance(domain.low, int) and not domain.log else None
     if step is None:
         raise UserError(f"tune.{key}: needs a step, or a list of choices, with search.sampler = 'grid'")
-    count = int((domain.high - domain.low) / step + 1e-9) + 1
+    steps = (domain.high - domain.low) / step + 1e-9
+    if steps >= LARGEST_GRID:
+        raise UserError(f"tune.{key}: a grid may have {LARGEST_GRID:,} points, this one has {steps:,.3g}")
+    count = int(steps) + 1
     points = (domain.low + index * step for index in range(count))
     return tuple(min(point, domain.high) for point in points)  # 0.1 + 2 * 0.1 is a little more than 0.3
+
+
+def grid_size(tune: Space) -> int:
+    """How many points the grid over a space has."""
+    size = 1
+    for key, domain in tune.items():
+        if domain.when:
+            raise UserError(f"tune.{key}.when: cannot be used with search.sampler = 'grid'")
+        size *= len(grid_values(key, domain))
+        if size > LARGEST_GRID:
+            raise UserError(f"search.sampler: a grid may have {LARGEST_GRID:,} points, this one has more")
+    return size
 
 
 def show(value: object) -> str:

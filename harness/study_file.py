@@ -6,17 +6,19 @@ Whatever is wrong with the file is told in one line: file, key, rule, value and 
 """
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from harness.study import Budget, Choice, Published, Range, Record, Search, Space, Study, grid_values
+from harness import toml
+from harness.places import study_folder
+from harness.study import Budget, Choice, Published, Range, Record, Search, Space, Study, grid_size, show
 from harness.trial import HYPERPARAMETERS, OF_CNN, Config, Dataset, UserError, Value
 
 WIDTH_KEYS = ("depth", "width", "taper")  # what explicit `widths` replaces
+TABLES = ("compare", "tune", "fixed", "budget", "search", "published")
 Parsed = TypeVar("Parsed")
 TYPES = get_type_hints(Config, include_extras=True)
 
@@ -25,23 +27,26 @@ def read_study(path: str | Path, overrides: Iterable[str] = (), dataset: str | N
     """The study in the folder `path`, with `key=value` overrides applied; raises UserError for whatever is wrong."""
     file = _find(Path(path))
     try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not valid TOML: {error}") from None
-    written_for = raw.get("dataset")
-    for override in overrides:
-        _override(raw, override)
-    if dataset is not None:
-        raw["dataset"] = dataset
-    try:
-        study = _check(file.resolve().parent.name, raw)
+        raw = toml.parse(file.read_text(encoding="utf-8"))
+        _tables(raw)
+        written_for = raw.get("dataset")
+        for override in overrides:
+            _override(raw, override)
+        if dataset is not None:
+            raw["dataset"] = dataset
+        toml.check(raw)
+        study = _check(file.parent.resolve().name, raw)
         return study.model_copy(update={"written_for": _value("dataset", written_for or study.dataset, "dataset")})
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
     except UserError as error:
-        raise UserError(f"{file}: {error}") from None
+        raise UserError(str(error) if str(error).startswith("--set ") else f"{file}: {error}") from None
 
 
 def _find(path: Path) -> Path:
-    folder = path.parent if path.name == "study.toml" else path
+    folder = study_folder(path)
     file = folder / "study.toml"
     if not file.is_file():
         beside = [str(other.parent) for base in (folder.parent, Path("studies")) for other in base.glob("*/study.toml")]
@@ -51,6 +56,12 @@ def _find(path: Path) -> Path:
     return file
 
 
+def _tables(raw: Mapping[str, Any]) -> None:
+    for table in TABLES:
+        if not isinstance(raw.get(table, {}), dict):
+            raise UserError(f"{table}: must be a table, [{table}], got {raw[table]!r}")
+
+
 def _override(raw: dict[str, Any], override: str) -> None:
     """Apply `section.key=value`, or `key=value` for the compared key, a top-level key or a hyperparameter to fix."""
     key, equals, text = override.partition("=")
@@ -58,8 +69,8 @@ def _override(raw: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise UserError(f"--set {override}: must be key=value, as in lr=0.1 or budget.seeds=5")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = toml.parse(f"value = {text}")["value"]
+    except UserError:
         value = text.strip()  # a bare word: adam instead of "adam"
     *sections, name = key.split(".")
     if sections:
@@ -81,11 +92,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
 
 
 def _check(name: str, raw: dict[str, Any]) -> Study:
-    tables = ("compare", "tune", "fixed", "budget", "search", "published")
-    _known("", raw, ("question", "note", "dataset", "model", *tables))
-    for table in tables:
-        if not isinstance(raw.get(table, {}), dict):
-            raise UserError(f"{table}: must be a table, [{table}], got {raw[table]!r}")
+    _known("", raw, ("question", "note", "dataset", "model", *TABLES))
     model = _value("model", raw.get("model", "mlp"), "model")
     axis, levels = _compare(raw.get("compare", {}))
     dataset = _dataset(raw, axis, levels)
@@ -130,7 +137,10 @@ def _compare(table: dict[str, Any]) -> tuple[str, tuple[Value, ...]]:
         raise UserError(f"compare: must hold exactly one key, the axis of the table; {got}")
     _known("compare", table, ("dataset", *HYPERPARAMETERS))
     [(axis, values)] = table.items()
-    return axis, _values(f"compare.{axis}", values, axis)
+    levels = _values(f"compare.{axis}", values, axis)
+    if len({show(level) for level in levels}) < len(levels):  # they would be one value in journal, runs and tables
+        raise UserError(f"compare.{axis}: values must differ in their first four digits, got {values!r}")
+    return axis, levels
 
 
 def _fixed(table: dict[str, Any]) -> dict[str, Value]:
@@ -218,18 +228,9 @@ def _fits_together(study: Study) -> None:
     if "validation" in study.tune:
         raise UserError("tune.validation: the images to choose by cannot be tuned; compare it or fix it")
     if study.search.sampler == "grid":
-        size = _grid_size(study.tune)
+        size = grid_size(study.tune)
         if study.tune and study.budget.trials > size:
             raise UserError(f"budget.trials: the grid has {size} points, got {study.budget.trials} trials")
-
-
-def _grid_size(tune: Space) -> int:
-    size = 1
-    for key, domain in tune.items():
-        if domain.when:
-            raise UserError(f"tune.{key}.when: cannot be used with search.sampler = 'grid'")
-        size *= len(grid_values(key, domain))
-    return size
 
 
 def _table(kind: type[Record], name: str, raw: Mapping[str, Any]) -> Any:

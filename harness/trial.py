@@ -23,10 +23,13 @@ Status = Literal["finished", "pruned", "diverged", "failed"]
 Value = int | float | str | tuple[int, ...]
 """What a hyperparameter can be set to."""
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]  # a slip of the keyboard must not take all memory
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+LONGEST = 600  # characters of a message: what a study file says may be far longer
 
 
 class UserError(ValueError):
@@ -34,11 +37,20 @@ class UserError(ValueError):
 
     code = 2
 
+    def __init__(self, message: object) -> None:
+        line = printable(str(message))
+        super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}")
+
 
 class StudyStoppedError(UserError):
     """The study cannot go on, for a reason that is not on its command line: told in one line, exit code 1."""
 
     code = 1
+
+
+def printable(text: str) -> str:
+    """A text on one line, with control characters told instead of obeyed: a terminal does what they say."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 @dataclass(frozen=True)
@@ -52,11 +64,11 @@ class Config:
 
     dataset: Dataset = "mnist"
     model: Model = "mlp"
-    depth: Count = 2
+    depth: Annotated[int, Field(ge=1, le=1000)] = 2
     width: Count = 128
     taper: Taper = "constant"
-    widths: tuple[Count, ...] | None = None
-    channels: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 128)  # cnn: of each convolution
+    widths: Annotated[tuple[Count, ...], Field(max_length=1000)] | None = None
+    channels: Annotated[tuple[Count, ...], Field(min_length=1, max_length=1000)] = (64, 128)  # cnn: of each convolution
     kernel: Count = 3  # cnn: the side of every convolution's kernel
     pool: Count = 2  # cnn: the side of the max-pooling after every convolution
     activation: Activation = "relu"

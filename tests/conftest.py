@@ -104,8 +104,9 @@ def make_trial(number: int = 0, seed: int = 1, stage: Any = "search", level: Any
 
 
 @pytest.fixture
-def write_study(tmp_path: Path) -> Callable[[str], Path]:
-    """Write a study file; its folder."""
+def write_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Write a study file; its folder, which lies below the current one, as every study must."""
+    monkeypatch.chdir(tmp_path)
 
     def write(text: str, name: str = "mine") -> Path:
         folder = tmp_path / "studies" / name

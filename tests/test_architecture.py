@@ -71,6 +71,9 @@ def test_training_knows_neither_study_nor_search_nor_tracking() -> None:
 def test_nothing_flows_backwards() -> None:
     order = [
         "trial",
+        "toml",
+        "places",
+        "masking",
         "study",
         "study_file",
         "methods",

@@ -125,7 +125,7 @@ def _lines(module: str, *arguments: str) -> list[dict[str, Any]]:
         command = [sys.executable, "-m", module, *arguments]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise UserError(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
+        raise UserError(f"{' '.join(arguments)} failed: {''.join(done.stderr.splitlines()[-1:])}")
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 

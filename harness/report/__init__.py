@@ -9,6 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from harness import plots, stats
+from harness.places import report_folder
+from harness.report.escape import latex, latex_label
 from harness.report.figures import make_figures
 from harness.report.grids import display_table, winners_table
 from harness.report.page import render
@@ -51,7 +53,7 @@ def write(results: Results, folder: Path) -> Path:
 def report_study(study: Study, folder: Path) -> Path:
     """Read the journal of the study in `folder` and write its report, which goes to `reports/<label>`."""
     results = results_of(study, folder)
-    return write(results, Path("reports") / results.study.label)
+    return write(results, report_folder(results.study.label))
 
 
 def results_of(study: Study, folder: Path) -> Results:
@@ -104,8 +106,8 @@ def write_latex(table: pd.DataFrame, path: Path, caption: str) -> None:
     style = table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis="columns")
     tex = style.to_latex(
         hrules=True,
-        caption=caption.replace("_", r"\_"),
-        label=f"tab:{path.parent.parent.name}-{path.stem}",
+        caption=latex(caption),
+        label="tab:" + latex_label(f"{path.parent.parent.name}-{path.stem}"),
         position_float="centering",
         column_format="l" + "r" * (table.shape[1] - 1),
     )

@@ -9,7 +9,7 @@ import pandas as pd
 
 from harness import plots, stats
 from harness.plots import studies_figure
-from harness.report import results_of, write_latex
+from harness.report import escape, results_of, write_latex
 from harness.report.grids import interval
 from harness.report.page import render
 from harness.report.sections import Section
@@ -40,7 +40,8 @@ def compare(several: Sequence[Results], folder: Path) -> Path:
     if all(table["test_accuracy"].isna().all() for table in tables):
         raise UserError(f"compare: none of {', '.join(labels)} has a finished confirmation run")
     rows = pd.concat([_rows(results, table) for results, table in zip(several, tables, strict=True)], ignore_index=True)
-    picture = studies_figure(rows, "Test accuracy of " + " and ".join(labels))
+    plain = rows.assign(study=rows["study"].map(escape.figure))
+    picture = studies_figure(plain, "Test accuracy of " + " and ".join(map(escape.figure, labels)))
     caption = "Mean test accuracy of each compared value with its 95 % interval."
     pairs = differences(several)
     apart = (

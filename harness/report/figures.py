@@ -8,6 +8,7 @@ from harness import plots, stats
 from harness.plots import Figure
 from harness.plots.classes import confusion_figure, mistakes_figure, probabilities_figure
 from harness.plots.search import importance_figure, slice_figure, timeline_figure, tuning_figure
+from harness.report.escape import figure
 from harness.search.results import Results
 from harness.study import Choice, Range
 from harness.trial import Value
@@ -23,7 +24,7 @@ class Picture:
 
 def make_figures(results: Results, table: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Picture]:
     """The pictures of the page, by their file names. `table` and `pairs` are the compare table and the paired table."""
-    study, label = results.study, results.study.label
+    study, label = results.study, figure(results.study.label)
     names = [study.level_name(level) for level in study.levels]
     seeds = stats.finished(results.runs)[["level", "test_accuracy"]]
     axis = study.axis.replace("_", " ")
@@ -52,7 +53,7 @@ def make_figures(results: Results, table: pd.DataFrame, pairs: pd.DataFrame) -> 
 
 
 def _of_classes(results: Results, table: pd.DataFrame, names: list[str]) -> dict[str, Picture]:
-    label, figures = results.study.label, {}
+    label, figures = figure(results.study.label), {}
     classes = stats.class_table(results)
     if not classes.empty:
         title = f"{label}: test images of all seeds, by class"
@@ -75,7 +76,7 @@ def _of_classes(results: Results, table: pd.DataFrame, names: list[str]) -> dict
 
 
 def _of_search(results: Results, names: list[str]) -> dict[str, Picture]:
-    study, label, figures = results.study, results.study.label, {}
+    study, label, figures = results.study, figure(results.study.label), {}
     runs = stats.searched(results)
     if len(runs):
         figures["tuning"] = Picture(

@@ -7,6 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from harness.report.escape import markdown
+
 
 def render(name: str, folder: Path, content: Mapping[str, Any]) -> str:
     """The page `name`, whose pictures lie in `folder`."""
@@ -19,7 +21,7 @@ def render(name: str, folder: Path, content: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    environment.filters["md"] = lambda text: markdown(str(text))
     environment.filters["grid"] = lambda table: (list(table.columns), table.to_numpy().tolist())
     environment.filters["data_uri"] = lambda figure: _data_uri(folder / "plots" / f"{figure}.png")
     environment.filters["width"] = lambda figure: _width(folder / "plots" / f"{figure}.png")

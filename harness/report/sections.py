@@ -1,5 +1,6 @@
 """What the page says, in order: sections of words, tables and pictures, the same for HTML and Markdown."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ from harness.report.grids import (
 )
 from harness.search.results import Results
 
+WEB = re.compile(r"https?://[^\s()<>\"'`\\]+")  # a journal may come from anybody
 ONE_RUN = (
     "Each published figure is one run, and one run has no spread: what lies outside the interval may still be luck."
 )
@@ -84,9 +86,10 @@ def make_sections(
         sections.append(Section("The search", texts, grids, shown))
     seeds = Section("Other middles, and when it ran", grids=[seeds_table(table, study)], figures=pictures("timeline"))
     sections += [seeds, Section("How it was done", methods(study))]
-    if results.links:
+    links = {name: address for name, address in results.links.items() if WEB.fullmatch(address)}
+    if links:
         text = "A local store's pages are served by `harness ui`."
-        sections.append(Section("The runs in MLflow", [text], links=results.links))
+        sections.append(Section("The runs in MLflow", [text], links=links))
     record = {name: str(value) for name, value in results.environment.items()}
     return [*sections, Section("Reproduction record", record=record, shown=False)]
 

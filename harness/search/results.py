@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from harness.search.journal import open_to_read, outcome_of, winner
 from harness.search.sampling import from_optuna
 from harness.study import Study
-from harness.trial import HYPERPARAMETERS, Example, Outcome, Value
+from harness.trial import HYPERPARAMETERS, Example, Outcome, UserError, Value
 
 FIGURES = (
     *("status", "reason", "started", "ended", "seconds", "parameters", "best_epoch"),
@@ -53,7 +53,10 @@ class Results:
 def read_results(journal: Path) -> Results:
     """Read a journal, also while a driver writes it. Raises UserError when there is none."""
     storage, studies = open_to_read(journal)
-    study = Study.model_validate_json(next(known["study"] for known in studies.values() if "study" in known))
+    try:
+        study = Study.model_validate_json(next(known["study"] for known in studies.values() if "study" in known))
+    except ValueError as error:  # of another version, or not harness's own
+        raise UserError(f"{journal}: holds a study that cannot be read: {error}") from None
     environment = next(known["environment"] for known in studies.values() if "environment" in known)
     links: Mapping[str, str] = next((known["runs"] for known in studies.values() if "runs" in known), {})
     rows, epochs, confusions, examples, importances = [], [], {}, {}, {}

@@ -12,7 +12,6 @@ lacks is written from the journal, at the end, at the next start, or by `harness
 
 import hashlib
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from harness import masking
 from harness.study import Study, show
 from harness.trial import Epoch, Outcome, Trial, UserError
 
@@ -42,12 +42,15 @@ WAIT = 60.0  # seconds for which a study that is over waits for a slow store
 
 def store_uri() -> str:
     """Where runs go: MLFLOW_TRACKING_URI, else MLflow's own default, so that a bare `mlflow ui` finds them."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    if masking.is_ambiguous(uri):
+        raise UserError("MLFLOW_TRACKING_URI: the @, /, ? and # of a password must be %40, %2F, %3F and %23")
+    return uri
 
 
 def shown_store() -> str:
     """The store as it may be shown and logged: without a password."""
-    return re.sub(r"//([^/@:]*):[^/@]*@", r"//\1:***@", store_uri())
+    return masking.shown(store_uri())
 
 
 def key(trial: Trial) -> str:
@@ -73,6 +76,7 @@ class Tracker:
             self._begin()
 
     def _begin(self) -> None:
+        store_uri()  # the other process reads it from the environment: everybody can see the arguments of a process
         ours, theirs = socket.socketpair()
         package = str(Path(__file__).parents[2])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -107,7 +111,7 @@ class Tracker:
         """
         if self._pipe is None:
             return {}
-        server = re.sub(r"//[^/@]*@", "//", store_uri()).rstrip("/")
+        server = masking.public(store_uri()).rstrip("/")
         if server.startswith(SERVER) and (trouble := _trouble(server)):
             raise UserError(
                 f"{shown_store()}: no MLflow server answers there ({trouble}); start it, or run with --offline and "

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.masking import without_secrets
 from harness.study import Study, show
 from harness.tracking import key
 from harness.tracking.store import make_store  # first: it sets MLflow's ways before MLflow is imported
@@ -203,4 +204,4 @@ class Writer:
 def in_one_line(error: Exception) -> str:
     """An error as a user can read it; some have no words of their own."""
     words = re.sub(r"^\(raised as a result of .*\)\n", "", str(error))  # SQLAlchemy's hint to programmers
-    return f"{type(error).__name__}: {words}".splitlines()[0]
+    return without_secrets(f"{type(error).__name__}: {words}".splitlines()[0])

@@ -1,0 +1,66 @@
+"""What must not be shown or written: passwords in addresses, and secrets that the environment holds.
+
+shown("postgresql://ann:s3cret@db/runs")      # "postgresql://ann:***@db/runs"
+without_secrets(str(error))                   # the same, wherever in a text
+"""
+
+import os
+import re
+from urllib.parse import parse_qsl, quote, unquote
+
+SECRET_NAME = re.compile("PASSWORD|PASSWD|_PWD$|SECRET|TOKEN|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY", re.IGNORECASE)
+SHORT = 6  # a variable's value below this is a switch, no secret
+
+
+def shown(uri: str) -> str:
+    """An address as it may be shown: the user's name stays, the password and the query (it may hold one) go."""
+    scheme, user, password, place, _ = _parts(uri)
+    login = f"{user}:***@" if password else f"{user}@" if user else ""
+    return f"{scheme}{login}{place}"
+
+
+def public(uri: str) -> str:
+    """An address as it may be linked to: without user, password and query."""
+    scheme, _, _, place, _ = _parts(uri)
+    return f"{scheme}{place}"
+
+
+def is_ambiguous(uri: str) -> bool:
+    """Whether a password is not percent-encoded: a library would take a part of it for the host, and tell it."""
+    return bool(re.search("[@/?#]", _parts(uri)[2]))
+
+
+def without_secrets(text: str) -> str:
+    """A text with every secret in it masked: of any address in the environment, and of variables named like one."""
+    secrets: set[str] = set()
+    for name, value in os.environ.items():
+        if "://" in value:
+            secrets |= _secrets_of(value)
+        if SECRET_NAME.search(name) and len(value) >= SHORT:
+            secrets |= {value}
+    for secret in sorted(secrets, key=len, reverse=True):  # one may hold another
+        text = text.replace(secret, "***")
+    return text
+
+
+def _parts(uri: str) -> tuple[str, str, str, str, str]:
+    """Scheme with its "://", user, password, host and path, query.
+
+    A password ends at the last @, whatever is in it: some people do not encode theirs, and rather too much is hidden.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator:  # a folder
+        return "", "", "", uri, ""
+    login = user = password = ""
+    if not rest.startswith("/"):  # else a file, or a server that only the query names
+        login, _, rest = rest.rpartition("@")
+        user, _, password = login.partition(":")
+    place, _, query = rest.partition("?")
+    return f"{scheme}://", user, password, place.partition("#")[0], query
+
+
+def _secrets_of(uri: str) -> set[str]:
+    """The passwords of an address, in every spelling in which a message may repeat them."""
+    _, _, password, _, query = _parts(uri)
+    found = {password, *(value for key, value in parse_qsl(query) if SECRET_NAME.search(key))}
+    return {spelt for one in found if one for spelt in (one, unquote(one), quote(unquote(one), safe=""))}

@@ -1,0 +1,44 @@
+"""Where a study's files lie: below the current folder. A name or a symbolic link that leads out of it is refused."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.trial import UserError
+
+
+def study_folder(path: Path) -> Path:
+    """The folder of a study that is named by its folder or by its file; raises UserError if anything leads out."""
+    folder = path.parent if path.name == "study.toml" else path
+    return _inside(folder, ("study.toml", "journal*"))
+
+
+def report_folder(name: str) -> Path:
+    """Where the report of that name goes; raises UserError if anything leads out."""
+    return _inside(Path("reports") / name, ("**/*",))
+
+
+def studies_folder(path: Path) -> Path:
+    """A folder of studies; raises UserError if it leads out."""
+    return _inside(path, ())
+
+
+def _inside(folder: Path, ours: Iterable[str]) -> Path:
+    """`folder`, once it is known that neither it nor one of our files in it leads out of the current folder."""
+    try:
+        here = Path.cwd().resolve()
+        _check(folder, here)  # before anybody looks into it
+        for pattern in ours:
+            for path in folder.glob(pattern):
+                _check(path, here)
+    except (OSError, RuntimeError, ValueError) as error:  # too long, unreadable; links in a circle; NUL
+        if isinstance(error, UserError):
+            raise
+        why = error.strerror if isinstance(error, OSError) else None
+        raise UserError(f"{folder}: cannot be read: {why or error}") from None
+    return folder
+
+
+def _check(path: Path, here: Path) -> None:
+    end = path.resolve()
+    if not end.is_relative_to(here):
+        raise UserError(f"{path}: leads out of the current folder, to {end}; harness stays below {here}")

@@ -1,0 +1,41 @@
+"""TOML from anybody's hand: read, or refused in one line. Nothing here knows what a study is."""
+
+import math
+import tomllib
+from typing import Any
+
+from harness.trial import UserError
+
+LONGEST = 100_000  # characters; a study file has a thousand
+DEEPEST = 8  # tables and lists within each other
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The table that a text describes; raises UserError if it describes none."""
+    if len(text) > LONGEST:
+        raise UserError(f"too long: {len(text):,} characters, at most {LONGEST:,}")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise UserError("not valid TOML: nested too deeply") from None
+    except ValueError as error:  # TOMLDecodeError is one; so is that of a number with too many digits
+        raise UserError(f"not valid TOML: {error}") from None
+
+
+def check(table: dict[str, Any]) -> None:
+    """Refuse values that nobody means and that would do harm further on: in messages, tables, memory, terminals."""
+    waiting: list[tuple[str, Any, int]] = [("", table, 0)]
+    while waiting:  # not by recursion: dotted keys nest as deep as they like
+        where, value, depth = waiting.pop()
+        if depth > DEEPEST:
+            raise UserError(f"{where}: nested too deeply")
+        if isinstance(value, dict):
+            waiting += [(f"{where}.{key}" if where else key, inner, depth + 1) for key, inner in value.items()]
+        elif isinstance(value, list):
+            waiting += [(where, inner, depth + 1) for inner in value]
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise UserError(f"{where}: a whole number must fit into 64 bits")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{where}: must be a finite number, got {value}")
+        elif isinstance(value, str) and any(char < " " and char not in "\n\t" for char in value):
+            raise UserError(f"{where}: must be without control characters, got {value!r}")
