@@ -1,5 +1,6 @@
 """The benchmark: its contenders do the same work, and its figures are what they say."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ from harness.bench.work import WORKS
 from harness.plots.bench import bench_figure
 from harness.trial import Config, UserError
 
-from .conftest import harness
+from .conftest import Done
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +70,11 @@ def test_page_and_plot(timings: pd.DataFrame, tmp_path: Path) -> None:
     assert [axes.get_title() for axes in figure.axes] == ["tiny", "model-epochs per second"]
 
 
-def test_mistakes_are_told_in_a_line(tmp_path: Path) -> None:
+def test_mistakes_are_told_in_a_line(command: Callable[..., Done]) -> None:
     with pytest.raises(UserError, match="--works: must be of mnist, "):
         choose_works("minst", "cpu")
     assert "layers" not in choose_works("", "cpu")
     assert "layers" in choose_works("", "cuda")
-    done = harness("bench", "--contenders", "xyz", cwd=tmp_path)
+    done = command("bench", "--contenders", "xyz")
     assert done.returncode == 2
     assert done.stderr.strip().startswith("harness: --contenders: must be letters of abcdefg")

@@ -13,11 +13,12 @@ from harness.search.results import Results, read_results
 from harness.study_file import read_study
 from harness.trial import UserError
 
-from .conftest import SMALL, harness
+from .conftest import SMALL, Done
 from .test_report import Page
 from .test_search import drive
 
 Write = Callable[..., Path]
+Command = Callable[..., Done]
 
 
 def finished(write: Write, name: str, text: str = SMALL, seeds: int = 3) -> Results:
@@ -71,21 +72,22 @@ def test_a_study_is_not_compared_with_itself(write_study: Write, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
-def test_the_commands(write_study: Write, tmp_path: Path) -> None:
+def test_the_commands(write_study: Write, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     finished(write_study, "one")
     finished(write_study, "two")
     write_study(SMALL, "never")
     write_study(SMALL.replace("depth", "dept"), "wrong")
-    done = harness("compare", "studies/one", "studies/two", cwd=tmp_path)
+    done = command("compare", "studies/one", "studies/two")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "reports" / "compare-one-two" / "report.html").exists()
-    done = harness("compare", "studies/one", "studies/never", cwd=tmp_path)
+    done = command("compare", "studies/one", "studies/never")
     assert (done.returncode, "never ran" in done.stderr) == (2, True)
-    done = harness("list", cwd=tmp_path, environment={"COLUMNS": "200"})
+    monkeypatch.setenv("COLUMNS", "200")
+    done = command("list")
     assert done.returncode == 0, done.stderr
     for word in ("never ran", "finished", "12/12", "unknown key", "depth="):
         assert word in done.stdout
-    assert harness("list", "nowhere", cwd=tmp_path).returncode == 2
+    assert command("list", "nowhere").returncode == 2
 
 
 def test_a_study_that_runs_says_who_runs_it(write_study: Write) -> None:
@@ -100,13 +102,13 @@ def test_a_study_that_runs_says_who_runs_it(write_study: Write) -> None:
     drive(read_study(folder, ["budget.seeds=2"]), folder / "journal.log")
 
 
-def test_one_study_on_two_data_sets(write_study: Write, tmp_path: Path) -> None:
+def test_one_study_on_two_data_sets(write_study: Write, command: Command, tmp_path: Path) -> None:
     folder = write_study(SMALL)
     drive(read_study(folder), folder / "journal.log")
     drive(read_study(folder, dataset="mnist"), folder / "journal-mnist.log")
-    done = harness("compare", "studies/mine", cwd=tmp_path)
+    done = command("compare", "studies/mine")
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "reports" / "compare-mine-mnist-mine" / "tables" / "studies.csv")
     assert table["study"].tolist() == ["mine-mnist"] * 2 + ["mine"] * 2
-    done = harness("compare", "studies/mine@digits", "studies/mine@mnist", cwd=tmp_path)
+    done = command("compare", "studies/mine@digits", "studies/mine@mnist")
     assert (tmp_path / "reports" / "compare-mine-mine-mnist").is_dir(), done.stderr
