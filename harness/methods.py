@@ -20,6 +20,8 @@ def methods(study: Study) -> list[str]:
         )
         texts.append("The winner is the finished trial with the highest validation accuracy (ties: the lower loss).")
     texts.append(_stopping(config))
+    if budget.trial_timeout is not None:
+        texts.append(f"A training that takes longer than {budget.trial_timeout:g} s has failed.")
     texts.append(
         f"Each {axis} is then trained with {budget.seeds} fresh seeds, the same for all; split, initialisation, order "
         "and dropout vary with the seed. Only these runs read the test images, before and after training. All figures "

@@ -104,7 +104,7 @@ def conclude(search: Search, journal: Path, tracker: tracking.Tracker, say: Say)
         tracker.drain()
     if tracker.failure:
         say(
-            f"warning: MLflow lacks {tracker.missing} entries of this study ({tracker.failure}); "
+            f"warning: MLflow lacks {tracker.missing or 'some'} runs of this study ({tracker.failure}); "
             f"harness sync {journal.parent} writes them from the journal"
         )
     say(f"report   {target / 'report.html'}")

@@ -176,6 +176,14 @@ def test_failures_are_told_with_their_reason(results: Results) -> None:
     assert told == [FEW, reason]
 
 
+def test_trainings_repeated_for_a_lost_worker_are_told(results: Results) -> None:
+    runs = results.runs.copy()
+    runs.loc[[0, 1], "retries"] = [1, 2]
+    [_, repeated] = flags(replace(results, runs=runs))
+    assert repeated.startswith("depth=1: 2 of 6 search trials were trained again because a worker process was lost")
+    assert "at most 2 times each" in repeated
+
+
 def test_learning_table_has_mean_and_range(results: Results) -> None:
     table = stats.learning_table(results)
     assert set(table["kind"]) == {"train", "val"}

@@ -19,7 +19,7 @@ from harness.trial import HYPERPARAMETERS, Example, Outcome, UserError, Value
 FIGURES = (
     *("status", "reason", "started", "ended", "seconds", "parameters", "best_epoch"),
     *("val_loss", "val_accuracy", "train_loss", "train_accuracy", "test_loss", "test_accuracy"),
-    "untrained_accuracy",
+    *("untrained_accuracy", "retries"),
 )
 ENOUGH = 8  # finished trials, below which importances would say nothing
 

@@ -124,6 +124,12 @@ def _failures(runs: pd.DataFrame, what: str) -> Iterator[str]:
         why = str(failed["reason"].iloc[0]).splitlines()[-1]
         share = f"{len(failed)} of {len(runs)} {what} ({100 * len(failed) / len(runs):.0f} %)"
         yield f"{share} failed or diverged, the first with: {why}"
+    repeated = runs[runs["retries"] > 0]
+    if len(repeated):
+        yield (
+            f"{len(repeated)} of {len(runs)} {what} were trained again because a worker process was lost, "
+            f"at most {int(repeated['retries'].max())} times each; that changes no figure."
+        )
 
 
 def _cut_short(confirmed: pd.DataFrame) -> Iterator[str]:

@@ -1,0 +1,169 @@
+"""Load: what the driver, the journal and the store bear. Figures go to standard output; ARCHITECTURE.md keeps them."""
+
+import resource
+import time
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from harness.cluster import Cluster, Worker
+from harness.console import Progress
+from harness.datasets import Data
+from harness.run import Driver
+from harness.schedule import Batch, Stack
+from harness.search import Search
+from harness.search.results import read_results
+from harness.study import Study
+from harness.study_file import read_study
+from harness.tracking import Tracker, key
+from harness.trial import Trial
+
+from .test_kill import prepared
+from .test_search import made_up
+from .test_tracking import ENVIRONMENT
+
+pytestmark = pytest.mark.soak
+Write = Callable[[str], Path]
+
+MANY = """
+dataset = "digits"
+[compare]
+depth = [1, 2, 3, 4, 5]
+[tune]
+lr = { low = 1e-3, high = 1e-1, log = true }
+[fixed]
+epochs = %d
+[budget]
+trials = %d
+seeds = 2
+[search]
+sampler = "random"
+generation = 16
+"""
+
+
+def memory() -> float:
+    """The most that this process has taken, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Trivial(Worker):
+    """A worker that makes its outcomes up: what is left is what the driver, Ray and the journal take."""
+
+    def start(self, stack: Stack) -> Batch | None:
+        self.left: Iterator[Batch] = iter(
+            [[(trial, made_up(trial).history[0]) for trial in stack], [(trial, made_up(trial)) for trial in stack]]
+        )
+        return next(self.left)
+
+    def go_on(self, stopped: Collection[Trial]) -> Batch | None:
+        return next(self.left, None)
+
+
+def test_fifty_trivial_trials_a_second(
+    write_study: Write, digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.cluster.Worker", Trivial)
+    study = read_study(write_study(MANY % (1, 200)))
+    search = Search(study, tmp_path / "journal.log", ENVIRONMENT)
+    with Cluster({"digits": digits}, workers=8) as crew:
+        while len(crew._idle) < 8:
+            crew.wait(1)
+        began, processor = time.monotonic(), time.process_time()
+        Driver(search, Tracker(offline=True), Progress(study, quiet=True), {"digits": digits}, 1, crew=crew).run()
+        took, processor = time.monotonic() - began, time.process_time() - processor
+    print(
+        f"\n1,010 trivial trials on 8 Ray workers: {1010 / took:.0f} a second; "
+        f"of the driver's core {1000 * processor / 1010:.1f} ms each"
+    )
+    assert 1010 / took >= 50
+
+
+def test_a_journal_of_ten_thousand_trials(write_study: Write, tmp_path: Path) -> None:
+    study = read_study(write_study(MANY % (12, 2000)))
+    journal = tmp_path / "journal.log"
+    search, times = Search(study, journal, ENVIRONMENT), []
+    while trials := search.generation():
+        began = time.monotonic()
+        for trial in trials:
+            outcome = made_up(trial)
+            for epoch in outcome.history:
+                search.report(trial, epoch)
+                search.should_prune(trial)
+            search.record(trial, outcome)
+        search.close_generation()
+        times += [(time.monotonic() - began) / len(trials)] * len(trials)
+    for trial in search.confirmations():
+        search.record(trial, made_up(trial))
+    first, last = sum(times[:1000]), sum(times[-1000:])
+    began = time.monotonic()
+    again = Search(study, journal, ENVIRONMENT)
+    assert again.is_over()
+    opened = time.monotonic() - began
+    began = time.monotonic()
+    assert len(read_results(journal).runs) == 10_010
+    print(
+        f"\n10,000 trials of 12 epochs: {first:.1f} ms each among the first thousand, {last:.1f} ms among the last; "
+        f"journal {journal.stat().st_size / 2**20:.0f} MiB, opened in {opened:.1f} s, read for a report in "
+        f"{time.monotonic() - began:.1f} s, this process took at most {memory():.0f} MiB"
+    )
+    assert last < 5 * first
+
+
+def test_a_store_of_ten_thousand_runs(small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    trials = [Trial(1, "search", number, 0, small.config(1, {"lr": 0.01})) for number in range(10_000)]
+    times = []
+    with Tracker() as tracker:
+        tracker.open(small, "id", ENVIRONMENT)
+        for start in range(0, len(trials), 500):
+            began = time.monotonic()
+            tracker.catch_up([(trial, made_up(trial)) for trial in trials[start : start + 500]], wait=True)
+            times.append((time.monotonic() - began) / 500)
+        assert tracker.failure is None
+    began = time.monotonic()
+    with Tracker() as tracker:
+        tracker.open(small, "id", ENVIRONMENT)
+        opened = time.monotonic() - began
+        assert tracker._written == set(map(key, trials))
+    found = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_experiment_by_name("mine")
+    assert found is not None
+    print(
+        f"\n10,000 runs in SQLite: {1000 * times[0]:.0f} ms each among the first 500, {1000 * times[-1]:.0f} ms among "
+        f"the last; opened in {opened:.1f} s"
+    )
+    assert times[-1] < 3 * times[0]
+
+
+def test_a_thousand_smoke_trials_with_memory_flat(
+    smoke: Path, tmp_path: Path, command: Callable[..., object], digits: Data
+) -> None:
+    study = read_study(prepared(smoke, tmp_path) / "studies" / "smoke", ["budget.trials=340"])
+    search, sizes = Search(study, tmp_path / "journal.log", ENVIRONMENT), []
+    tracker = Tracker()
+    with tracker:
+        tracker.open(study, search.id, ENVIRONMENT)
+        driver = Driver(search, tracker, Progress(study, quiet=True), {"digits": digits})
+        began = time.monotonic()
+        while trials := search.generation():
+            driver.train(trials)
+            search.close_generation()
+            sizes.append(_now())
+        took = time.monotonic() - began
+        tracker.drain()
+    trained = 3 * 340
+    grown = sizes[-1] - sizes[len(sizes) // 10]
+    print(
+        f"\n{trained} smoke trials in {took:.0f} s ({trained / took:.0f} a second); the driver's memory "
+        f"{sizes[len(sizes) // 10]:.0f} MiB after a tenth, {sizes[-1]:.0f} MiB at the end"
+    )
+    assert grown < 100  # the journal's own trials stay in memory: some 50 kB each
+
+
+def _now() -> float:
+    """What this process takes now, in MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
