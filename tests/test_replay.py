@@ -146,7 +146,7 @@ def test_an_edited_figure_is_named(here: Path, records: Records, capsys: pytest.
 
 
 def test_what_differs_around_the_run_is_told(
-    here: Path, write_study: Write, capsys: pytest.CaptureFixture[str]
+    write_study: Write, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changed = {"torch": "1.0.0", "data_sha256": "0" * 64, "git_commit": "f" * 40, "git_dirty": "yes", "cuda": "13.0"}
 

@@ -33,11 +33,12 @@ from harness.study_file import read_study
 from harness.tracking import Tracker, shown_store
 from harness.trial import UserError
 
-from .conftest import ROOT, SMALL, clean_environment, harness
+from .conftest import ROOT, SMALL, Done, clean_environment
 from .test_report import Page
 from .test_search import drive
 
 Write = Callable[..., Path]
+Command = Callable[..., Done]
 SOURCES = sorted((ROOT / "harness").rglob("*.py"))
 
 
@@ -364,7 +365,7 @@ def written(folder: Path) -> Iterator[tuple[str, bytes]]:
             yield str(path), path.read_bytes()
 
 
-def assert_nowhere(folder: Path, done: "subprocess.CompletedProcess[str]") -> None:
+def assert_nowhere(folder: Path, done: Done) -> None:
     for place, text in [*written(folder), ("stdout", done.stdout.encode()), ("stderr", done.stderr.encode())]:
         for secret in SPELT:
             assert secret.encode() not in text, (place, secret)
@@ -405,25 +406,33 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("store", ["a server that fails", "a server that is not there", "an unknown kind of store"])
 def test_a_password_in_an_address_is_written_nowhere(
-    store: str, write_study: Write, tmp_path: Path, broken_server: int
+    store: str,
+    write_study: Write,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    broken_server: int,
 ) -> None:
     write_study(SMALL)
     address = f"http://ann:{PASSWORD}@127.0.0.1:{broken_server if 'fails' in store else free_port()}"
     if "unknown" in store:
         address = f"mysql+nothing://ann:{PASSWORD}@127.0.0.1/runs?password={SECRETS['MY_TOKEN']}"
     environment = {**SECRETS, "MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    few = ["--trials", "1", "--seeds", "1", "--epochs", "1"]
-    done = harness("run", "studies/mine", *few, cwd=tmp_path, environment=environment)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = command("run", "studies/mine", "--trials", "1", "--seeds", "1", "--epochs", "1")
     assert "ann:***@127.0.0.1" in done.stdout + done.stderr  # it does tell which store it was
     assert_nowhere(tmp_path, done)
 
 
-def test_a_secret_of_the_environment_is_written_nowhere(smoke: Path, write_study: Write, tmp_path: Path) -> None:
+def test_a_secret_of_the_environment_is_written_nowhere(
+    smoke: Path, write_study: Write, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     shutil.copy(smoke / "mlflow.db", tmp_path)
     folder = write_study(SMALL, NAME)
-    environment = {**SECRETS, "HTTPS_PROXY": f"http://ann:{PASSWORD}@127.0.0.1:9"}
-    few = ["--trials", "1", "--seeds", "2", "--epochs", "1"]
-    done = harness("run", f"studies/{NAME}", *few, cwd=tmp_path, environment=environment)
+    for name, value in {**SECRETS, "HTTPS_PROXY": f"http://ann:{PASSWORD}@127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, value)
+    done = command("run", f"studies/{NAME}", "--trials", "1", "--seeds", "2", "--epochs", "1")
     assert done.returncode == 0, done.stderr
     assert (folder / "journal.log").exists()
     assert (tmp_path / "reports" / NAME / "report.html").exists()

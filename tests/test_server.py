@@ -1,6 +1,8 @@
 """Tracking on a real `mlflow server` that is absent, stopped, started again, slow, or out of its mind."""
 
 import http.client
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -50,6 +52,7 @@ class Server:
             env=clean_environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         for _ in range(600):
             try:
@@ -60,7 +63,7 @@ class Server:
         raise AssertionError("mlflow server does not start")
 
     def stop(self) -> None:
-        self.process.terminate()
+        os.killpg(self.process.pid, signal.SIGKILL)  # as a machine that goes down
         self.process.wait(timeout=30)
 
 

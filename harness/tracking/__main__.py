@@ -71,8 +71,9 @@ class Desk:
             if what != "flush":
                 self._do(writer, "flush", [LATE])
             if what in ("open", "drain", "finish"):
+                if what == "drain":
+                    self.deadline = math.inf  # before the driver hears of it, and can set another
                 self.pipe.send((answer, self.failure if self.missing else None, len(self.missing)))
-                self.deadline = math.inf
             if what == "finish":
                 return
             if what == "open":
