@@ -92,9 +92,11 @@ def figures(results: Results) -> pd.DataFrame:
 
 
 def assert_same(folder: Path, smoke: Path) -> None:
-    pd.testing.assert_frame_equal(compared(folder), compared(smoke))
+    pd.testing.assert_frame_equal(compared(folder), compared(smoke), check_exact=True)
     journals = [place / "studies" / "smoke" / "journal.log" for place in (folder, smoke)]
-    pd.testing.assert_frame_equal(*(figures(read_results(journal)) for journal in journals))
+    pd.testing.assert_frame_equal(
+        *(figures(read_results(journal)) for journal in journals), check_exact=True
+    )  # to the last bit
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     runs = runs_of(client, "smoke")
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}  # none RUNNING

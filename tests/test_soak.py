@@ -20,6 +20,7 @@ from harness.study_file import read_study
 from harness.tracking import Tracker, key
 from harness.trial import Trial
 
+from .conftest import ROOT
 from .test_kill import prepared
 from .test_search import made_up
 from .test_tracking import ENVIRONMENT
@@ -66,6 +67,7 @@ def test_fifty_trivial_trials_a_second(
     write_study: Write, digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.cluster.Worker", Trivial)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # Ray's processes find this file
     study = read_study(write_study(MANY % (1, 200)))
     search = Search(study, tmp_path / "journal.log", ENVIRONMENT)
     with Cluster({"digits": digits}, workers=8) as crew:
