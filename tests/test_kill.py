@@ -3,13 +3,16 @@
 A few kills here; `make soak` has fifty of them and a thousand trials (see the marker `soak`).
 """
 
+import math
 import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +30,8 @@ SECONDS = 40  # the longest that a driver may be left alone before it is killed
 
 @dataclass
 class Killer:
-    """Runs a study in a folder and kills its driver when the journal has grown by a random share, or at a random time.
+    """Runs a study and kills its driver: when the journal has grown by a random share, when the store holds so
+    many runs more, or at a random time.
 
     Half of the kills also take the last bytes off the journal, as a power cut does: a line is then torn, or gone.
     """
@@ -46,10 +50,23 @@ class Killer:
     def size(self) -> int:
         return self.journal.stat().st_size if self.journal.exists() else 0
 
+    def runs(self) -> int:
+        """How many runs the store holds; none while it cannot be read."""
+        store = self.folder / "mlflow.db"
+        if not store.exists():
+            return 0
+        try:
+            with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True, timeout=1)) as database:
+                return int(database.execute("select count(*) from runs").fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0
+
     def run_and_kill(self) -> bool:
         """One driver's life; whether it was killed before it ended by itself."""
-        goal = self.size() + self.chance.uniform(0, 0.6) * self.bytes
-        limit = self.chance.uniform(1, 5) if self.chance.random() < 0.25 else SECONDS
+        kind = self.chance.choice(["journal", "journal", "store", "store", "time"])
+        goal = self.size() + self.chance.uniform(0, 0.6) * self.bytes if kind == "journal" else math.inf
+        runs = self.runs() + self.chance.randint(1, 20) if kind == "store" else math.inf
+        limit = self.chance.uniform(1, 6) if kind == "time" else SECONDS
         process = subprocess.Popen(
             [sys.executable, "-m", "harness", "run", "studies/smoke"],
             cwd=self.folder,
@@ -61,6 +78,8 @@ class Killer:
         began = time.monotonic()
         while process.poll() is None and self.size() < goal and time.monotonic() - began < limit:
             time.sleep(0.002)
+            if kind == "store" and self.runs() >= runs:
+                break
         time.sleep(self.chance.uniform(0, 0.02))
         if process.poll() is not None:
             _, error = process.communicate()
