@@ -1,5 +1,6 @@
 """How Optuna is asked: samplers, pruners, and our hyperparameters in Optuna's terms."""
 
+import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,8 +35,15 @@ def propose(study: Study, level: Value, known: Sequence[FrozenTrial], count: int
     the journal takes it as one line, so a kill leaves a trial behind as it is, or not at all.
     """
     history = optuna.create_study(direction="maximize")
-    history.add_trials(known)
+    history.add_trials(map(_as_samplers_know_it, known))
     return [_propose(study, level, history, len(known) + index) for index in range(count)]
+
+
+def _as_samplers_know_it(frozen: FrozenTrial) -> FrozenTrial:
+    """Without its outcome, which no sampler reads: Optuna copies all of a trial, and outcomes hold whole histories."""
+    light = copy.copy(frozen)
+    light.user_attrs = {}
+    return light
 
 
 def _propose(study: Study, level: Value, history: optuna.Study, number: int) -> FrozenTrial:
