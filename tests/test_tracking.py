@@ -5,10 +5,11 @@ import csv
 import io
 import json
 import math
+import shutil
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +27,7 @@ from harness.tracking.store import make_store
 from harness.tracking.writer import in_one_line
 from harness.trial import Config, Epoch, Outcome, UserError
 
-from .conftest import harness, make_trial
+from .conftest import Done, harness, make_trial
 from .test_search import made_up
 
 ENVIRONMENT = {"git_commit": "abc", "torch": "2"}
@@ -142,6 +143,23 @@ def test_a_finished_study_trains_nothing_and_adds_no_run(
     assert journal.read_text().count('"outcome"') == outcomes
     assert report.read_bytes() == table
     assert len(runs_of(client, "smoke")) == len(runs)
+
+
+def test_a_store_that_was_deleted_is_rebuilt(
+    smoke: Path, runs: dict[str, Run], command: Callable[..., Done], tmp_path: Path
+) -> None:
+    shutil.copytree(smoke / "studies", tmp_path / "studies")
+    done = command("sync", "studies/smoke")
+    assert done.returncode == 0, done.stderr
+    rebuilt = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    again = {plain_key(run): run for run in runs_of(rebuilt, "smoke")}
+    assert set(again) == set(runs)
+    for name, run in runs.items():
+        assert again[name].info.status == run.info.status
+        assert again[name].data.params == run.data.params
+        assert again[name].data.metrics == pytest.approx(run.data.metrics)
+    names = {artifact.path for artifact in rebuilt.list_artifacts(again["1/confirm/0"].info.run_id)}
+    assert names == {"history.csv", "study.json", "loss_curve.png", "confusion_matrix.png"}  # weights it has none
 
 
 @pytest.fixture
