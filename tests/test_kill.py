@@ -63,8 +63,8 @@ class Killer:
 
     def run_and_kill(self) -> bool:
         """One driver's life; whether it was killed before it ended by itself."""
-        kind = self.chance.choice(["journal", "journal", "store", "store", "time"])
-        goal = self.size() + self.chance.uniform(0, 0.6) * self.bytes if kind == "journal" else math.inf
+        kind = self.chance.choice(["journal", "journal", "journal", "store", "time"])
+        goal = self.size() + self.chance.uniform(0, 0.2) * self.bytes if kind == "journal" else math.inf
         runs = self.runs() + self.chance.randint(1, 20) if kind == "store" else math.inf
         limit = self.chance.uniform(1, 6) if kind == "time" else SECONDS
         process = subprocess.Popen(
