@@ -177,8 +177,15 @@ def _log_ticks(axes: Axes, side: Axis) -> None:
     """A log scale with plain numbers: 0.1, 0.2, 0.5, 1."""
     axes.set(**{"xscale" if side is axes.xaxis else "yscale": "log"})
     side.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
-    side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    side.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     side.set_minor_locator(NullLocator())
+
+
+def _short(value: float) -> str:
+    """A number that fits between its neighbours: 0.1, 5,000, 20k, 3M."""
+    if value >= 1e6:
+        return f"{value / 1e6:,.6g}M"
+    return f"{value / 1e3:.6g}k" if value >= 1e4 else f"{value:,.6g}"
 
 
 def _ticks(axes: Axes, x: Any, values: pd.Series, numeric: bool) -> None:
