@@ -4,6 +4,7 @@ with Tracker() as tracker:
     run(read_study("studies/depth"), Path("studies/depth"), tracker)
 """
 
+import math
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -78,7 +79,7 @@ def sync(study: Study, folder: Path, tracker: tracking.Tracker, say: Say = print
         search = Search(results.study, journal, results.environment)
         search.note_runs(tracker.open(results.study, search.id, results.environment))
         tracker.complete = search.is_over()
-        tracker.catch_up(search.recorded(), wait=True)
+        tracker.catch_up(search.recorded(), limit=math.inf)
         conclude(search, journal, tracker, say)
 
 
@@ -97,11 +98,12 @@ def conclude(search: Search, journal: Path, tracker: tracking.Tracker, say: Say)
         raise StudyStoppedError(f"{error}; {again}") from None
     recorded = list(search.recorded())
     tracker.summary(report.headline(results), target)
-    tracker.drain(tracking.WAIT + len(recorded) / 5)
+    patience = tracking.WAIT + len(recorded) / 5  # seconds: more than a healthy store takes
+    tracker.drain(patience)
     if tracker.missing:  # the store may have come back meanwhile
-        tracker.catch_up(recorded, wait=True)
+        tracker.catch_up(recorded, patience)
         tracker.summary(report.headline(results), target)
-        tracker.drain()
+        tracker.drain(patience)
     if tracker.failure:
         say(
             f"warning: MLflow lacks {tracker.missing or 'some'} runs of this study ({tracker.failure}); "

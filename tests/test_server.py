@@ -1,6 +1,7 @@
 """Tracking on a real `mlflow server` that is absent, stopped, started again, slow, or out of its mind."""
 
 import http.client
+import math
 import os
 import signal
 import socket
@@ -135,7 +136,7 @@ def test_a_server_that_goes_and_comes_back(
     for _ in range(2):  # the second time there is nothing to write
         with Tracker() as tracker:
             tracker.open(small, search.id, ENVIRONMENT)
-            tracker.catch_up(trials, wait=True)
+            tracker.catch_up(trials, limit=math.inf)
             assert tracker.failure is None
         whole, cut = whole_and_cut(server.uri, search.id)
         assert whole == sorted(f"{trial.level}/search/{trial.number}" for trial, _ in trials)
@@ -208,7 +209,7 @@ def test_a_server_that_is_slow_or_answers_500(
         proxy.mood = "well"
     with Tracker() as tracker:
         tracker.open(small, search.id, ENVIRONMENT)
-        tracker.catch_up(trials, wait=True)
+        tracker.catch_up(trials, limit=math.inf)
         assert tracker.failure is None
     assert len(whole_and_cut(server.uri, search.id)[0]) == len(trials)
     proxy.shutdown()

@@ -88,7 +88,7 @@ def make_sections(
     sections += [seeds, Section("How it was done", methods(study))]
     links = {name: address for name, address in results.links.items() if WEB.fullmatch(address)}
     if links:
-        text = "A local store's pages are served by `harness ui`."
+        text = "The pages of a local store are served by the command harness ui."
         sections.append(Section("The runs in MLflow", [text], links=links))
     record = {name: str(value) for name, value in results.environment.items()}
     return [*sections, Section("Reproduction record", record=record, shown=False)]

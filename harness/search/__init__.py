@@ -59,7 +59,7 @@ class Search:
     def note_runs(self, links: Mapping[str, str]) -> None:
         """Keep where the runs can be seen, for the report."""
         first = self._levels[self.study.levels[0]]
-        if first.user_attrs.get("runs") != dict(links):
+        if links and first.user_attrs.get("runs") != dict(links):
             first.set_user_attr("runs", dict(links))
 
     def generation(self) -> list[Trial]:

@@ -139,17 +139,20 @@ class Tracker:
             outcome = replace(outcome, weights={name: np.asarray(value) for name, value in outcome.weights.items()})
         self._tell("end", trial, outcome)
 
-    def catch_up(self, recorded: Iterable[tuple[Trial, Outcome]], wait: bool = False) -> None:
+    def catch_up(self, recorded: Iterable[tuple[Trial, Outcome]], limit: float = 0.0) -> None:
         """Write what the journal knows and the store does not (all but the weights, which the journal lacks).
 
-        Without `wait` this takes no time, and what a slow store has not taken by the end is missing again.
+        It waits for the store for at most `limit` seconds; without, this takes no time, and what a slow store has not
+        taken by the end is missing again.
         """
+        end = time.monotonic() + limit
         lacking = ((trial, outcome) for trial, outcome in recorded if key(trial) not in self._written)
         while several := list(islice(lacking, AT_ONCE)):
             for trial, outcome in several:
                 self._tell("end", trial, outcome)
-            if wait:
-                self.drain()  # no more of them wait at a time than a process can hold
+            left = end - time.monotonic()
+            if limit and left > 0:
+                self.drain(left)  # no more of them wait at a time than a process can hold
 
     def summary(self, figures: Mapping[str, Mapping[str, float]], report: Path) -> None:
         """Headline figures of each level (by its name) on its own run, and the report's folder on the study's run."""
