@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 from harness.__main__ import app, one_line
 from harness.datasets import Data, load
@@ -69,12 +70,16 @@ def clean_environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder where the smoke study has been run to its end."""
-    folder = tmp_path_factory.mktemp("smoke")
-    shutil.copytree(ROOT / "studies" / "smoke", folder / "studies" / "smoke", ignore=shutil.ignore_patterns("journal*"))
-    done = harness("run", "studies/smoke", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder
+    """A folder where the smoke study has been run to its end: once for all test processes, each of which has a copy."""
+    base = tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
+    with FileLock(f"{made}.lock"):
+        if not (made / "reports").exists():
+            study = made / "studies" / "smoke"
+            shutil.copytree(ROOT / "studies" / "smoke", study, ignore=shutil.ignore_patterns("journal*"))
+            done = harness("run", "studies/smoke", cwd=made)
+            assert done.returncode == 0, done.stderr
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("smoke"), dirs_exist_ok=True))
 
 
 @pytest.fixture(scope="session")
