@@ -29,7 +29,7 @@ bench: $(VENV)/bench ## compare with other ways of doing the same: make bench AR
 	@$(RUN) -m harness bench $(ARGS)
 
 test: $(VENV)/synced ## run the tests: make test ARGS="-k stack"
-	@$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/synced ## the long forms of the tests: fifty kills, a thousand trials, ten thousand runs (an hour)
 	@$(RUN) -m pytest -m soak -s $(ARGS)
