@@ -51,8 +51,8 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Run a study, or go on with it, and write its report."""
-    from harness.places import report_folder, study_folder
-    from harness.study_file import read_study
+    from harness.study.file import read_study
+    from harness.study.places import report_folder, study_folder
 
     given = {"budget.trials": trials, "budget.seeds": seeds, "epochs": epochs}
     changes = [f"{key}={value}" for key, value in given.items() if value is not None] + (overrides or [])
@@ -60,7 +60,7 @@ def run(
         checked = read_study(study, changes, dataset)
         check_device(device)
         report_folder(checked.label)  # one that leads out is refused before anything is made
-        from harness.tracking import Tracker
+        from harness.tracking.tracker import Tracker
 
         with Tracker(offline) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
             from harness.run import run as run_study
@@ -72,12 +72,12 @@ def run(
 @app.command()
 def sync(study: Folder, dataset: Dataset = None) -> None:
     """Write to MLflow what the journal knows and the store lacks, as after --offline or a server that was down."""
-    from harness.places import study_folder
-    from harness.study_file import read_study
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
 
     with plain_errors():
         checked = read_study(study, dataset=dataset)
-        from harness.tracking import Tracker
+        from harness.tracking.tracker import Tracker
 
         with Tracker() as tracker:
             from harness.run import sync as sync_study
@@ -107,8 +107,8 @@ def replay(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto is the GPU when there is one.")] = "auto",
 ) -> None:
     """Train a run again from its record and compare every figure; exit code 1 if one differs. Writes nothing."""
-    from harness.places import study_folder
-    from harness.study_file import read_study
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
 
     with plain_errors():
         checked = read_study(study, dataset=dataset)
@@ -126,12 +126,12 @@ def replay(
 @report_app.command()
 def report(study: Folder, dataset: Dataset = None) -> None:
     """Write the report of a study from its journal, at any time, also while the study runs."""
-    from harness.places import study_folder
-    from harness.study_file import read_study
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
 
     with plain_errors():
         checked = read_study(study, dataset=dataset)
-        from harness.report import report_study
+        from harness.report.write import report_study
 
         target = report_study(checked, study_folder(study))
         typer.echo(f"report   {target / 'report.html'}\ntables   {target / 'tables' / 'compare.csv'}")
@@ -145,8 +145,8 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Where table and plot go; reports/compare-… if not said.")] = None,
 ) -> None:
     """Put studies that have run, or one study's data sets, into one table and plot."""
-    from harness.places import report_folder, study_folder
-    from harness.study_file import read_study
+    from harness.study.file import read_study
+    from harness.study.places import report_folder, study_folder
 
     with plain_errors():
         from harness.report.compare import compare as compare_results
@@ -169,9 +169,9 @@ def list_all(
     """Show all studies: their state, how far they are, and what did best."""
     with plain_errors():
         from harness.console import print_table
-        from harness.places import studies_folder
+        from harness.errors import UserError
         from harness.report.listing import HEADINGS, list_studies
-        from harness.trial import UserError
+        from harness.study.places import studies_folder
 
         rows = list(list_studies(studies_folder(folder)))
         if not rows:
@@ -188,8 +188,8 @@ def ui(
     Everybody who is logged in on this machine can open it. README.md, "Security", says how to put a password in front.
     """
     with plain_errors():
-        from harness.tracking import shown_store, store_uri
-        from harness.trial import UserError
+        from harness.errors import UserError
+        from harness.tracking.tracker import shown_store, store_uri
 
         uri = store_uri()
         if uri.startswith(("http://", "https://")):
@@ -214,8 +214,8 @@ def bench(
 ) -> None:
     """Train the same models by harness and by what people use instead; one table of ratios to the bare loop."""
     with plain_errors():
-        from harness.bench import bench as run_bench
-        from harness.bench import choose_works
+        from harness.bench.rounds import bench as run_bench
+        from harness.bench.rounds import choose_works
         from harness.run import choose_device
 
         place = choose_device(device).type
@@ -239,7 +239,7 @@ def ui_command(port: int) -> list[str]:
 
 def check_device(name: str) -> None:
     """Raises UserError for a device that torch is never asked for."""
-    from harness.trial import UserError
+    from harness.errors import UserError
 
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"--device: must be auto, cpu or cuda, got {name!r}")
@@ -248,8 +248,8 @@ def check_device(name: str) -> None:
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """A user's mistake is one line on stderr and exit code 2; Ctrl-C says how to go on and is exit code 130."""
+    from harness.errors import UserError
     from harness.masking import without_secrets
-    from harness.trial import UserError
 
     try:
         yield
@@ -272,7 +272,7 @@ def one_line(command: typer.Typer, arguments: list[str]) -> int:
     try:
         return command(arguments, standalone_mode=False) or 0
     except usage_error as error:
-        from harness.trial import UserError
+        from harness.errors import UserError
 
         typer.echo(f"harness: {UserError(error.format_message())}", err=True)
         return 2

@@ -11,8 +11,9 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from harness.study import Study, show
-from harness.trial import Epoch, Outcome, Trial, Value, printable
+from harness.errors import printable
+from harness.study.study import Study, show
+from harness.trial import Epoch, Outcome, Trial, Value
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

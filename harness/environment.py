@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from harness.datasets import Data
 from harness.masking import without_secrets
+from harness.parts.data import Data
 
 PACKAGES = ("harness", "torch", "torchvision", "optuna", "mlflow", "numpy", "scipy", "pandas")
 

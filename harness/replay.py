@@ -17,16 +17,17 @@ import torch
 
 from harness import environment
 from harness.console import print_table
-from harness.datasets import Data, load
-from harness.memory import keep_freed_memory
+from harness.crews.local import Here, stacks
+from harness.crews.schedule import train_all
+from harness.errors import UserError
+from harness.journal.file import find_journal
+from harness.journal.ledger import edits
+from harness.journal.records import Record, Records
+from harness.parts.data import Data, load
 from harness.run import choose_device
-from harness.schedule import train_all
-from harness.search import edits
-from harness.search.journal import find_journal
-from harness.search.records import Record, Records
-from harness.study import Study, show
-from harness.trial import Epoch, Outcome, Trial, UserError, Value
-from harness.workers import Here, stacks
+from harness.study.study import Study, show
+from harness.training.memory import keep_freed_memory
+from harness.trial import Epoch, Outcome, Trial, Value
 
 LOSSES = ("train_loss", "val_loss", "test_loss")
 ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy", "untrained_accuracy")

@@ -15,16 +15,18 @@ from types import FrameType
 
 import torch
 
-from harness import environment, tracking
+from harness import environment
 from harness.console import Progress
-from harness.datasets import Data, MissingDataError, load
-from harness.memory import keep_freed_memory
-from harness.places import report_folder
-from harness.schedule import Crew, train_all
-from harness.search import Search, hold, put_aside
-from harness.study import Study
-from harness.trial import Epoch, Event, Outcome, StudyStoppedError, Trial, UserError
-from harness.workers import local_crew, stacks
+from harness.crews.local import local_crew, stacks
+from harness.crews.schedule import Crew, train_all
+from harness.errors import StudyStoppedError, UserError
+from harness.journal.ledger import Search, hold, put_aside
+from harness.parts.data import Data, MissingDataError, load
+from harness.study.places import report_folder
+from harness.study.study import Study
+from harness.tracking.tracker import WAIT, Tracker, shown_store
+from harness.training.memory import keep_freed_memory
+from harness.trial import Epoch, Event, Outcome, Trial
 
 Say = Callable[[str], None]
 
@@ -32,7 +34,7 @@ Say = Callable[[str], None]
 def run(
     study: Study,
     folder: Path,
-    tracker: tracking.Tracker,
+    tracker: Tracker,
     *,
     device: str = "auto",
     fresh: bool = False,
@@ -56,7 +58,7 @@ def run(
     with writing(journal), hold(journal), ExitStack() as until_then:
         facts, crew = environment.describe(data.values(), place), None
         if spread:
-            from harness.cluster import Cluster
+            from harness.crews.ray import Cluster
 
             crew = until_then.enter_context(Cluster(data, workers, ray, device, study.budget.gpus_per_stack))
             facts, stack = {**facts, "device": crew.describe()}, stack or crew.stack_size
@@ -69,9 +71,9 @@ def run(
         conclude(search, journal, tracker, say)
 
 
-def sync(study: Study, folder: Path, tracker: tracking.Tracker, say: Say = print) -> None:
+def sync(study: Study, folder: Path, tracker: Tracker, say: Say = print) -> None:
     """Write to MLflow what the journal knows and the store lacks, and the report. Raises UserError as `run` does."""
-    from harness.search.results import read_results
+    from harness.journal.results import read_results
 
     journal = folder / study.journal
     results = read_results(journal)
@@ -83,13 +85,13 @@ def sync(study: Study, folder: Path, tracker: tracking.Tracker, say: Say = print
         conclude(search, journal, tracker, say)
 
 
-def conclude(search: Search, journal: Path, tracker: tracking.Tracker, say: Say) -> None:
+def conclude(search: Search, journal: Path, tracker: Tracker, say: Say) -> None:
     """Write the report, see to it that MLflow has everything, and tell what is missing and where the rest lies."""
-    from harness import report, stats  # seconds to import, which no training has to wait for
-    from harness.search.results import read_results
+    from harness import analysis, report  # seconds to import, which no training has to wait for
+    from harness.journal.results import read_results
 
     results = read_results(journal)
-    for note in stats.flags(results, stats.compare_table(results)):
+    for note in analysis.flags(results, analysis.compare_table(results)):
         say(f"warning: {note}")
     try:
         target = report.write(results, report_folder(results.study.label))
@@ -98,7 +100,7 @@ def conclude(search: Search, journal: Path, tracker: tracking.Tracker, say: Say)
         raise StudyStoppedError(f"{error}; {again}") from None
     recorded = list(search.recorded())
     tracker.summary(report.headline(results), target)
-    patience = tracking.WAIT + len(recorded) / 5  # seconds: more than a healthy store takes
+    patience = WAIT + len(recorded) / 5  # seconds: more than a healthy store takes
     tracker.drain(patience)
     if tracker.missing:  # the store may have come back meanwhile
         tracker.catch_up(recorded, patience)
@@ -116,7 +118,7 @@ def conclude(search: Search, journal: Path, tracker: tracking.Tracker, say: Say)
         say(f"MLflow   nothing written (--offline); harness sync {journal.parent} does it later")
     else:
         label = results.study.label
-        say(f"MLflow   {tracking.shown_store()}, experiment {label} (browse it with: harness ui)")
+        say(f"MLflow   {shown_store()}, experiment {label} (browse it with: harness ui)")
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Driver:
     """The one process that owns all state: what comes back from a stack goes to journal, tracking and screen."""
 
     search: Search
-    tracker: tracking.Tracker
+    tracker: Tracker
     progress: Progress
     data: Mapping[str, Data]  # by name
     size: int | None = None  # the most trainings in a stack

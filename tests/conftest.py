@@ -15,9 +15,9 @@ import torch
 from filelock import FileLock
 
 from harness.__main__ import app, one_line
-from harness.datasets import Data, load
-from harness.study import Study
-from harness.study_file import read_study
+from harness.parts.data import Data, load
+from harness.study.file import read_study
+from harness.study.study import Study
 from harness.trial import Config, Trial
 
 ROOT = Path(__file__).parent.parent

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness.datasets import Data
-from harness.models import build
-from harness.train import ORDER, _generator
+from harness.parts.data import Data
+from harness.parts.models import build
+from harness.training.loop import ORDER, _generator
 from harness.trial import Config, Trial
 
 OPTIMIZERS: dict[str, Any] = {

@@ -36,12 +36,12 @@ def knows(path: Path, name: str) -> bool:
 @pytest.mark.parametrize(
     ("library", "window"),
     [
-        ("optuna", "search"),
+        ("optuna", "journal"),
         ("mlflow", "tracking"),
         ("rich", "console"),
         ("matplotlib", "plots"),
         ("jinja2", "report"),
-        ("ray", "cluster"),
+        ("ray", "crews"),
     ],
 )
 def test_each_library_has_one_window(library: str, window: str) -> None:
@@ -49,49 +49,37 @@ def test_each_library_has_one_window(library: str, window: str) -> None:
     assert {room(path) for path in MODULES if knows(path, library) and path != rivals} == {window}
 
 
-def test_training_knows_neither_study_nor_search_nor_tracking() -> None:
-    for name in (
+ORDER = [
+    *(
+        "errors",
+        "masking",
+        "catalogue",
+        "config",
         "trial",
-        "memory",
-        "datasets",
-        "models",
-        "layers",
-        "stack",
-        "optim",
-        "step",
-        "train",
-        "schedule",
-        "workers",
-        "cluster",
-    ):
-        for other in ("study", "study_file", "search", "tracking", "run", "report", "stats", "plots", "console"):
-            assert not knows(PACKAGE / f"{name}.py", f"harness.{other}"), (name, other)
+        "study",
+        "parts",
+        "environment",
+        "training",
+        "crews",
+        "journal",
+    ),
+    *("analysis", "plots", "tracking", "console", "report", "run", "replay", "bench", "__main__"),
+]
+"""The rooms from the ground up: each knows only those before it."""
+
+
+def test_training_knows_neither_study_nor_journal_nor_tracking() -> None:
+    for path in MODULES:
+        if room(path) in ("parts", "training", "crews"):
+            for other in ("study", "journal", "tracking", "run", "report", "analysis", "plots", "console"):
+                assert not knows(path, f"harness.{other}"), (path, other)
 
 
 def test_nothing_flows_backwards() -> None:
-    order = [
-        "trial",
-        "toml",
-        "places",
-        "masking",
-        "study",
-        "study_file",
-        "methods",
-        "schedule",
-        "memory",
-        "datasets",
-        "environment",
-        "models",
-        "layers",
-        "stack",
-        "optim",
-    ]
-    order += ["step", "train", "workers", "cluster"]
-    order += ["search", "stats", "plots", "tracking", "console", "report", "run", "replay", "bench", "__main__"]
     for path in MODULES:
         if room(path) == "__init__":
             continue
-        later = order[order.index(room(path)) + 1 :]
+        later = ORDER[ORDER.index(room(path)) + 1 :]
         if room(path) == "report":
             later.remove("__main__")  # `python -m harness.report` is the command of that name
         for other in later:
@@ -102,11 +90,11 @@ def test_nothing_flows_backwards() -> None:
     ("module", "forbidden"),
     [
         ("harness.__main__", {"torch", "mlflow", "optuna", "pandas", "matplotlib", "scipy", "pydantic"}),
-        ("harness.study_file", {"torch", "mlflow", "optuna", "pandas", "matplotlib", "scipy"}),
+        ("harness.study.file", {"torch", "mlflow", "optuna", "pandas", "matplotlib", "scipy"}),
         ("harness.report", {"torch", "mlflow"}),
         ("harness.tracking", {"torch", "mlflow", "optuna", "pandas", "matplotlib"}),
         ("harness.tracking.writer", {"torch", "optuna", "matplotlib"}),
-        ("harness.train", {"optuna", "mlflow", "matplotlib", "sklearn", "torchvision"}),
+        ("harness.training.loop", {"optuna", "mlflow", "matplotlib", "sklearn", "torchvision"}),
     ],
 )
 def test_heavy_imports_are_paid_for_by_those_who_need_them(module: str, forbidden: set[str]) -> None:

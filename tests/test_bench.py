@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.bench import _rounds, choose_works, summary
 from harness.bench.measure import operations
 from harness.bench.page import write_page
+from harness.bench.rounds import _rounds, choose_works, summary
 from harness.bench.work import WORKS
+from harness.errors import UserError
 from harness.plots.bench import bench_figure
-from harness.trial import Config, UserError
+from harness.trial import Config
 
 from .conftest import Done
 

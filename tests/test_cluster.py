@@ -15,12 +15,13 @@ os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)
 import ray
 from ray.cluster_utils import Cluster as Nodes
 
-from harness.cluster import Cluster
-from harness.datasets import Data
-from harness.schedule import train_all
-from harness.search.results import read_results
-from harness.trial import Epoch, Outcome, Trial, UserError
-from harness.workers import Here, stacks
+from harness.crews.local import Here, stacks
+from harness.crews.ray import Cluster
+from harness.crews.schedule import train_all
+from harness.errors import UserError
+from harness.journal.results import read_results
+from harness.parts.data import Data
+from harness.trial import Epoch, Outcome, Trial
 
 from .conftest import SMALL, Done, make_trial
 from .test_kill import figures
@@ -127,6 +128,6 @@ def test_a_gpu_that_ray_does_not_see(digits: Data, monkeypatch: pytest.MonkeyPat
         def cluster_resources(self) -> dict[str, float]:
             return {"CPU": 8.0}
 
-    monkeypatch.setattr("harness.cluster._start_ray", lambda workers, address: WithoutGpus())
+    monkeypatch.setattr("harness.crews.ray._start_ray", lambda workers, address: WithoutGpus())
     with pytest.raises(UserError, match="--device cuda: Ray sees no GPU"):
         Cluster({"digits": digits}, 1, device="cuda")

@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.errors import UserError
+from harness.journal.ledger import hold
+from harness.journal.results import Results, read_results
 from harness.report.compare import compare, differences
 from harness.report.listing import HEADINGS, list_studies
-from harness.search import hold
-from harness.search.results import Results, read_results
-from harness.study_file import read_study
-from harness.trial import UserError
+from harness.study.file import read_study
 
 from .conftest import SMALL, Done
 from .test_report import Page

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.datasets import FILES, Data, Feed, MissingDataError, load
-from harness.trial import UserError
+from harness.errors import UserError
+from harness.parts.data import FILES, Data, MissingDataError, load
+from harness.training.feed import Feed
 
 HAVE_MNIST = Path(os.environ.get("HARNESS_DATA_DIR", ""), "MNIST", "raw").is_dir() and "HARNESS_DATA_DIR" in os.environ
 needs_mnist = pytest.mark.skipif(not HAVE_MNIST, reason="HARNESS_DATA_DIR does not hold MNIST")

@@ -14,18 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.study import Budget, Published, Range, Search, Study
-from harness.study_file import read_study
-from harness.trial import (
-    HYPERPARAMETERS,
-    Activation,
-    Config,
-    Dataset,
-    Model,
-    Optimizer,
-    Taper,
-    UserError,
-)
+from harness.errors import UserError
+from harness.study.file import read_study
+from harness.study.study import Budget, Published, Range, Search, Study
+from harness.trial import HYPERPARAMETERS, Activation, Config, Dataset, Model, Optimizer, Taper
 
 from .conftest import SMALL
 

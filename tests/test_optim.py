@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness.optim import OPTIMIZERS
+from harness.training.optim import OPTIMIZERS
 
 TORCH: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,

@@ -14,13 +14,13 @@ from mlflow import MlflowClient
 from harness import environment
 from harness.__main__ import app, one_line
 from harness.console import Progress
-from harness.datasets import Data
+from harness.journal.ledger import Search, hold
+from harness.journal.records import Records
+from harness.parts.data import Data
 from harness.replay import Wanted, choose, compare, spans, stack_of, verdict
 from harness.run import Driver
-from harness.search import Search, hold
-from harness.search.records import Records
-from harness.study import Study, show
-from harness.study_file import read_study
+from harness.study.file import read_study
+from harness.study.study import Study, show
 from harness.trial import Epoch, Outcome, Trial
 
 from .conftest import SMALL, harness, make_trial

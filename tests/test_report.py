@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 from harness import report
-from harness.search import Search
-from harness.search.results import read_results
-from harness.study import Study
-from harness.study_file import read_study
+from harness.journal.ledger import Search
+from harness.journal.results import read_results
+from harness.study.file import read_study
+from harness.study.study import Study
 from harness.trial import Outcome, Trial
 
 from .conftest import ROOT, SMALL, harness

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.datasets import Data
-from harness.schedule import Batch, Lost, Stack, train_all
-from harness.search.results import read_results
+from harness.crews.local import Threads, local_crew, train_stack
+from harness.crews.schedule import Batch, Lost, Stack, train_all
+from harness.journal.results import read_results
+from harness.parts.data import Data
 from harness.trial import Epoch, Event, Outcome, Trial
-from harness.workers import Threads, local_crew, train_stack
 
 from .conftest import SMALL, Done, clean_environment, make_trial
 from .test_search import made_up
@@ -107,7 +107,7 @@ def test_a_trial_that_hangs_fails_and_the_others_go_on(digits: Data, monkeypatch
             stuck.wait(30)
         return train_stack(trials, data)
 
-    monkeypatch.setattr("harness.workers.train_stack", hang)
+    monkeypatch.setattr("harness.crews.local.train_stack", hang)
     made = [[make_trial(number, width=8 + number, epochs=2)] for number in range(3)]
     began = time.monotonic()
     crew = local_crew(made, {"digits": digits}, watched=True)

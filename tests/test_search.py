@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from harness.search import Search, hold, put_aside
-from harness.search.results import read_results
-from harness.study import Study
-from harness.study_file import read_study
-from harness.trial import Epoch, Outcome, Trial, UserError
+from harness.errors import UserError
+from harness.journal.ledger import Search, hold, put_aside
+from harness.journal.results import read_results
+from harness.study.file import read_study
+from harness.study.study import Study
+from harness.trial import Epoch, Outcome, Trial
 
 from .conftest import SMALL
 
@@ -238,7 +239,8 @@ def test_a_new_question_needs_no_new_journal(small: Study, tmp_path: Path) -> No
 
 def test_the_second_driver_gets_a_plain_message(tmp_path: Path) -> None:
     journal = tmp_path / "journal.log"
-    script = "import sys; from pathlib import Path; from harness.search import hold\nwith hold(Path(sys.argv[1])): pass"
+    imports = "import sys\nfrom pathlib import Path\nfrom harness.journal.file import hold\n"
+    script = imports + "with hold(Path(sys.argv[1])): pass"
     with hold(journal):
         done = subprocess.run([sys.executable, "-c", script, journal], capture_output=True, text=True, check=False)
     assert "is running this study; wait for it or stop it" in done.stderr

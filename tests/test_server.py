@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from harness.search import Search
-from harness.study import Study
-from harness.tracking import Tracker
+from harness.errors import UserError
+from harness.journal.ledger import Search
+from harness.study.study import Study
 from harness.tracking.store import make_store
-from harness.trial import Outcome, Trial, UserError
+from harness.tracking.tracker import Tracker
+from harness.trial import Outcome, Trial
 
 from .conftest import SMALL, Done, clean_environment
 from .test_search import made_up

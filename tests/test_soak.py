@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from harness.cluster import Cluster, Worker
 from harness.console import Progress
-from harness.datasets import Data
+from harness.crews.ray import Cluster, Worker
+from harness.crews.schedule import Batch, Stack
+from harness.journal.ledger import Search
+from harness.journal.results import read_results
+from harness.parts.data import Data
 from harness.run import Driver
-from harness.schedule import Batch, Stack
-from harness.search import Search
-from harness.search.results import read_results
-from harness.study import Study
-from harness.study_file import read_study
-from harness.tracking import Tracker, key
+from harness.study.file import read_study
+from harness.study.study import Study
+from harness.tracking.tracker import Tracker, key
 from harness.trial import Trial
 
 from .conftest import ROOT
@@ -67,7 +67,7 @@ class Trivial(Worker):
 def test_fifty_trivial_trials_a_second(
     write_study: Write, digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.cluster.Worker", Trivial)
+    monkeypatch.setattr("harness.crews.ray.Worker", Trivial)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # Ray's processes find this file
     study = read_study(write_study(MANY % (1, 200)))
     search = Search(study, tmp_path / "journal.log", ENVIRONMENT)

@@ -2,10 +2,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from harness.layers import Dropout
-from harness.models import ACTIVATIONS, build
-from harness.stack import Stack
-from harness.step import cross_entropy
+from harness.parts.models import ACTIVATIONS, build
+from harness.training.layers import Dropout
+from harness.training.stack import Stack
+from harness.training.step import cross_entropy
 from harness.trial import Config
 
 

@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from harness import stats
-from harness.search.results import Results, read_results
-from harness.stats.samples import (
+from harness import analysis
+from harness.analysis.samples import (
     expected_best,
     expected_best_interval,
     interquartile_mean,
@@ -18,7 +17,8 @@ from harness.stats.samples import (
     probability_of_improvement,
     smallest_sample,
 )
-from harness.study import Choice, Published, Range, Study
+from harness.journal.results import Results, read_results
+from harness.study.study import Choice, Published, Range, Study
 
 from .test_search import drive
 
@@ -32,15 +32,15 @@ def results(small: Study, tmp_path: Path) -> Results:
 
 
 def answer(results: Results) -> str:
-    return stats.answer(results, stats.compare_table(results), stats.paired_table(results))
+    return analysis.answer(results, analysis.compare_table(results), analysis.paired_table(results))
 
 
 def flags(results: Results) -> list[str]:
-    return stats.flags(results, stats.compare_table(results))
+    return analysis.flags(results, analysis.compare_table(results))
 
 
 def verdicts(table: pd.DataFrame) -> list[str]:
-    return [stats.verdict(row) for _, row in table.iterrows()]
+    return [analysis.verdict(row) for _, row in table.iterrows()]
 
 
 def with_tests(results: Results, *levels: list[float]) -> Results:
@@ -56,7 +56,7 @@ def with_tests(results: Results, *levels: list[float]) -> Results:
 
 
 def test_compare_table_counts_what_the_journal_holds(results: Results) -> None:
-    table = stats.compare_table(results)
+    table = analysis.compare_table(results)
     assert list(table.columns[:15]) == [
         *("depth", "trials", "pruned", "failed", "seeds", "search_val_accuracy", "val_accuracy", "test_accuracy"),
         *("test_accuracy_low", "test_accuracy_high", "train_accuracy", "epochs", "seconds", "parameters"),
@@ -76,28 +76,28 @@ def test_published_figures_get_a_verdict(results: Results) -> None:
     sample = [0.90, 0.91, 0.92, 0.93]
     results = with_tests(results, sample, [0.95])
     study = results.study.model_copy(update={"published": Published(source="x", test_accuracy=(0.9125, 0.90))})
-    table = stats.published_table(replace(results, study=study))
+    table = analysis.published_table(replace(results, study=study))
     assert table["published"].tolist() == [0.9125, 0.90]
     assert table["n"].tolist() == [4, 1]
     assert table["mean"].tolist() == pytest.approx([0.915, 0.95])
     assert table["difference"].tolist() == pytest.approx([0.0025, 0.05])
     assert verdicts(table) == ["inside the interval", "higher by 5.00 points; one seed has no interval"]
-    assert (table["low"][0], table["high"][0]) == stats.mean_interval(np.array(sample))
+    assert (table["low"][0], table["high"][0]) == analysis.mean_interval(np.array(sample))
     study = results.study.model_copy(update={"published": Published(source="x", test_accuracy=(0.99, 0.9))})
-    assert verdicts(stats.published_table(replace(results, study=study)))[0] == "lower by 7.50 points"
+    assert verdicts(analysis.published_table(replace(results, study=study)))[0] == "lower by 7.50 points"
     nothing = replace(results, study=study, runs=results.runs[results.runs["stage"] == "search"])
-    assert verdicts(stats.published_table(nothing)) == ["not measured"] * 2
+    assert verdicts(analysis.published_table(nothing)) == ["not measured"] * 2
 
 
 def test_class_table_adds_the_seeds_up(results: Results) -> None:
     counts = {(0, 0): ((8, 2), (0, 10)), (0, 1): ((6, 4), (1, 9)), (1, 0): ((0, 0), (5, 5))}
-    table = stats.class_table(replace(results, confusions=counts)).set_index(["level", "true", "predicted"])
+    table = analysis.class_table(replace(results, confusions=counts)).set_index(["level", "true", "predicted"])
     assert table["count"].tolist() == [14, 6, 1, 19, 0, 0, 5, 5]
     assert table["share"].tolist() == pytest.approx([0.7, 0.3, 0.05, 0.95, 0, 0, 0.5, 0.5])
 
 
 def test_differences_have_their_units() -> None:
-    words = [stats.difference_in_words(name, 1.0) for name in ("test_accuracy", "val_loss", "seconds", "best_epoch")]
+    words = [analysis.difference_in_words(name, 1.0) for name in ("test_accuracy", "val_loss", "seconds", "best_epoch")]
     assert words == ["100.00 points", "1.0000 nats", "1.0 s", "1.0 epochs"]
 
 
@@ -105,20 +105,20 @@ def test_mean_interval_covers_the_true_mean() -> None:
     generator = np.random.default_rng(0)
     hits = 0
     for _ in range(60):
-        low, high = stats.mean_interval(generator.normal(5.0, 1.0, 20))
+        low, high = analysis.mean_interval(generator.normal(5.0, 1.0, 20))
         hits += low < 5.0 < high
     assert hits >= 52  # nominally 57; 52 is more than three standard deviations below
 
 
 def test_mean_interval_of_next_to_nothing() -> None:
-    assert np.isnan(stats.mean_interval(np.array([0.5]))).all()
-    assert np.isnan(stats.mean_interval(np.array([]))).all()
-    assert stats.mean_interval(np.array([0.5, 0.5, 0.5])) == (0.5, 0.5)
+    assert np.isnan(analysis.mean_interval(np.array([0.5]))).all()
+    assert np.isnan(analysis.mean_interval(np.array([]))).all()
+    assert analysis.mean_interval(np.array([0.5, 0.5, 0.5])) == (0.5, 0.5)
 
 
 def test_holm_gives_the_textbooks_figures() -> None:
     """0.01, 0.04, 0.03, 0.005 with four tests, as R's p.adjust documents it: 0.03, 0.06, 0.06, 0.02."""
-    corrected = stats.holm(np.array([0.01, 0.04, 0.03, 0.005]))
+    corrected = analysis.holm(np.array([0.01, 0.04, 0.03, 0.005]))
     np.testing.assert_allclose(corrected, [0.03, 0.06, 0.06, 0.02])
 
 
@@ -133,7 +133,7 @@ def test_signed_rank_is_exact_over_all_signs() -> None:
 
 
 def test_paired_table_takes_differences_seed_by_seed(results: Results) -> None:
-    table = stats.paired_table(with_tests(results, [0.90, 0.80, 0.70], [0.91, 0.82, 0.73]))
+    table = analysis.paired_table(with_tests(results, [0.90, 0.80, 0.70], [0.91, 0.82, 0.73]))
     assert len(table) == 1
     assert table["difference"][0] == pytest.approx(0.02)
     assert table["n"][0] == 3
@@ -185,7 +185,7 @@ def test_trainings_repeated_for_a_lost_worker_are_told(results: Results) -> None
 
 
 def test_learning_table_has_mean_and_range(results: Results) -> None:
-    table = stats.learning_table(results)
+    table = analysis.learning_table(results)
     assert set(table["kind"]) == {"train", "val"}
     assert (table["low"] <= table["mean"]).all()
     first = table[(table["level"] == 0) & (table["kind"] == "train") & (table["epoch"] == 2)].iloc[0]
@@ -241,7 +241,7 @@ def test_the_smallest_sample_is_the_first_that_can_be_significant(comparisons: i
 def test_gaps_are_taken_seed_by_seed(results: Results) -> None:
     results = with_tests(results, [0.9, 0.8], [0.7])
     runs = results.runs.assign(train_loss=0.1, test_loss=[0.3] * (len(results.runs) - 1) + [0.2], train_accuracy=0.95)
-    table = stats.gap_table(replace(results, runs=runs))
+    table = analysis.gap_table(replace(results, runs=runs))
     assert table["n"].tolist() == [2, 1]
     assert table["loss_gap"].tolist() == pytest.approx([0.2, 0.1])
     assert table["accuracy_gap"].tolist() == pytest.approx([0.1, 0.25])
@@ -250,11 +250,11 @@ def test_gaps_are_taken_seed_by_seed(results: Results) -> None:
 
 def test_the_front_holds_what_nothing_beats() -> None:
     table = pd.DataFrame({"seconds": [3.0, 1, 2, 4, 2], "test_accuracy": [0.8, 0.7, 0.75, 0.8, np.nan]})
-    assert stats.front(table, "seconds").index.tolist() == [1, 2, 0]
+    assert analysis.front(table, "seconds").index.tolist() == [1, 2, 0]
 
 
 def test_tuning_table_follows_the_search(results: Results) -> None:
-    table = stats.tuning_table(results)
+    table = analysis.tuning_table(results)
     for level in (0, 1):
         own = table[table["level"] == level]
         runs = results.runs[(results.runs["level"] == level) & (results.runs["stage"] == "search")]
@@ -266,13 +266,13 @@ def test_tuning_table_follows_the_search(results: Results) -> None:
     independent = results.study.model_copy(
         update={"search": results.study.search.model_copy(update={"sampler": "random"})}
     )
-    assert stats.tuning_table(replace(results, study=independent))["low"].notna().all()
+    assert analysis.tuning_table(replace(results, study=independent))["low"].notna().all()
 
 
 def test_lanes_of_the_timeline_do_not_overlap(results: Results) -> None:
     runs = results.runs.copy()
     runs["started"], runs["ended"] = 60.0 * (runs["number"] // 2), 60.0 * (runs["number"] // 2) + 90
-    table = stats.timeline_table(replace(results, runs=runs))
+    table = analysis.timeline_table(replace(results, runs=runs))
     assert len(table) == len(runs)
     for _, lane in table.sort_values("start").groupby(["level", "lane"]):
         assert (lane["start"].to_numpy()[1:] >= lane["end"].to_numpy()[:-1]).all()

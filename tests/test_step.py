@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from harness.datasets import Data
-from harness.step import CapturedStep, Step
-from harness.train import train
+from harness.parts.data import Data
+from harness.training.loop import train
+from harness.training.step import CapturedStep, Step
 from harness.trial import Outcome, Trial
 
 from .conftest import make_trial
@@ -51,7 +51,7 @@ def test_a_captured_step_trains_as_the_plain_one(digits: Data, monkeypatch: pyte
     monkeypatch.setattr(torch.cuda, "current_stream", FakeStream)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
     monkeypatch.setattr(CapturedStep, "capture", capture)
-    monkeypatch.setattr("harness.train.make_step", CapturedStep)
+    monkeypatch.setattr("harness.training.loop.make_step", CapturedStep)
     captured = outcomes(trials, digits)
     assert FakeGraph.replays == 3 * 11 - CapturedStep.WARM_UP  # 1,150 images: eleven whole batches and a short one
     for one, two in zip(plain, captured, strict=True):
@@ -68,7 +68,7 @@ def test_a_step_that_cannot_be_captured_is_told_and_trains_on(digits: Data, monk
     monkeypatch.setattr(torch.cuda, "CUDAGraph", type("Graph", (), {"register_generator_state": refuse}))
     trials = [make_trial(epochs=3)]
     plain = outcomes(trials, digits)
-    monkeypatch.setattr("harness.train.make_step", CapturedStep)
+    monkeypatch.setattr("harness.training.loop.make_step", CapturedStep)
     with pytest.warns(UserWarning, match="no CUDA graph, training goes on more slowly: this test"):
         [outcome] = outcomes(trials, digits)
     assert outcome.val_loss == plain[0].val_loss
@@ -76,7 +76,7 @@ def test_a_step_that_cannot_be_captured_is_told_and_trains_on(digits: Data, monk
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU on this machine")
 def test_on_a_gpu_the_step_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.datasets import load
+    from harness.parts.data import load
 
     data = load("digits", "cuda")
     made: list[CapturedStep] = []
@@ -85,11 +85,11 @@ def test_on_a_gpu_the_step_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
         made.append(CapturedStep(*arguments))
         return made[-1]
 
-    monkeypatch.setattr("harness.train.make_step", make)
+    monkeypatch.setattr("harness.training.loop.make_step", make)
     trials = [make_trial(k, seed=k, dropout=0.2, epochs=3, batch_size=100) for k in range(2)]
     captured = outcomes(trials, data)
     assert made[0].graph is not None
-    monkeypatch.setattr("harness.train.make_step", Step)
+    monkeypatch.setattr("harness.training.loop.make_step", Step)
     for one, two in zip(captured, outcomes(trials, data), strict=True):
         assert one.val_loss == pytest.approx(two.val_loss, abs=1e-4)
 

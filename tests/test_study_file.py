@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.study import Choice, Range
-from harness.study_file import read_study
-from harness.trial import Config, UserError
+from harness.errors import UserError
+from harness.study.file import read_study
+from harness.study.study import Choice, Range
+from harness.trial import Config
 
 from .conftest import ROOT, SMALL
 

@@ -18,14 +18,15 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
 
-from harness.models import build
-from harness.search import Search
-from harness.search.results import Results, read_results
-from harness.study import Study
-from harness.tracking import Tracker, shown_store
+from harness.errors import UserError
+from harness.journal.ledger import Search
+from harness.journal.results import Results, read_results
+from harness.parts.models import build
+from harness.study.study import Study
 from harness.tracking.store import make_store
+from harness.tracking.tracker import Tracker, shown_store
 from harness.tracking.writer import in_one_line
-from harness.trial import Config, Epoch, Outcome, UserError
+from harness.trial import Config, Epoch, Outcome
 
 from .conftest import Done, harness, make_trial
 from .test_search import made_up

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from harness.datasets import Data
-from harness.layers import Conv2d
-from harness.models import ACTIVATIONS, build
-from harness.optim import OPTIMIZERS
-from harness.schedule import train_all
-from harness.train import steps, train
+from harness.crews.local import Here, Threads, stack_size, stacks, train_stack
+from harness.crews.schedule import train_all
+from harness.parts.data import Data
+from harness.parts.models import ACTIVATIONS, build
+from harness.training.layers import Conv2d
+from harness.training.loop import steps, train
+from harness.training.optim import OPTIMIZERS
 from harness.trial import Epoch, Outcome, Trial
-from harness.workers import Here, Threads, stack_size, stacks, train_stack
 
 from .conftest import make_trial
 from .reference import train_alone
@@ -145,7 +145,7 @@ def test_those_that_are_done_may_stay_in_the_stack(data: Data, monkeypatch: pyte
     """On a GPU they do, until half of them are: nobody's figures change."""
     trials = [varied(k, dropout=0.1 * k, epochs=8 - k, patience=1 + k % 3) for k in range(6)]
     at_once = outcomes(trials, data)
-    monkeypatch.setattr("harness.train.COMPACT", {"cpu": 0.5, "cuda": 1.0})
+    monkeypatch.setattr("harness.training.loop.COMPACT", {"cpu": 0.5, "cuda": 1.0})
     later = outcomes(trials, data)
     for number, outcome in at_once.items():
         assert later[number].epochs == outcome.epochs
@@ -314,7 +314,7 @@ def test_a_mistake_of_ours_in_a_worker_reaches_the_caller(digits: Data, monkeypa
     def broken(*arguments: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.workers.steps", broken)
+    monkeypatch.setattr("harness.crews.local.steps", broken)
     with pytest.raises(KeyboardInterrupt):
         list(train_all([[make_trial(0)], [make_trial(1)]], Threads(2, {"digits": digits}), lambda trial: False))
 
@@ -338,7 +338,7 @@ def test_out_of_memory_halves_the_stack(digits: Data, monkeypatch: pytest.Monkey
             raise torch.OutOfMemoryError("out of memory, says this test")
         return steps(trials, *arguments)
 
-    monkeypatch.setattr("harness.workers.steps", small_memory)
+    monkeypatch.setattr("harness.crews.local.steps", small_memory)
     events = [event for batch in train_stack([make_trial(k) for k in range(5)], digits) for event in batch]
     ended = [trial.number for trial, event in events if isinstance(event, Outcome) and event.status == "finished"]
     assert ended == [0, 1, 2, 3, 4]
@@ -349,7 +349,7 @@ def test_freed_memory_is_kept() -> None:
     """Pages are not asked for anew at every step; counted in processes of their own, which it changes for good."""
     script = """
 import resource, sys, torch
-from harness.memory import keep_freed_memory
+from harness.training.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -2,9 +2,9 @@ import json
 import math
 from typing import get_args
 
-from harness.datasets import DATASETS
-from harness.models import ACTIVATIONS, MODELS
-from harness.optim import OPTIMIZERS
+from harness.parts.data import DATASETS
+from harness.parts.models import ACTIVATIONS, MODELS
+from harness.training.optim import OPTIMIZERS
 from harness.trial import Activation, Config, Dataset, Epoch, Model, Optimizer, Outcome
 
 

@@ -12,8 +12,8 @@ import torch
 from harness.bench.plain import train_plainly
 from harness.bench.rivals import Timed, lightning, ray_tune, tutorial
 from harness.bench.work import Work
-from harness.datasets import load
-from harness.memory import keep_freed_memory
+from harness.parts.data import load
+from harness.training.memory import keep_freed_memory
 
 
 def bare(work: Work, device: torch.device) -> Timed:
@@ -38,9 +38,9 @@ def harness_stacked(work: Work, device: torch.device) -> Timed:
 
 def training_alone(work: Work, device: torch.device) -> Timed:
     """The training part of harness alone: no search, journal, MLflow or artifacts."""
-    from harness.schedule import train_all
+    from harness.crews.local import local_crew, stacks
+    from harness.crews.schedule import train_all
     from harness.trial import Outcome
-    from harness.workers import local_crew, stacks
 
     keep_freed_memory()
     data, study = load(work.dataset, device), work.study()
@@ -57,9 +57,9 @@ def training_alone(work: Work, device: torch.device) -> Timed:
 def _harness(work: Work, device: torch.device, size: int | None) -> Timed:
     from harness import environment
     from harness.console import Progress
+    from harness.journal.ledger import Search
     from harness.run import Driver
-    from harness.search import Search
-    from harness.tracking import Tracker
+    from harness.tracking.tracker import Tracker
 
     keep_freed_memory()
     tracker = Tracker()

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from harness.bench.work import WORKS, Work
-from harness.datasets import load
-from harness.train import train
+from harness.parts.data import load
+from harness.training.loop import train
 from harness.trial import Config, Epoch, Outcome, Trial
 
 STACKS = (1, 2, 4, 8, 16, 32, 64)
@@ -87,9 +87,9 @@ def _seconds_per_epoch(work: Work, size: int, epochs: int, data: Any) -> float:
 def costs(device: torch.device) -> dict[str, float]:
     """What journal and tracking cost a trial, in milliseconds: the driver's part, and the tracking process's."""
     from harness import environment
-    from harness.search import Search
-    from harness.study import Budget, Choice
-    from harness.tracking import Tracker
+    from harness.journal.ledger import Search
+    from harness.study.study import Budget, Choice
+    from harness.tracking.tracker import Tracker
 
     data = load("digits", device)
     facts = environment.describe([data], device)

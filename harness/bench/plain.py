@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.bench.work import Work
-from harness.datasets import Data
-from harness.models import build
+from harness.parts.data import Data
+from harness.parts.models import build
 
 
 def train_plainly(

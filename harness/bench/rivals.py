@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from harness.bench.plain import evaluate_loader, network_of, optimizer_of, parts_of, train_plainly
 from harness.bench.work import Work
-from harness.datasets import Data, load
+from harness.parts.data import Data, load
 
 Timed = Callable[[], list[float]]
 STORE = "sqlite:///mlflow.db"

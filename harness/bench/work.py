@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from harness.study import Budget, Study
+from harness.study.study import Budget, Study
 from harness.trial import Config, Dataset, Optimizer
 
 

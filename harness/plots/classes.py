@@ -15,7 +15,7 @@ from harness.trial import Example
 
 
 def confusion_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figure:
-    """Confusion counts, a panel per compared value; `stats.class_table`'s table. The diagonal shows accuracies."""
+    """Confusion counts, a panel per compared value; `analysis.class_table`'s table. The diagonal shows accuracies."""
     with mpl.rc_context({**STYLE, "axes.grid": False}):
         figure, grid = panels(len(names), 3, (4.0, 4.0))
         for place, (axes, name) in enumerate(zip(grid, names, strict=False)):

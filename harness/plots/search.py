@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from harness.plots.base import GREY, STYLE, level_style, new_figure, panels
-from harness.study import show
+from harness.study.study import show
 from harness.trial import Value
 
 MANY = 500  # marks, above which an SVG holds them as one picture
@@ -26,7 +26,7 @@ STATES = {
 
 
 def tuning_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figure:
-    """The best validation accuracy after k trials; `stats.tuning_table`'s table."""
+    """The best validation accuracy after k trials; `analysis.tuning_table`'s table."""
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(6.4, 3.8)
         for place, own in table.groupby("level"):
@@ -88,7 +88,7 @@ def slice_figure(
 
 
 def importance_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figure:
-    """How important each hyperparameter was, per compared value; `stats.importance_table`'s table."""
+    """How important each hyperparameter was, per compared value; `analysis.importance_table`'s table."""
     with mpl.rc_context(STYLE):
         order = table.groupby("hyperparameter")["importance"].mean().sort_values().index
         levels = sorted(table["level"].unique())
@@ -105,7 +105,7 @@ def importance_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> 
 
 
 def timeline_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figure:
-    """Which trial trained when, and what came of it; `stats.timeline_table`'s table."""
+    """Which trial trained when, and what came of it; `analysis.timeline_table`'s table."""
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(7.2, 0.9 + 0.55 * len(names))
         longest = table["end"].max()

@@ -1,4 +1,4 @@
-"""`python -m harness.report studies/depth`."""
+"""`python -m harness.report.write studies/depth`."""
 
 import sys
 

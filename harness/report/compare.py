@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harness import plots, stats
-from harness.plots import studies_figure
-from harness.report import escape, results_of, write_latex
+from harness import analysis, plots
+from harness.analysis.samples import holm, mean_interval, paired_p, probability_of_improvement
+from harness.errors import UserError
+from harness.journal.results import Results
+from harness.plots.comparison import studies_figure
+from harness.report import escape
 from harness.report.grids import interval
 from harness.report.page import render
 from harness.report.sections import Section
-from harness.search.results import Results
-from harness.stats.samples import holm, mean_interval, paired_p, probability_of_improvement
-from harness.study import Study, show
-from harness.trial import UserError
+from harness.report.write import results_of, write_latex
+from harness.study.study import Study, show
 
 
 def find_results(study: Study, folder: Path, dataset: str | None) -> list[Results]:
@@ -36,7 +37,7 @@ def compare(several: Sequence[Results], folder: Path) -> Path:
     labels = [results.study.label for results in several]
     if len(several) < 2 or len(set(labels)) < len(labels):
         raise UserError(f"compare: needs at least two different studies, got {', '.join(labels)}")
-    tables = [stats.compare_table(results) for results in several]
+    tables = [analysis.compare_table(results) for results in several]
     if all(table["test_accuracy"].isna().all() for table in tables):
         raise UserError(f"compare: none of {', '.join(labels)} has a finished confirmation run")
     rows = pd.concat([_rows(results, table) for results, table in zip(several, tables, strict=True)], ignore_index=True)
@@ -105,13 +106,13 @@ def differences(several: Sequence[Results]) -> pd.DataFrame:
 
 
 def _tests(results: Results, place: int) -> pd.Series:
-    runs = stats.finished(results.runs)
+    runs = analysis.finished(results.runs)
     return runs[runs["level"] == place].set_index("seed")["test_accuracy"].astype(float)
 
 
 def _best(several: Sequence[Results], tables: Sequence[pd.DataFrame]) -> list[str]:
     return [
-        f"{results.study.label}: {stats.answer(results, table, stats.paired_table(results))}"
+        f"{results.study.label}: {analysis.answer(results, table, analysis.paired_table(results))}"
         for results, table in zip(several, tables, strict=True)
     ]
 

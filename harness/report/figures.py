@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from harness import plots, stats
-from harness.plots import Figure
+from harness import analysis, plots
+from harness.journal.results import Results
 from harness.plots.classes import confusion_figure, mistakes_figure, probabilities_figure
+from harness.plots.comparison import Figure
 from harness.plots.search import importance_figure, slice_figure, timeline_figure, tuning_figure
 from harness.report.escape import figure
-from harness.search.results import Results
-from harness.study import Choice, Range
+from harness.study.study import Choice, Range
 from harness.trial import Value
 
 
@@ -26,7 +26,7 @@ def make_figures(results: Results, table: pd.DataFrame, pairs: pd.DataFrame) -> 
     """The pictures of the page, by their file names. `table` and `pairs` are the compare table and the paired table."""
     study, label = results.study, figure(results.study.label)
     names = [study.level_name(level) for level in study.levels]
-    seeds = stats.finished(results.runs)[["level", "test_accuracy"]]
+    seeds = analysis.finished(results.runs)[["level", "test_accuracy"]]
     axis = study.axis.replace("_", " ")
     figures = {
         f"accuracy_vs_{study.axis}": Picture(
@@ -34,7 +34,7 @@ def make_figures(results: Results, table: pd.DataFrame, pairs: pd.DataFrame) -> 
             f"Mean accuracy against {axis}; the band is the 95 % interval of the test mean, each dot one seed.",
         ),
         "learning_curves": Picture(
-            plots.learning_figure(stats.learning_table(results), names, f"{label}: loss of the confirmation runs"),
+            plots.learning_figure(analysis.learning_table(results), names, f"{label}: loss of the confirmation runs"),
             "Loss per epoch of the confirmation runs, mean and range over seeds, log axis.",
         ),
     }
@@ -44,7 +44,7 @@ def make_figures(results: Results, table: pd.DataFrame, pairs: pd.DataFrame) -> 
             "Mean paired differences in test accuracy, row minus column, with 95 % intervals; bold: Holm's p < 0.05.",
         )
     if table["test_accuracy"].notna().any() and len(table) > 1:
-        fronts = {cost: stats.front(table, cost) for cost in ("seconds", "parameters")}
+        fronts = {cost: analysis.front(table, cost) for cost in ("seconds", "parameters")}
         figures["cost"] = Picture(
             plots.cost_figure(table, fronts, names, f"{label}: what accuracy costs"),
             "Mean test accuracy against training time and number of parameters; dotted: the Pareto front.",
@@ -54,7 +54,7 @@ def make_figures(results: Results, table: pd.DataFrame, pairs: pd.DataFrame) -> 
 
 def _of_classes(results: Results, table: pd.DataFrame, names: list[str]) -> dict[str, Picture]:
     label, figures = figure(results.study.label), {}
-    classes = stats.class_table(results)
+    classes = analysis.class_table(results)
     if not classes.empty:
         title = f"{label}: test images of all seeds, by class"
         figures["confusion"] = Picture(
@@ -77,10 +77,10 @@ def _of_classes(results: Results, table: pd.DataFrame, names: list[str]) -> dict
 
 def _of_search(results: Results, names: list[str]) -> dict[str, Picture]:
     study, label, figures = results.study, figure(results.study.label), {}
-    runs = stats.searched(results)
+    runs = analysis.searched(results)
     if len(runs):
         figures["tuning"] = Picture(
-            tuning_figure(stats.tuning_table(results), names, f"{label}: what the search found"),
+            tuning_figure(analysis.tuning_table(results), names, f"{label}: what the search found"),
             "Best validation accuracy after k search trials.",
         )
     done = runs[runs["status"] == "finished"]
@@ -94,13 +94,13 @@ def _of_search(results: Results, names: list[str]) -> dict[str, Picture]:
             slice_figure(done, scales, names, f"{label}: finished search trials"),
             "Validation accuracy of each finished search trial by its hyperparameters; the worst tenth lies below.",
         )
-    importances = stats.importance_table(results)
+    importances = analysis.importance_table(results)
     if len(importances):
         figures["importance"] = Picture(
             importance_figure(importances, names, f"{label}: importance of the hyperparameters"),
             "Importance of each hyperparameter within its range (Optuna's PED-ANOVA on the finished trials).",
         )
-    timeline = stats.timeline_table(results)
+    timeline = analysis.timeline_table(results)
     if len(timeline):
         figures["timeline"] = Picture(
             timeline_figure(timeline, names, f"{label}: when each trial ran"),

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from harness import stats
-from harness.search.results import Results
-from harness.study import Study, show
+from harness import analysis
+from harness.journal.results import Results
+from harness.study.study import Study, show
 
 NONE = "–"
 PERCENT = ("search_val_accuracy", "val_accuracy", "test_accuracy", "train_accuracy", "published_test_accuracy")
@@ -83,7 +83,7 @@ def winners_table(table: pd.DataFrame, study: Study) -> pd.DataFrame:
 def published_grid(results: Results) -> pd.DataFrame:
     """Published and measured figures, with a verdict in words."""
     study, rows = results.study, []
-    for _, row in stats.published_table(results).iterrows():
+    for _, row in analysis.published_table(results).iterrows():
         name = row["figure"]
         rows.append(
             {
@@ -94,7 +94,7 @@ def published_grid(results: Results) -> pd.DataFrame:
                 "95 % interval": interval(row["low"], row["high"], name),
                 "n": str(row["n"]),
                 "difference": figure(name, row["difference"], sign="+"),
-                "measured is": stats.verdict(row),
+                "measured is": analysis.verdict(row),
             }
         )
     return pd.DataFrame(rows)
@@ -122,7 +122,7 @@ def pairs_grid(pairs: pd.DataFrame, study: Study) -> pd.DataFrame:
 def gaps_grid(results: Results, table: pd.DataFrame) -> pd.DataFrame:
     """How far the test is behind the training, in loss and accuracy."""
     rows = []
-    for row, gap in zip(table.to_dict("records"), stats.gap_table(results).to_dict("records"), strict=True):
+    for row, gap in zip(table.to_dict("records"), analysis.gap_table(results).to_dict("records"), strict=True):
         rows.append(
             {
                 results.study.axis: show(results.study.levels[gap["level"]]),
@@ -138,7 +138,7 @@ def gaps_grid(results: Results, table: pd.DataFrame) -> pd.DataFrame:
 
 def classes_grid(results: Results) -> pd.DataFrame:
     """Accuracy on each class, in percent, over all seeds."""
-    table, study = stats.class_table(results), results.study
+    table, study = analysis.class_table(results), results.study
     right = table[table["true"] == table["predicted"]]
     rows = [
         {study.axis: show(study.levels[int(place)])}

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness import stats
-from harness.report import results_of
-from harness.search.journal import holder
-from harness.search.results import Results
-from harness.study import Study
-from harness.study_file import read_study
-from harness.trial import UserError
+from harness import analysis
+from harness.errors import UserError
+from harness.journal.file import holder
+from harness.journal.results import Results
+from harness.report.write import results_of
+from harness.study.file import read_study
+from harness.study.study import Study
 
 HEADINGS = ("study", "data", "compares", "state", "search", "seeds", "best", "test accuracy")
 
@@ -39,7 +39,7 @@ def _row(study: Study, journal: Path) -> tuple[str, ...]:
         results = results_of(study, journal.parent)
     except UserError as error:
         return (study.label, study.dataset, study.axis, f"{running} runs it" if running else str(error), "", "", "", "")
-    study, table = results.study, stats.compare_table(results)
+    study, table = results.study, analysis.compare_table(results)
     wanted = len(study.levels) * study.budget.trials if study.tune else 0
     done, seeds = int(table["trials"].sum()), int(table["seeds"].sum())
     all_seeds = len(study.levels) * study.budget.seeds

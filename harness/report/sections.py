@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from harness import stats
-from harness.methods import methods
+from harness import analysis
+from harness.journal.results import Results
 from harness.report.figures import Picture
 from harness.report.grids import (
     classes_grid,
@@ -18,7 +18,7 @@ from harness.report.grids import (
     seeds_table,
     winners_table,
 )
-from harness.search.results import Results
+from harness.report.methods import methods
 
 WEB = re.compile(r"https?://[^\s()<>\"'`\\]+")  # a journal may come from anybody
 ONE_RUN = (
@@ -64,7 +64,7 @@ def make_sections(
         sections.append(Section("Published and measured", texts, [published_grid(results)], after=after))
     elif study.note:
         sections.append(Section("Note", [study.note]))
-    if flags := stats.flags(results, table):
+    if flags := analysis.flags(results, table):
         sections.append(Section("Before you believe it", notes=flags))
     if len(pairs):
         texts = [
@@ -99,7 +99,7 @@ def _floor(results: Results, table: pd.DataFrame) -> list[str]:
     if table["noise_floor"].isna().all():
         return []
     best = int(table["test_accuracy"].idxmax())
-    row, images = table.loc[best], stats.test_images(results, best)
+    row, images = table.loc[best], analysis.test_images(results, best)
     return [
         f"Noise floor: measured on {images:,} test images, one accuracy of {100 * row['test_accuracy']:.1f} % has a "
         f"binomial standard error of {100 * row['noise_floor']:.2f} points, whatever the training."

@@ -18,7 +18,7 @@ import time
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from harness.tracking import key, store_uri
+from harness.tracking.tracker import key, store_uri
 
 if TYPE_CHECKING:
     from harness.tracking.writer import Writer

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mlflow.entities import Metric
 from safetensors.numpy import save
 
-from harness.study import Study
+from harness.study.study import Study
 from harness.trial import Epoch, Outcome, Trial
 
 if TYPE_CHECKING:

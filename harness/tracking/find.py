@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import harness.tracking.store  # noqa: F401 - first: it sets MLflow's ways before MLflow is imported
-from harness.tracking import key, shown_store, store_uri
-from harness.trial import Trial, UserError
+from harness.errors import UserError
+from harness.tracking.tracker import key, shown_store, store_uri
+from harness.trial import Trial
 
 from mlflow import MlflowClient  # isort: skip
 

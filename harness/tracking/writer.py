@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.masking import without_secrets
-from harness.study import Study, show
-from harness.tracking import key
+from harness.study.study import Study, show
 from harness.tracking.store import make_store  # first: it sets MLflow's ways before MLflow is imported
+from harness.tracking.tracker import key
 from harness.trial import Epoch, Outcome, Trial
 
 from mlflow import MlflowClient  # isort: skip

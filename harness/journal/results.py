@@ -11,10 +11,11 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from harness.search.journal import open_to_read, outcome_of, winner
-from harness.search.sampling import from_optuna
-from harness.study import Study
-from harness.trial import HYPERPARAMETERS, Example, Outcome, UserError, Value
+from harness.errors import UserError
+from harness.journal.file import open_to_read, outcome_of, winner
+from harness.journal.sampling import from_optuna
+from harness.study.study import Study
+from harness.trial import HYPERPARAMETERS, Example, Outcome, Value
 
 FIGURES = (
     *("status", "reason", "started", "ended", "seconds", "parameters", "best_epoch"),

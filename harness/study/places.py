@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.trial import UserError
+from harness.errors import UserError
 
 
 def study_folder(path: Path) -> Path:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.datasets import Feed
-from harness.optim import StackOptimizer
-from harness.stack import Stack
+from harness.training.feed import Feed
+from harness.training.optim import StackOptimizer
+from harness.training.stack import Stack
 
 
 class Step:

@@ -14,9 +14,9 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
-from harness.search.journal import open_to_read, outcome_of, winner
-from harness.search.sampling import from_optuna
-from harness.study import Budget, Study
+from harness.journal.file import open_to_read, outcome_of, winner
+from harness.journal.sampling import from_optuna
+from harness.study.study import Budget, Study
 from harness.trial import Outcome, Trial, Value
 
 

@@ -11,7 +11,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.samplers import BaseSampler, GPSampler, GridSampler, RandomSampler, TPESampler
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState, create_trial
 
-from harness.study import Choice, Range, Study, grid_values
+from harness.study.study import Choice, Range, Study, grid_values
 from harness.trial import Config, Value
 
 PRUNERS: dict[str, type[BasePruner]] = {

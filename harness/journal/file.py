@@ -18,8 +18,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.study import Study
-from harness.trial import Outcome, UserError
+from harness.errors import UserError
+from harness.study.study import Study
+from harness.trial import Outcome
 
 
 class _Journal(JournalFileBackend):

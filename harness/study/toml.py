@@ -4,7 +4,7 @@ import math
 import tomllib
 from typing import Any
 
-from harness.trial import UserError
+from harness.errors import UserError
 
 LONGEST = 100_000  # characters; a study file has a thousand
 DEEPEST = 8  # tables and lists within each other

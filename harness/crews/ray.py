@@ -23,11 +23,12 @@ from typing import Any, Self
 
 import torch
 
-from harness.datasets import Data
-from harness.memory import keep_freed_memory
-from harness.schedule import Batch, Lost, Stack
-from harness.trial import Outcome, StudyStoppedError, Trial, UserError
-from harness.workers import STACK, train_stack
+from harness.crews.local import STACK, train_stack
+from harness.crews.schedule import Batch, Lost, Stack
+from harness.errors import StudyStoppedError, UserError
+from harness.parts.data import Data
+from harness.training.memory import keep_freed_memory
+from harness.trial import Outcome, Trial
 
 DEAD_ON_ARRIVAL = 3  # workers in a row that could not even begin, before the study is told
 
@@ -227,7 +228,7 @@ def _start_ray(workers: int | None, address: str | None) -> Any:
         local = {"address": "local", "num_cpus": cores, "include_dashboard": False}
         ray.init(**options, **local)
         return ray
-    package = str(Path(__file__).parent)  # so that every node runs this very code
+    package = str(Path(__file__).parents[1])  # so that every node runs this very code
     try:
         if plain := re.fullmatch(r"([\w.-]+):(\d+)", address):  # Ray itself would try for minutes
             socket.create_connection((plain[1], int(plain[2])), timeout=10).close()

@@ -17,9 +17,9 @@ from itertools import pairwise
 
 import torch
 
-from harness.datasets import Data
-from harness.schedule import Batch, Crew, Lost, Stack
-from harness.train import steps
+from harness.crews.schedule import Batch, Crew, Lost, Stack
+from harness.parts.data import Data
+from harness.training.loop import steps
 from harness.trial import Outcome, Trial
 
 STACK = {"cpu": 16, "cuda": 64}  # trials; on a CPU more save little, and a kill costs what its stack has done

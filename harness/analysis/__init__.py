@@ -4,9 +4,9 @@ All of it are pure functions: `samples.py` of arrays, `tables.py` and `search.py
 tables.
 """
 
-from harness.stats.samples import CONFIDENCE, holm, mean_interval
-from harness.stats.search import importance_table, searched, timeline_table, tuning_table
-from harness.stats.tables import (
+from harness.analysis.samples import CONFIDENCE, holm, mean_interval
+from harness.analysis.search import importance_table, searched, timeline_table, tuning_table
+from harness.analysis.tables import (
     class_table,
     compare_table,
     finished,
@@ -17,7 +17,7 @@ from harness.stats.tables import (
     published_table,
     test_images,
 )
-from harness.stats.words import answer, difference_in_words, flags, verdict
+from harness.analysis.words import answer, difference_in_words, flags, verdict
 
 __all__ = [
     "CONFIDENCE",

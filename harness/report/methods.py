@@ -1,6 +1,6 @@
 """How a study was done, in sentences made from the study file: the methods section of its report."""
 
-from harness.study import Choice, Range, Study, show
+from harness.study.study import Choice, Range, Study, show
 from harness.trial import Config
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from harness.memory import Memory
+from harness.training.memory import Memory
 
 aten = torch.ops.aten
 

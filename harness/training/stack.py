@@ -16,8 +16,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from harness.layers import HALF, LAYERS
-from harness.memory import Memory
+from harness.training.layers import HALF, LAYERS
+from harness.training.memory import Memory
 
 
 class Stack:

@@ -12,10 +12,11 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from harness import toml
-from harness.places import study_folder
-from harness.study import Budget, Choice, Published, Range, Record, Search, Space, Study, grid_size, show
-from harness.trial import HYPERPARAMETERS, OF_CNN, Config, Dataset, UserError, Value
+from harness.errors import UserError
+from harness.study import toml
+from harness.study.places import study_folder
+from harness.study.study import Budget, Choice, Published, Range, Record, Search, Space, Study, grid_size, show
+from harness.trial import HYPERPARAMETERS, OF_CNN, Config, Dataset, Value
 
 WIDTH_KEYS = ("depth", "width", "taper")  # what explicit `widths` replaces
 TABLES = ("compare", "tune", "fixed", "budget", "search", "published")

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from harness.trial import Config, Dataset, Model, NonNegative, Positive, Trial, UserError, Value
+from harness.errors import UserError
+from harness.trial import Config, Dataset, Model, NonNegative, Positive, Trial, Value
 
 LARGEST_GRID = 100_000  # points
 

@@ -11,7 +11,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from harness.trial import Config, UserError
+from harness.errors import UserError
+from harness.trial import Config
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,

@@ -23,11 +23,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.datasets import Data, Feed
-from harness.models import build
-from harness.optim import OPTIMIZERS, StackOptimizer
-from harness.stack import Stack
-from harness.step import cross_entropy, make_step
+from harness.parts.data import Data
+from harness.parts.models import build
+from harness.training.feed import Feed
+from harness.training.optim import OPTIMIZERS, StackOptimizer
+from harness.training.stack import Stack
+from harness.training.step import cross_entropy, make_step
 from harness.trial import Config, Epoch, Example, Outcome, Status, Trial
 
 EVALUATION_BATCH = {"cpu": 1000, "cuda": 4000}  # images per model; more fall out of a CPU's cache

@@ -9,8 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from harness.search.results import Results
-from harness.stats.samples import (
+from harness.analysis.samples import (
     holm,
     interquartile_mean,
     mean_interval,
@@ -18,7 +17,8 @@ from harness.stats.samples import (
     paired_p,
     probability_of_improvement,
 )
-from harness.study import Study, show
+from harness.journal.results import Results
+from harness.study.study import Study, show
 
 OF_HIDDEN_LAYERS = ("width", "taper", "activation", "dropout")  # nothing to a network that has none
 

@@ -21,10 +21,11 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from harness.search.journal import cut_torn_line, hold, open_journal, outcome_of, put_aside, winner
-from harness.search.sampling import from_optuna, make_pruner, propose
-from harness.study import Study
-from harness.trial import Epoch, Outcome, Trial, UserError, Value
+from harness.errors import UserError
+from harness.journal.file import cut_torn_line, hold, open_journal, outcome_of, put_aside, winner
+from harness.journal.sampling import from_optuna, make_pruner, propose
+from harness.study.study import Study
+from harness.trial import Epoch, Outcome, Trial, Value
 
 __all__ = ["Search", "edits", "hold", "put_aside"]
 

@@ -1,0 +1,142 @@
+"""The benchmark: the same work by every contender, in turn, round by round; `harness bench`.
+
+Every round of a contender is a process of its own in an empty folder. Start-up (imports, data, opening stores) is not
+timed, for anybody. The reference is the bare loop of the same round: machines drift, ratios do not.
+"""
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.bench.work import WORKS, Work
+from harness.errors import UserError
+
+NAMES = {
+    "a": "bare torch loop",
+    "b": "Optuna + DataLoader + mlflow.log_metric",
+    "c": "Optuna + Lightning + MLFlowLogger",
+    "d": "Ray Tune + MLflow callback",
+    "e": "harness, one at a time",
+    "f": "harness",
+    "g": "harness, its training part alone",
+}
+NEEDS = {"c": "lightning", "d": "ray"}
+
+
+def bench(
+    works: Sequence[str],
+    contenders: str,
+    rounds: int,
+    device: str,
+    target: Path,
+    say: Callable[[str], None],
+    once_above: float = math.inf,
+) -> Path:
+    """Run the works, write tables and plot to `target`; its Markdown page.
+
+    A contender whose first round took more than `once_above` times the bare loop's is not asked for a second one.
+    """
+    from harness import plots
+    from harness.bench.page import write_page
+    from harness.plots.bench import bench_figure
+
+    contenders = contenders if "a" in contenders else "a" + contenders  # the reference
+    chosen = {letter for letter in contenders if _present(letter, say)}
+    rows: list[dict[str, Any]] = []
+    for name in works:
+        rows += _rounds(WORKS[name], sorted(chosen & _of(WORKS[name])), rounds, device, say, once_above)
+    timings = pd.DataFrame(rows)
+    throughput = pd.DataFrame(_lines("harness.bench.measure", "throughput", device))
+    [costs] = _lines("harness.bench.measure", "costs", device)
+    target.mkdir(parents=True, exist_ok=True)
+    timings.to_csv(target / "bench.csv", index=False)
+    throughput.to_csv(target / "throughput.csv", index=False)
+    table = summary(timings)
+    page = write_page(target, table, throughput, costs, device)
+    plots.save(bench_figure(table, throughput), target / "bench")
+    return page
+
+
+def choose_works(names: str, device: str) -> list[str]:
+    """Works by name, separated by commas; all that the device is made for if none is named."""
+    if not names:
+        return [name for name, work in WORKS.items() if name != "tiny" and (not work.gpu or device == "cuda")]
+    chosen = names.split(",")
+    for name in chosen:
+        if name not in WORKS:
+            raise UserError(f"--works: must be of {', '.join(WORKS)}, got {name!r}")
+    return chosen
+
+
+def summary(timings: pd.DataFrame) -> pd.DataFrame:
+    """A row for each work and contender: seconds and the ratio to the bare loop, as median, lowest and highest."""
+    bare = timings[timings["contender"] == "a"].set_index(["work", "round"])["seconds"]
+    keys = pd.MultiIndex.from_frame(timings[["work", "round"]])
+    timings = timings.assign(ratio=timings["seconds"].to_numpy() / bare.reindex(keys).to_numpy())
+    groups = timings.groupby(["work", "contender"], sort=False)
+    table = groups.agg(
+        rounds=("seconds", "size"),
+        models=("models", "first"),
+        seconds=("seconds", "median"),
+        ratio=("ratio", "median"),
+        ratio_low=("ratio", "min"),
+        ratio_high=("ratio", "max"),
+        test_accuracy=("test_accuracy", "mean"),
+        peak_mib=("peak_mib", "median"),
+    ).reset_index()
+    return table.assign(name=table["contender"].map(NAMES), models_per_hour=3600 * table["models"] / table["seconds"])
+
+
+def _rounds(
+    work: Work, contenders: Sequence[str], rounds: int, device: str, say: Callable[[str], None], once_above: float
+) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    slow: set[str] = set()
+    for number in range(1, rounds + 1):
+        bare = math.nan
+        for letter in contenders:
+            if letter in slow:
+                continue
+            [figures] = _lines("harness.bench.one", work.name, letter, device)
+            say(f"{work.name} round {number}  {figures['seconds']:7.1f} s  {NAMES[letter]}")
+            rows.append({"work": work.name, "round": number, "contender": letter, **figures})
+            bare = figures["seconds"] if letter == "a" else bare
+            if figures["seconds"] > once_above * bare:
+                slow.add(letter)
+    return rows
+
+
+def _lines(module: str, *arguments: str) -> list[dict[str, Any]]:
+    """Run a module in a process and an empty folder of its own; the lines of JSON that it prints."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+        path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [environment.get("PYTHONPATH")])])
+        data = environment.get("HARNESS_DATA_DIR")
+        environment |= {"PYTHONPATH": path, **({"HARNESS_DATA_DIR": str(Path(data).resolve())} if data else {})}
+        command = [sys.executable, "-m", module, *arguments]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise UserError(f"{' '.join(arguments)} failed: {''.join(done.stderr.splitlines()[-1:])}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def _of(work: Work) -> set[str]:
+    return {*work.contenders, "g"}
+
+
+def _present(letter: str, say: Callable[[str], None]) -> bool:
+    if letter not in NAMES:  # a typing mistake
+        raise UserError(f"--contenders: must be letters of {''.join(NAMES)}, got {letter!r}")
+    if letter in NEEDS and importlib.util.find_spec(NEEDS[letter]) is None:
+        say(f"skipped: {NAMES[letter]} ({NEEDS[letter]} is not installed; pip install 'harness[bench]')")
+        return False
+    return True

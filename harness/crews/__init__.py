@@ -1,0 +1,1 @@
+"""Who trains which stacks, and what goes wrong there."""

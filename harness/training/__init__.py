@@ -1,0 +1,1 @@
+"""One training loop, and all that it is made of."""
