@@ -51,22 +51,23 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Run a study, or go on with it, and write its report."""
+    from harness.crews.how import How
     from harness.study.file import read_study
     from harness.study.places import report_folder, study_folder
 
     given = {"budget.trials": trials, "budget.seeds": seeds, "epochs": epochs}
     changes = [f"{key}={value}" for key, value in given.items() if value is not None] + (overrides or [])
+    how = How(device, stack, workers, ray, offline, fresh, quiet)
     with plain_errors():
         checked = read_study(study, changes, dataset)
         check_device(device)
         report_folder(checked.label)  # one that leads out is refused before anything is made
         from harness.tracking.tracker import Tracker
 
-        with Tracker(offline) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
+        with Tracker(how.offline) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
             from harness.run import run as run_study
 
-            how: dict[str, Any] = {"device": device, "stack": stack, "workers": workers, "ray": ray}
-            run_study(checked, study_folder(study), tracker, fresh=fresh, quiet=quiet, say=typer.echo, **how)
+            run_study(checked, study_folder(study), tracker, how, typer.echo)
 
 
 @app.command()
@@ -116,9 +117,8 @@ def replay(
         from harness.replay import Wanted
         from harness.replay import replay as replay_run
 
-        wanted = Wanted(level, seed, trial, run_id)
-        given: dict[str, Any] = {"stack": stack, "device": device, "tolerance": tolerance}
-        if not replay_run(checked, study_folder(study), wanted, **given, say=typer.echo):
+        wanted = Wanted(level, seed, trial, run_id, stack, device)
+        if not replay_run(checked, study_folder(study), wanted, tolerance, typer.echo):
             raise typer.Exit(1)
 
 
@@ -214,6 +214,7 @@ def bench(
 ) -> None:
     """Train the same models by harness and by what people use instead; one table of ratios to the bare loop."""
     with plain_errors():
+        check_device(device)
         from harness.bench.rounds import bench as run_bench
         from harness.bench.rounds import choose_works
         from harness.run import choose_device

@@ -1,4 +1,7 @@
-"""A user's mistake, told in one line. No dependencies, so that everybody may import it at the top."""
+"""A user's mistake, told in one line, with the nearest right name. No dependencies: everybody may import it."""
+
+import difflib
+from collections.abc import Iterable, Sequence
 
 LONGEST = 600  # characters of a message: what a study file says may be far longer
 
@@ -22,3 +25,19 @@ class StudyStoppedError(UserError):
 def printable(text: str) -> str:
     """A text on one line, with control characters told instead of obeyed: a terminal does what they say."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def nearest(name: object, names: Sequence[str]) -> str:
+    """ "; did you mean lr?", or nothing where no name is near."""
+    close = difflib.get_close_matches(str(name), names, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names in a row, separated by commas."""
+    return ", ".join(map(str, names))
+
+
+def one_of(value: object, names: Sequence[str]) -> UserError:
+    """What to say of a value that is none of the names."""
+    return UserError(f"must be one of {listed(names)}, got {value!r}{nearest(value, names)}")

@@ -7,7 +7,6 @@ Nothing is written. What counts is the journal: the study as it was run, not the
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -15,23 +14,21 @@ from pathlib import Path
 
 import torch
 
-from harness import environment
+from harness import catalogue, environment
+from harness.catalogue import Value, show
 from harness.console import print_table
-from harness.crews.local import Here, stacks
+from harness.crews.grouping import group_trials
+from harness.crews.local import Here
 from harness.crews.schedule import train_all
 from harness.errors import UserError
-from harness.journal.file import find_journal
-from harness.journal.ledger import edits
-from harness.journal.records import Record, Records
+from harness.journal import Record, Records, edits, find_journal
+from harness.journal.records import Circumstances
 from harness.parts.data import Data, load
 from harness.run import choose_device
-from harness.study.study import Study, show
+from harness.study.study import Study
 from harness.training.memory import keep_freed_memory
-from harness.trial import Epoch, Outcome, Trial, Value
+from harness.trial import Epoch, Figures, Outcome, Trial
 
-LOSSES = ("train_loss", "val_loss", "test_loss")
-ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy", "untrained_accuracy")
-OF_EPOCHS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 HEADINGS = ("figure", "recorded", "now", "difference")
 
 
@@ -43,10 +40,12 @@ class Wanted:
     seed: int | None = None
     trial: int | None = None
     run: str | None = None
+    together: bool = False  # in the group that it was in, not alone
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
-class Figure:
+class Compared:
     """A figure as recorded and as it is now: of a loss the relative difference, of an accuracy the absolute one.
 
     Of what each epoch has it is the epoch with the largest difference; `since` is the first one beyond the tolerance.
@@ -60,32 +59,24 @@ class Figure:
     since: int | None = None
 
 
-def replay(
-    study: Study,
-    folder: Path,
-    wanted: Wanted,
-    *,
-    stack: bool = False,
-    device: str = "auto",
-    tolerance: float,
-    say: Callable[[str], None] = print,
-) -> bool:
-    """Train a run of the study in `folder` again, alone or in the `stack` it was in; whether its figures are the same.
+def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Callable[[str], None] = print) -> bool:
+    """Train a run of the study in `folder` again; whether its figures are the same.
 
     `say` tells what has changed since and the verdict; the table of all figures goes to standard output.
     """
     records = Records(find_journal(study, folder))
     record, recorded = choose(records, wanted)
+    then = records.then(record)
     keep_freed_memory()
-    data = load(record.trial.config.dataset, choose_device(device))
-    for line in circumstances(records.study, study, record, data):
+    data = load(record.trial.config.dataset, choose_device(wanted.device))
+    for line in circumstances(records.study, study, then, data):
         say(line)
-    group, one_each = stack_of(record.trial, records.company(record), data, record.environment.get("command", ""))
-    together = group if stack else [record.trial]
+    group, one_each = group_of(record.trial, records.company(record), data, then)
+    together = group if wanted.together else [record.trial]
     company = f"in a stack of {len(together)}" if len(together) > 1 else "alone"
     say(f"{records.study.run_name(record.trial)} again, {company}; it took {recorded.seconds:.2f} s then")
     known = {other.trial: other.outcome for other in records.all}
-    with threads(1 if one_each else torch.get_num_threads()):  # sums of floats depend on it
+    with threads(1 if one_each else then.threads or torch.get_num_threads()):  # sums of floats depend on it
         now = train_again(record.trial, together, data, known)
     figures = list(compare(recorded, now, tolerance))
     print_table(HEADINGS, [(f.name, f.recorded, f.now, amount(f.difference)) for f in figures])
@@ -97,30 +88,35 @@ def choose(records: Records, wanted: Wanted) -> tuple[Record, Outcome]:
     """The record that is meant, and its outcome; raises UserError, which names what there is, if there is none."""
     if sum(given is not None for given in (wanted.seed, wanted.trial, wanted.run)) != 1:
         raise UserError("replay: which run? Give one of --seed, --trial and --run")
-    if wanted.run is not None:
-        if wanted.level is not None:
-            raise UserError(f"replay: --run names the run already; leave out {wanted.level}")
-        from harness.tracking.find import find_trial  # MLflow: seconds to import
-
-        trial = find_trial(wanted.run, records.id, [record.trial for record in records.all])
-        record = next(record for record in records.all if record.trial == trial)
-    else:
-        level = find_level(records.study, wanted.level)
-        of_level = [r for r in records.all if r.trial.level == level and r.current]
-        if wanted.trial is not None:
-            what, number = "trial", wanted.trial
-            known = {r.trial.number: r for r in of_level if r.trial.stage == "search"}
-        else:
-            what, number = "seed", wanted.seed or 0
-            known = {r.trial.seed: r for r in of_level if r.trial.stage == "confirm"}
-        if number not in known:
-            there = f"{what}s {spans(sorted(known))}" if known else f"no {what}s"
-            name = records.study.level_name(level)
-            raise UserError(f"{records.journal}: no {what} {number} of {name}, which has {there}")
-        record = known[number]
+    record = _by_run(records, wanted, wanted.run) if wanted.run is not None else _by_number(records, wanted)
     if record.outcome is None:
         raise UserError(f"{records.journal}: {records.study.run_name(record.trial)} has no outcome yet")
     return record, record.outcome
+
+
+def _by_run(records: Records, wanted: Wanted, run: str) -> Record:
+    """The record whose run in MLflow has that id."""
+    if wanted.level is not None:
+        raise UserError(f"replay: --run names the run already; leave out {wanted.level}")
+    from harness.tracking.find import find_trial  # MLflow: seconds to import
+
+    trial = find_trial(run, records.study, records.id, [record.trial for record in records.all])
+    return next(record for record in records.all if record.trial == trial)
+
+
+def _by_number(records: Records, wanted: Wanted) -> Record:
+    """The record of a level's seed or trial of that number."""
+    level = find_level(records.study, wanted.level)
+    what, stage, number = (
+        ("seed", "confirm", wanted.seed) if wanted.trial is None else ("trial", "search", wanted.trial)
+    )
+    current = [r for r in records.all if r.trial.level == level and r.current and r.trial.stage == stage]
+    known = {r.trial.seed if stage == "confirm" else r.trial.number: r for r in current}
+    if number not in known:
+        there = f"{what}s {spans(sorted(known))}" if known else f"no {what}s"
+        name = records.study.level_name(level)
+        raise UserError(f"{records.journal}: no {what} {number} of {name}, which has {there}")
+    return known[number]
 
 
 def find_level(study: Study, text: str | None) -> Value:
@@ -146,11 +142,11 @@ def spans(numbers: Sequence[int]) -> str:
     return ", ".join(f"{part[0]} to {part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)
 
 
-def circumstances(then: Study, file: Study, record: Record, data: Data) -> Iterator[str]:
+def circumstances(then: Study, file: Study, known: Circumstances, data: Data) -> Iterator[str]:
     """What is another than when the run was recorded, a line each; one line if nothing is."""
     facts = environment.describe([data], data.images.device)
-    lines = list(environment.differences(record.environment, facts, data.name))
-    if (record.environment.get("cuda") == "not used") == data.images.is_cuda:
+    lines = list(environment.differences(known.environment, facts, data.name))
+    if (known.environment.get("cuda") == "not used") == data.images.is_cuda:
         lines.append(
             "another kind of device draws other shuffles and dropout: figures will differ by more than rounding"
         )
@@ -161,15 +157,11 @@ def circumstances(then: Study, file: Study, record: Record, data: Data) -> Itera
         yield f"the study file says otherwise than the record, which counts: {'; '.join(changes)}"
 
 
-def stack_of(trial: Trial, company: Sequence[Trial], data: Data, command: str) -> tuple[list[Trial], bool]:
-    """The stack that the driver put the trial into, and whether it had one thread because others ran beside it.
-
-    The recorded command says if it wanted smaller stacks than usual.
-    """
-    asked = re.search(r"--stack[ =](\d+)", command)
-    size = int(asked[1]) if asked else None
-    several = stacks([other for other in company if other.config.dataset == trial.config.dataset], data, size)
-    side_by_side = (len(several) > 1 and size != 1) or re.search(r"--(workers|ray)\b", command) is not None
+def group_of(trial: Trial, company: Sequence[Trial], data: Data, then: Circumstances) -> tuple[list[Trial], bool]:
+    """The group that the driver put the trial into, and whether it had one thread because others ran beside it."""
+    size = then.group_size
+    several = group_trials([other for other in company if other.config.dataset == trial.config.dataset], data, size)
+    side_by_side = (len(several) > 1 and size != 1) or then.crew != "local"
     return next((one for one in several if trial in one), [trial]), side_by_side
 
 
@@ -201,32 +193,39 @@ def threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def compare(then: Outcome, now: Outcome, tolerance: float) -> Iterator[Figure]:
+def compare(then: Outcome, now: Outcome, tolerance: float) -> Iterator[Compared]:
     """Every figure of two outcomes but times; counts and words have no tolerance."""
     yield _words("status", then.status, now.status)
     if "failed" in (then.status, now.status):
         yield _words("reason", *("".join(one.reason.splitlines()[-1:]) for one in (then, now)))
     for name in ("epochs", "parameters", "best_epoch"):
         old, new = getattr(then, name), getattr(now, name)
-        yield Figure(name, str(old), str(new), abs(new - old), new != old)
-    for name in (*LOSSES, *ACCURACIES):
-        old, new = getattr(then, name), getattr(now, name)
-        if math.isfinite(old) or math.isfinite(new):
-            gap = difference(name, old, new)
-            yield Figure(name, _number(old), _number(new), gap, gap > tolerance)
+        yield Compared(name, str(old), str(new), abs(new - old), new != old)
+    for name in _measured(then.figures):
+        if math.isfinite(then[name]) or math.isfinite(now[name]):
+            gap = difference(name, then[name], now[name])
+            yield Compared(name, _number(then[name]), _number(now[name]), gap, gap > tolerance)
     if then.confusion or now.confusion:
         yield _confusion(then, now, tolerance)
     pairs = list(zip(then.history, now.history, strict=False))
-    for name in OF_EPOCHS:
-        if any(math.isfinite(getattr(epoch, name)) for pair in pairs for epoch in pair):
+    for name in pairs[0][0].figures if pairs else ():
+        if any(math.isfinite(epoch[name]) for pair in pairs for epoch in pair):
             yield _of_epochs(name, pairs, tolerance)
 
 
+def _measured(figures: Figures) -> list[str]:
+    """What was recorded, losses first, each in the order of images that the table has."""
+    order = ("train", "val", "test", "untrained")
+    known = sorted(figures, key=lambda name: order.index(name.partition("_")[0]))
+    losses = [name for name in known if catalogue.figure(name).unit.relative]
+    return [*losses, *(name for name in known if name not in losses)]
+
+
 def difference(name: str, then: float, now: float) -> float:
-    """Of a loss the relative difference, of an accuracy the absolute one; a journal knows NaN for all infinities."""
+    """Of a loss the relative difference, else the absolute one; a journal knows NaN for all infinities."""
     if then == now or not (math.isfinite(then) or math.isfinite(now)):
         return 0.0
-    whole = abs(then) if name in LOSSES else 1.0
+    whole = abs(then) if catalogue.figure(name).unit.relative else 1.0
     gap = abs(now - then) / whole if whole else math.inf
     return gap if math.isfinite(gap) else math.inf
 
@@ -236,7 +235,7 @@ def amount(gap: float) -> str:
     return "other" if math.isinf(gap) else f"{gap:.2g}"
 
 
-def verdict(figures: Sequence[Figure], tolerance: float) -> str:
+def verdict(figures: Sequence[Compared], tolerance: float) -> str:
     """One line: same, or by how much the figures beyond the tolerance differ."""
     beyond = [figure for figure in figures if figure.beyond]
     if beyond:
@@ -253,30 +252,30 @@ def verdict(figures: Sequence[Figure], tolerance: float) -> str:
     return f"same: all figures lie within {tolerance:g}; the largest difference is {amount(worst.difference)}"
 
 
-def _words(name: str, then: str, now: str) -> Figure:
-    return Figure(name, then, now, 0.0 if then == now else math.inf, then != now)
+def _words(name: str, then: str, now: str) -> Compared:
+    return Compared(name, then, now, 0.0 if then == now else math.inf, then != now)
 
 
-def _confusion(then: Outcome, now: Outcome, tolerance: float) -> Figure:
+def _confusion(then: Outcome, now: Outcome, tolerance: float) -> Compared:
     """How many test images are counted elsewhere, as a share of all."""
     old, new = (sum(outcome.confusion or (), ()) for outcome in (then, now))
     images = f"{sum(old)} images", f"{sum(new)} images"
     if len(old) != len(new) or sum(old) != sum(new):
-        return Figure("confusion", *images, math.inf, True)
+        return Compared("confusion", *images, math.inf, True)
     moved = sum(abs(one - other) for one, other in zip(old, new, strict=True)) // 2
     gap = moved / sum(old)
-    return Figure(f"confusion, {moved} moved" if moved else "confusion", *images, gap, gap > tolerance)
+    return Compared(f"confusion, {moved} moved" if moved else "confusion", *images, gap, gap > tolerance)
 
 
-def _of_epochs(name: str, pairs: Sequence[tuple[Epoch, Epoch]], tolerance: float) -> Figure:
-    gaps = [difference(name, getattr(then, name), getattr(now, name)) for then, now in pairs]
+def _of_epochs(name: str, pairs: Sequence[tuple[Epoch, Epoch]], tolerance: float) -> Compared:
+    gaps = [difference(name, then[name], now[name]) for then, now in pairs]
     since = next((pairs[place][0].number for place, gap in enumerate(gaps) if gap > tolerance), None)
     worst = max(range(len(gaps)), key=gaps.__getitem__)
     if not gaps[worst]:
-        course = f"{getattr(pairs[0][0], name):.3g} to {getattr(pairs[-1][0], name):.3g}"
-        return Figure(f"{name}, each epoch", course, course, 0.0, False)
-    old, new = (_number(getattr(epoch, name)) for epoch in pairs[worst])
-    return Figure(f"{name}, epoch {pairs[worst][0].number}", old, new, gaps[worst], since is not None, since)
+        course = f"{pairs[0][0][name]:.3g} to {pairs[-1][0][name]:.3g}"
+        return Compared(f"{name}, each epoch", course, course, 0.0, False)
+    old, new = (_number(epoch[name]) for epoch in pairs[worst])
+    return Compared(f"{name}, epoch {pairs[worst][0].number}", old, new, gaps[worst], since is not None, since)
 
 
 def _number(value: float) -> str:

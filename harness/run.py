@@ -1,94 +1,85 @@
-"""Ask, stack, train, tell, until the budget is spent; then confirm; then report.
+"""Ask, group, train, tell, until the budget is spent; then confirm; then report.
 
 with Tracker() as tracker:
-    run(read_study("studies/depth"), Path("studies/depth"), tracker)
+    run(read_study("studies/depth"), Path("studies/depth"), tracker, How())
 """
 
 import math
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 
-from harness import environment
+from harness import catalogue, environment
 from harness.console import Progress
-from harness.crews.local import local_crew, stacks
-from harness.crews.schedule import Crew, train_all
+from harness.crews.grouping import by_cost, group_trials
+from harness.crews.how import How
+from harness.crews.schedule import Group, Workplace, train_all
 from harness.errors import StudyStoppedError, UserError
-from harness.journal.ledger import Search, hold, put_aside
+from harness.journal import Ledger, Records, hold, put_aside
 from harness.parts.data import Data, MissingDataError, load
 from harness.study.places import report_folder
 from harness.study.study import Study
 from harness.tracking.tracker import WAIT, Tracker, shown_store
 from harness.training.memory import keep_freed_memory
-from harness.trial import Epoch, Event, Outcome, Trial
+from harness.trial import Begun, Epoch, Event, Outcome, Trial
 
 Say = Callable[[str], None]
 
 
-def run(
-    study: Study,
-    folder: Path,
-    tracker: Tracker,
-    *,
-    device: str = "auto",
-    fresh: bool = False,
-    quiet: bool = False,
-    stack: int | None = None,
-    workers: int | None = None,
-    ray: str | None = None,
-    say: Say = print,
-) -> None:
-    """Run or continue a study, write its report, and tell by `say` where everything lies.
-
-    `stack` is the most trainings in a stack, by default what suits the device; with 1 nothing runs side by side.
-    With `workers` or `ray`, a cluster's address, Ray's processes train; else this one does.
-    """
+def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print) -> None:
+    """Run or continue a study, write its report, and tell by `say` where everything lies."""
     keep_freed_memory()
-    spread = workers is not None or ray is not None
-    place = torch.device("cpu") if spread else choose_device(device)  # what Ray's workers have is theirs to say
-    study, data = load_or_digits(study, place, say)
+    device = torch.device("cpu") if how.crew == "ray" else choose_device(how.device)  # Ray's workers say for themselves
+    study, data = load_or_digits(study, device, say)
     report_folder(study.label)  # one that leads out is refused before anything is trained
     journal = folder / study.journal
-    with writing(journal), hold(journal), ExitStack() as until_then:
-        facts, crew = environment.describe(data.values(), place), None
-        if spread:
-            from harness.crews.ray import Cluster
-
-            crew = until_then.enter_context(Cluster(data, workers, ray, device, study.budget.gpus_per_stack))
-            facts, stack = {**facts, "device": crew.describe()}, stack or crew.stack_size
-        if fresh and (aside := put_aside(journal)):
+    with writing(journal), hold(journal), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
+        facts = environment.describe(data.values(), device)
+        facts |= {"device": workplace.describe() or facts["device"]}
+        if how.fresh and (aside := put_aside(journal)):
             say(f"the old journal is now {aside}")
-        search = Search(study, journal, facts)
-        search.note_runs(tracker.open(study, search.id, facts))
-        with stop_politely(say) as check, Progress(study, quiet) as progress:
-            Driver(search, tracker, progress, data, stack, check, crew).run()
-        conclude(search, journal, tracker, say)
+        size = how.group_size or workplace.group_size
+        ledger = Ledger(study, journal, facts, how_record(how, size))
+        ledger.note_runs(tracker.open(study, ledger.id, facts))
+        with stop_politely(say) as check, Progress(study, how.quiet) as progress:
+            Driver(ledger, tracker, progress, data, workplace, size, check).run()
+        conclude(ledger, journal, tracker, say)
+
+
+def hire(how: How, data: Mapping[str, Data], gpus_per_stack: float = 1.0) -> Workplace:
+    """Who trains, as the command line wants it."""
+    workplace: Workplace = catalogue.built_by("crew", how.crew)(data, how, gpus_per_stack)
+    return workplace
+
+
+def how_record(how: How, group_size: int | None) -> dict[str, Any]:
+    """What the journal keeps of how a study is run, for those who train its runs again."""
+    return {"group_size": group_size, "crew": how.crew, "threads": torch.get_num_threads()}
 
 
 def sync(study: Study, folder: Path, tracker: Tracker, say: Say = print) -> None:
     """Write to MLflow what the journal knows and the store lacks, and the report. Raises UserError as `run` does."""
-    from harness.journal.results import read_results
-
     journal = folder / study.journal
-    results = read_results(journal)
+    records = Records(journal)
     with writing(journal), hold(journal):
-        search = Search(results.study, journal, results.environment)
-        search.note_runs(tracker.open(results.study, search.id, results.environment))
-        tracker.complete = search.is_over()
-        tracker.catch_up(search.recorded(), limit=math.inf)
-        conclude(search, journal, tracker, say)
+        ledger = Ledger(records.study, journal, records.environment)
+        ledger.note_runs(tracker.open(records.study, ledger.id, records.environment))
+        tracker.complete = ledger.is_over()
+        tracker.catch_up(ledger.recorded(), limit=math.inf)
+        conclude(ledger, journal, tracker, say)
 
 
-def conclude(search: Search, journal: Path, tracker: Tracker, say: Say) -> None:
+def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> None:
     """Write the report, see to it that MLflow has everything, and tell what is missing and where the rest lies."""
     from harness import analysis, report  # seconds to import, which no training has to wait for
-    from harness.journal.results import read_results
+    from harness.analysis.results import read_results
 
     results = read_results(journal)
     for note in analysis.flags(results, analysis.compare_table(results)):
@@ -98,7 +89,7 @@ def conclude(search: Search, journal: Path, tracker: Tracker, say: Say) -> None:
     except UserError as error:
         again = f"once it can be, harness report {journal.parent} writes it from the journal"
         raise StudyStoppedError(f"{error}; {again}") from None
-    recorded = list(search.recorded())
+    recorded = list(ledger.recorded())
     tracker.summary(report.headline(results), target)
     patience = WAIT + len(recorded) / 5  # seconds: more than a healthy store takes
     tracker.drain(patience)
@@ -123,44 +114,35 @@ def conclude(search: Search, journal: Path, tracker: Tracker, say: Say) -> None:
 
 @dataclass(frozen=True)
 class Driver:
-    """The one process that owns all state: what comes back from a stack goes to journal, tracking and screen."""
+    """The one process that owns all state: what comes back from a group goes to journal, tracking and screen."""
 
-    search: Search
+    ledger: Ledger
     tracker: Tracker
     progress: Progress
     data: Mapping[str, Data]  # by name
-    size: int | None = None  # the most trainings in a stack
+    workplace: Workplace  # where training happens
+    group_size: int | None = None  # the most trainings in a group
     check: Callable[[], None] = lambda: None  # raises KeyboardInterrupt once the user has asked to stop
-    crew: Crew | None = None  # who trains; by default whatever suits this machine
 
     def run(self) -> None:
         """Spend what is left of the budget. Raises StudyStoppedError when too much of it fails."""
-        recorded = list(self.search.recorded())
+        recorded = list(self.ledger.recorded())
         self.tracker.catch_up(recorded)
         for trial, outcome in recorded:
             self.progress.end(trial, outcome)
-        while trials := self.search.generation():
+        while trials := self.ledger.generation():
             self.train(trials)
-            self.search.close_generation()
-        self.train(self.search.confirmations())
+            self.ledger.close_generation()
+        self.train(self.ledger.confirmations())
 
     def train(self, trials: list[Trial]) -> None:
-        """Train the stacks whose outcomes are not all recorded.
-
-        A stack that a kill cut short is run again whole: in another company its members' last digits could differ.
-        """
-        recorded = {trial for trial in trials if self.search.is_recorded(trial)}
-        left = [
-            stack
-            for name, data in self.data.items()
-            for stack in stacks([trial for trial in trials if trial.config.dataset == name], data, self.size)
-            if not recorded.issuperset(stack)
-        ]
-        self.progress.begin([trial for stack in left for trial in stack])
-        budget = self.search.study.budget
-        crew = self.crew or local_crew(left, self.data, alone=self.size == 1, watched=bool(budget.trial_timeout))
-        failed: list[Outcome] = []
-        with closing(train_all(left, crew, self.search.should_prune, budget.retries, budget.trial_timeout)) as events:
+        """Train the groups whose outcomes are not all recorded."""
+        groups = self.left(trials)
+        self.progress.begin([trial for group in groups for trial in group])
+        budget, failed = self.ledger.study.budget, list[Outcome]()
+        crew = self.workplace.crew(groups, watched=budget.trial_timeout is not None)
+        training = train_all(groups, crew, self.ledger.should_prune, budget.retries, budget.trial_timeout)
+        with closing(training) as events:
             for trial, event in events:
                 self.take(trial, event)
                 self.check()
@@ -169,17 +151,28 @@ class Driver:
                     if len(failed) > budget.failures * len(trials):
                         raise StudyStoppedError(_too_many(failed, len(trials), budget.failures))
 
+    def left(self, trials: list[Trial]) -> list[Group]:
+        """The groups to train, the longest first.
+
+        A group that a kill cut short is run again whole: in another company its members' last digits could differ.
+        """
+        recorded = {trial for trial in trials if self.ledger.is_recorded(trial)}
+        groups: list[Group] = []
+        for name, data in self.data.items():
+            groups += group_trials([t for t in trials if t.config.dataset == name], data, self.group_size)
+        return by_cost([group for group in groups if not recorded.issuperset(group)], self.data)
+
     def take(self, trial: Trial, event: Event) -> None:
-        """What became of a trial goes to journal, tracking and screen, also when its stack is run again."""
-        if event is None:
+        """What became of a trial goes to journal, tracking and screen, also when its group is run again."""
+        if isinstance(event, Begun):
             self.tracker.begin(trial)
         elif isinstance(event, Epoch):
-            self.search.report(trial, event)
+            self.ledger.report(trial, event)
             self.tracker.epoch(trial, event)
             self.progress.epoch(trial, event)
         else:
-            if not self.search.is_recorded(trial):
-                self.search.record(trial, event)
+            if not self.ledger.is_recorded(trial):
+                self.ledger.record(trial, event)
                 self.progress.end(trial, event)
             self.tracker.end(trial, event)
 

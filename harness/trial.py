@@ -1,92 +1,21 @@
 """The frozen records that every other module passes around.
 
-A `Trial` is one training to be done: a `Config` and a seed. Training yields an `Epoch` after every epoch
-and one `Outcome` at the end. Nothing here knows how any of it is made, so everything may import it.
+A `Trial` is one training to be done: a `Config` and a seed. What becomes of it is told by events: `Begun`, then an
+`Epoch` after every epoch, and one `Outcome` at the end. Nothing here knows how any of it is made.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Annotated, Any, Literal, Self
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from harness.catalogue import Value
+from harness.config import Config
 
-Dataset = Literal["mnist", "fashion_mnist", "digits"]
-Model = Literal["mlp", "cnn"]
-Activation = Literal["relu", "leaky_relu", "tanh", "gelu", "silu"]
-Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
-Taper = Literal["constant", "halving"]
-Normalisation = Literal["scale", "half", "standard"]
-TestSplit = Literal["fixed", "pooled"]
-Precision = Literal["fp32", "tf32", "bf16"]
 Status = Literal["finished", "pruned", "diverged", "failed"]
-Value = int | float | str | tuple[int, ...]
-"""What a hyperparameter can be set to."""
-
-Count = Annotated[int, Field(ge=1, le=1_000_000)]  # a slip of the keyboard must not take all memory
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-
-
-@dataclass(frozen=True)
-class Config:
-    """Everything that decides how one model is trained, except its seed.
-
-    `depth` counts linear layers, as the published studies do: 1 is input-classes. `width` is the first hidden
-    layer's; `taper` says how it goes on. `widths` names every hidden layer and replaces the three. Of a cnn they
-    describe the dense layers behind the convolutions.
-    """
-
-    dataset: Dataset = "mnist"
-    model: Model = "mlp"
-    depth: Annotated[int, Field(ge=1, le=1000)] = 2
-    width: Count = 128
-    taper: Taper = "constant"
-    widths: Annotated[tuple[Count, ...], Field(max_length=1000)] | None = None
-    channels: Annotated[tuple[Count, ...], Field(min_length=1, max_length=1000)] = (64, 128)  # cnn: of each convolution
-    kernel: Count = 3  # cnn: the side of every convolution's kernel
-    pool: Count = 2  # cnn: the side of the max-pooling after every convolution
-    activation: Activation = "relu"
-    dropout: Fraction = 0.0
-    optimizer: Optimizer = "adam"
-    lr: Positive = 1e-3
-    momentum: Fraction = 0.0  # sgd and rmsprop
-    weight_decay: NonNegative = 0.0
-    batch_size: Count = 256
-    epochs: Count = 20
-    patience: Count = 10  # epochs without a lower validation loss
-    validation: Fraction = 0.2  # the share of the training images held out; 0: nothing stops, the last epoch counts
-    split: TestSplit = "fixed"  # pooled: the seed draws the test images anew, from all images
-    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 1 / 7  # their share, with split = "pooled"
-    normalisation: Normalisation = "scale"  # of pixels: to [0, 1]; half: to [-1, 1]; standard: mean 0, deviation 1
-    precision: Precision = "fp32"  # of matrix products; tf32 exists on GPUs only
-
-    @property
-    def hidden(self) -> tuple[int, ...]:
-        """The widths of the hidden layers, first to last: `depth - 1` of them."""
-        if self.widths is not None:
-            return self.widths
-        if self.taper == "halving":
-            return tuple(max(1, self.width >> layer) for layer in range(self.depth - 1))
-        return (self.width,) * (self.depth - 1)
-
-    @property
-    def shape(self) -> "Config":
-        """What the models of one stack have in common; two configs may share a stack if their shapes are equal."""
-        free: dict[str, Any] = {f.name: f.default for f in fields(self) if f.name in FREE_IN_STACK}
-        return replace(self, **free, widths=self.hidden)
-
-
-FREE_IN_STACK = frozenset(
-    {"depth", "width", "taper", "dropout", "lr", "momentum", "weight_decay", "epochs", "patience"}
-)
-"""What may differ between the models of a stack; of the first three only what they come to, `hidden`, must agree."""
-
-OF_CNN = ("channels", "kernel", "pool")
-"""What only a cnn has."""
-
-HYPERPARAMETERS = tuple(f.name for f in fields(Config) if f.name not in ("dataset", "model"))
+Stage = Literal["search", "confirm"]
+Figures = Mapping[str, float]
+"""Figures by name, as `val_loss`; see `catalogue.figure` for units. What was not measured is not there."""
 
 
 @dataclass(frozen=True)
@@ -99,26 +28,34 @@ class Trial:
     """
 
     level: Value
-    stage: Literal["search", "confirm"]
+    stage: Stage
     number: int
     seed: int
     config: Config
 
 
 @dataclass(frozen=True)
+class Begun:
+    """A trial has begun, at a Unix time; again, if its group is trained again."""
+
+    time: float
+
+
+@dataclass(frozen=True)
 class Epoch:
-    """The figures of one epoch: losses are mean cross-entropies in nats, accuracies lie in [0, 1].
+    """The figures of one epoch. `number` counts from 1, `time` is the Unix time of its end.
 
     Training figures are averaged over the epoch's batches while the weights move (dropout on); validation figures are
-    those of the weights at the epoch's end, NaN where nothing is held out. `time` is the Unix time of that end.
+    those of the weights at the epoch's end, NaN where nothing is held out.
     """
 
-    number: int  # from 1
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
+    number: int
+    figures: Figures
     time: float
+
+    def __getitem__(self, name: str) -> float:
+        """A figure by name; NaN where it was not measured."""
+        return self.figures.get(name, math.nan)
 
 
 @dataclass(frozen=True)
@@ -128,8 +65,9 @@ class Example:
     index: int  # in the data set
     label: int
     probabilities: tuple[float, ...]
-    pixels: str  # uint8, row by row, in hexadecimal
+    pixels: str  # uint8, channel by channel, row by row, in hexadecimal
     white: float  # the pixel value that is shown as white
+    shape: tuple[int, ...] = ()  # channels, height, width; empty in old journals: one channel, square
 
     @property
     def predicted(self) -> int:
@@ -155,18 +93,16 @@ class Outcome:
     seconds: float = 0.0
     parameters: int = 0
     best_epoch: int = 0
-    val_loss: float = math.nan
-    val_accuracy: float = math.nan
-    train_loss: float = math.nan
-    train_accuracy: float = math.nan
-    test_loss: float = math.nan
-    test_accuracy: float = math.nan
-    untrained_accuracy: float = math.nan  # test accuracy of the initial weights
+    figures: Figures = field(default_factory=dict)
     confusion: tuple[tuple[int, ...], ...] | None = None
     examples: tuple[Example, ...] = ()  # of a value's first seed: the first test image, then the worst mistakes
     history: tuple[Epoch, ...] = ()
     retries: int = 0  # how often it was trained again because its worker was lost
     weights: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+
+    def __getitem__(self, name: str) -> float:
+        """A figure by name; NaN where it was not measured."""
+        return self.figures.get(name, math.nan)
 
     @property
     def epochs(self) -> int:
@@ -175,36 +111,70 @@ class Outcome:
 
     def record(self) -> dict[str, Any]:
         """All but the weights, as JSON's own types; figures that are not finite become None."""
-        record = asdict(replace(self, weights=None))
-        del record["weights"]
-        record["history"] = [[_to_json(value) for value in asdict(epoch).values()] for epoch in self.history]
-        return {key: _to_json(value) for key, value in record.items()}
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("weights", "history", "examples")}
+        return {
+            **kept,
+            "figures": _to_json(self.figures),
+            "history": _columns(self.history),
+            "examples": [vars(example) for example in self.examples],
+        }
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """The outcome that `record()` was made of, without its weights."""
-        known: dict[str, Any] = {
-            key: math.nan if value is None and key != "confusion" else value for key, value in record.items()
-        }
-        known["history"] = tuple(map(_epoch, record["history"]))
-        known["examples"] = tuple(map(_example, record.get("examples", ())))
-        if record["confusion"] is not None:
-            known["confusion"] = tuple(tuple(row) for row in record["confusion"])
+        """The outcome that `record()` was made of, without its weights; also of a journal before format 2."""
+        known = dict(record if "figures" in record else _from_format_1(record))
+        known.pop("config", None)  # of the trial, which lies beside it
+        known["figures"] = _from_json(known["figures"])
+        known["history"] = tuple(_epochs(known["history"]))
+        known["examples"] = tuple(map(_example, known.get("examples", ())))
+        if known["confusion"] is not None:
+            known["confusion"] = tuple(tuple(row) for row in known["confusion"])
         return cls(**known)
 
 
-Event = Epoch | Outcome | None
-"""What becomes of a trial: None when it begins, then its Epochs, then its Outcome."""
+Event = Begun | Epoch | Outcome
+"""What becomes of a trial, in this order."""
 
 
-def _epoch(values: Sequence[Any]) -> Epoch:
-    number, *figures = (math.nan if value is None else value for value in values)
-    return Epoch(int(number), *figures)
+OF_EPOCHS_1 = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+OF_OUTCOMES_1 = (*OF_EPOCHS_1, "test_loss", "test_accuracy", "untrained_accuracy")
+"""The figures that an outcome had in format 1, where they were fields, and an epoch a bare list of values."""
+
+
+def _from_format_1(record: Mapping[str, Any]) -> dict[str, Any]:
+    known = {name: value for name, value in record.items() if name not in OF_OUTCOMES_1}
+    known["figures"] = {name: record[name] for name in OF_OUTCOMES_1 if name in record}
+    columns = ("number", *OF_EPOCHS_1, "time")
+    known["history"] = dict(zip(columns, zip(*record["history"], strict=True), strict=False))
+    return known
+
+
+def _columns(history: Sequence[Epoch]) -> dict[str, list[Any]]:
+    """Epochs by the names of their figures: a list for each, first to last epoch."""
+    names = tuple(history[0].figures) if history else ()
+    figures = {name: [_finite(epoch[name]) for epoch in history] for name in names}
+    return {"number": [epoch.number for epoch in history], **figures, "time": [epoch.time for epoch in history]}
+
+
+def _epochs(columns: Mapping[str, Sequence[Any]]) -> list[Epoch]:
+    names = [name for name in columns if name not in ("number", "time")]
+    rows = zip(*(columns[name] for name in names), strict=True) if names else ((),) * len(columns.get("number", ()))
+    whole = zip(columns.get("number", ()), rows, columns.get("time", ()), strict=True)
+    return [Epoch(number, _from_json(dict(zip(names, row, strict=True))), ended) for number, row, ended in whole]
 
 
 def _example(record: Mapping[str, Any]) -> Example:
-    return Example(**{**record, "probabilities": tuple(record["probabilities"])})
+    lists = {"probabilities": tuple(record["probabilities"]), "shape": tuple(record.get("shape", ()))}
+    return Example(**{**record, **lists})
 
 
-def _to_json(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _to_json(figures: Figures) -> dict[str, float | None]:
+    return {name: _finite(value) for name, value in figures.items()}
+
+
+def _from_json(figures: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else value for name, value in figures.items()}

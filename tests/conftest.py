@@ -15,10 +15,11 @@ import torch
 from filelock import FileLock
 
 from harness.__main__ import app, one_line
+from harness.config import Config
 from harness.parts.data import Data, load
 from harness.study.file import read_study
 from harness.study.study import Study
-from harness.trial import Config, Trial
+from harness.trial import Trial
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from harness.config import Config
 from harness.parts.data import Data
 from harness.parts.models import build
-from harness.training.loop import ORDER, _generator
-from harness.trial import Config, Trial
+from harness.training.cohort import ORDER, generator
+from harness.trial import Trial
 
 OPTIMIZERS: dict[str, Any] = {
     "sgd": lambda p, c: torch.optim.SGD(p, lr=c.lr, momentum=c.momentum, weight_decay=c.weight_decay),
@@ -25,11 +26,11 @@ def train_alone(trial: Trial, data: Data) -> list[dict[str, float]]:
     """A dict of the four figures for each epoch, and one of the restored model's test figures at the end."""
     config = trial.config
     history: list[dict[str, float]] = []
-    network = build(config, data.train.images.shape[1], data.classes, trial.seed)
+    network = build(config, data.shape, data.classes, trial.seed)
     optimizer = OPTIMIZERS[config.optimizer](network.parameters(), config)
     pooled = config.test_fraction if config.split == "pooled" else 0.0
     train_rows, val_rows, test_rows = data.split(trial.seed, config.validation, pooled)
-    order = _generator(trial.seed, ORDER, torch.device("cpu"))
+    order = generator(trial.seed, ORDER, torch.device("cpu"))
     images, labels = _normalised(data.floats(data.images), train_rows, config), data.labels
     untrained = _evaluate(network, images[test_rows], labels[test_rows])[1]
     best, lowest, waited = network.state_dict(), math.inf, 0

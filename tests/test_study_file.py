@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.config import Config
 from harness.errors import UserError
 from harness.study.file import read_study
-from harness.study.study import Choice, Range
-from harness.trial import Config
+from harness.study.space import Choice, Range
 
 from .conftest import ROOT, SMALL
 
@@ -43,7 +43,7 @@ def test_explicit_widths_and_no_search(write_study: Write) -> None:
 
 def test_confirmation_seeds_are_fresh_and_the_same_for_every_level(write_study: Write) -> None:
     study = read_study(write_study(SMALL))
-    seeds = [[trial.seed for trial in study.confirmations(level, {})] for level in study.levels]
+    seeds = [[trial.seed for trial in study.confirmations(level, study.config(level, {}))] for level in study.levels]
     assert seeds[0] == seeds[1] == [1, 2]
     assert study.search.seed not in seeds[0]
 

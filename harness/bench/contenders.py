@@ -38,18 +38,21 @@ def harness_stacked(work: Work, device: torch.device) -> Timed:
 
 def training_alone(work: Work, device: torch.device) -> Timed:
     """The training part of harness alone: no search, journal, MLflow or artifacts."""
-    from harness.crews.local import local_crew, stacks
+    from harness.crews.grouping import by_cost, group_trials
+    from harness.crews.how import How
+    from harness.crews.local import Local
     from harness.crews.schedule import train_all
     from harness.trial import Outcome
 
     keep_freed_memory()
     data, study = load(work.dataset, device), work.study()
-    trials = [trial for level in study.levels for trial in study.confirmations(level, {})]
+    trials = [trial for level in study.levels for trial in study.confirmations(level, study.config(level, {}))]
+    known = {data.name: data}
 
     def run() -> list[float]:
-        made = stacks(trials, data)
-        events = train_all(made, local_crew(made, {data.name: data}), lambda trial: False)
-        return [event.test_accuracy for _, event in events if isinstance(event, Outcome)]
+        groups = by_cost(group_trials(trials, data), known)
+        events = train_all(groups, Local(known, How()).crew(groups), lambda trial: False)
+        return [event["test_accuracy"] for _, event in events if isinstance(event, Outcome)]
 
     return run
 
@@ -57,23 +60,25 @@ def training_alone(work: Work, device: torch.device) -> Timed:
 def _harness(work: Work, device: torch.device, size: int | None) -> Timed:
     from harness import environment
     from harness.console import Progress
-    from harness.journal.ledger import Search
-    from harness.run import Driver
+    from harness.crews.how import How
+    from harness.journal import Ledger
+    from harness.run import Driver, hire
     from harness.tracking.tracker import Tracker
 
     keep_freed_memory()
     tracker = Tracker()
     data, study = load(work.dataset, device), work.study()
     facts = environment.describe([data], device)
-    search = Search(study, Path("journal.log"), facts)
-    tracker.open(study, search.id, facts)
+    ledger = Ledger(study, Path("journal.log"), facts)
+    tracker.open(study, ledger.id, facts)
     tracker.drain()
+    known = {data.name: data}
 
     def run() -> list[float]:
         with tracker:
-            Driver(search, tracker, Progress(study, quiet=True), {data.name: data}, size).run()
+            Driver(ledger, tracker, Progress(study, quiet=True), known, hire(How(group_size=size), known), size).run()
         assert tracker.failure is None, tracker.failure
-        return [outcome.test_accuracy for _, outcome in search.recorded()]
+        return [outcome["test_accuracy"] for _, outcome in ledger.recorded()]
 
     return run
 

@@ -9,7 +9,6 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,9 +16,11 @@ from typing import Any
 import torch
 
 from harness.bench.work import WORKS, Work
+from harness.config import Config
+from harness.crews.grouping import products
 from harness.parts.data import load
 from harness.training.loop import train
-from harness.trial import Config, Epoch, Outcome, Trial
+from harness.trial import Epoch, Outcome, Trial
 
 STACKS = (1, 2, 4, 8, 16, 32, 64)
 RUNS = 40  # made-up runs whose bookkeeping is timed
@@ -44,8 +45,7 @@ def operations(config: Config, features: int, classes: int, trained: int, held_o
     Two for each weight and image forward, two for the weights' gradients, two for the inputs' (not in the first
     layer, whose input is the image); validation is forward only.
     """
-    sizes = (features, *config.hidden, classes)
-    weights = [one * two for one, two in pairwise(sizes)]
+    weights = products(config, features, classes)
     return float(trained * (4 * sum(weights) + 2 * sum(weights[1:])) + held_out * 2 * sum(weights))
 
 
@@ -58,7 +58,7 @@ def throughput(device: torch.device) -> Iterator[dict[str, Any]]:
         config = work.config(3)
         images = len(data.train)
         held_out = round(images * config.validation)
-        needed = operations(config, data.train.images.shape[1], data.classes, images - held_out, held_out)
+        needed = operations(config, data.features, data.classes, images - held_out, held_out)
         for size in STACKS:
             seconds = median(_seconds_per_epoch(work, size, epochs, data) for _ in range(repeats))
             yield {
@@ -87,8 +87,9 @@ def _seconds_per_epoch(work: Work, size: int, epochs: int, data: Any) -> float:
 def costs(device: torch.device) -> dict[str, float]:
     """What journal and tracking cost a trial, in milliseconds: the driver's part, and the tracking process's."""
     from harness import environment
-    from harness.journal.ledger import Search
-    from harness.study.study import Budget, Choice
+    from harness.journal import Ledger
+    from harness.study.space import Choice
+    from harness.study.study import Budget
     from harness.tracking.tracker import Tracker
 
     data = load("digits", device)
@@ -111,21 +112,21 @@ def costs(device: torch.device) -> dict[str, float]:
         return result
 
     with Tracker() as tracker:
-        search = Search(study, Path("journal.log"), facts)
-        tracker.open(study, search.id, facts)
+        ledger = Ledger(study, Path("journal.log"), facts)
+        tracker.open(study, ledger.id, facts)
         tracker.drain()
         began = time.perf_counter()
-        while trials := timed("ask", search.generation):
+        while trials := timed("ask", ledger.generation):
             for trial in trials:
                 timed("tracking", tracker.begin, trial)
                 outcome = _made_up(20)
                 for epoch in outcome.history:
-                    timed("journal", search.report, trial, epoch)
-                    timed("journal", search.should_prune, trial)
+                    timed("journal", ledger.report, trial, epoch)
+                    timed("journal", ledger.should_prune, trial)
                     timed("tracking", tracker.epoch, trial, epoch)
-                timed("journal", search.record, trial, outcome)
+                timed("journal", ledger.record, trial, outcome)
                 timed("tracking", tracker.end, trial, outcome)
-            timed("journal", search.close_generation)
+            timed("journal", ledger.close_generation)
         tracker.drain()
         whole = time.perf_counter() - began
     return {
@@ -138,11 +139,19 @@ def costs(device: torch.device) -> dict[str, float]:
 
 def _made_up(epochs: int) -> Outcome:
     now = time.time()
-    history = tuple(Epoch(n, 1 / n, 0.9, 1 / n, 0.9, now) for n in range(1, epochs + 1))
-    figures = {"val_loss": 0.1, "val_accuracy": 0.9, "train_loss": 0.1, "train_accuracy": 0.9}
-    weights = {"0.weight": torch.zeros(64, 64)}
-    done = {"seconds": 1.0, "parameters": 4096, "best_epoch": epochs, "history": history, "weights": weights}
-    return Outcome("finished", "made up", now, now + 1, **figures, **done)  # type: ignore[arg-type]
+    figures = {"train_loss": 0.1, "train_accuracy": 0.9, "val_loss": 0.1, "val_accuracy": 0.9}
+    return Outcome(
+        "finished",
+        "made up",
+        started=now,
+        ended=now + 1,
+        seconds=1.0,
+        parameters=4096,
+        best_epoch=epochs,
+        figures=figures,
+        history=tuple(Epoch(n, {**figures, "train_loss": 1 / n, "val_loss": 1 / n}, now) for n in range(1, epochs + 1)),
+        weights={"0.weight": torch.zeros(64, 64)},
+    )
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def train_plainly(
 
 def network_of(work: Work, depth: int, seed: int, data: Data) -> nn.Sequential:
     """The network that every contender trains."""
-    return build(work.config(depth), data.train.images.shape[1], data.classes, seed)
+    return build(work.config(depth), data.shape, data.classes, seed)
 
 
 def optimizer_of(work: Work, network: nn.Module) -> torch.optim.Optimizer:

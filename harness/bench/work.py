@@ -1,10 +1,10 @@
 """The works of the benchmark: what every contender trains."""
 
 from dataclasses import dataclass
-from typing import Any
 
+from harness.catalogue import Value
+from harness.config import Config
 from harness.study.study import Budget, Study
-from harness.trial import Config, Dataset, Optimizer
 
 
 @dataclass(frozen=True)
@@ -13,14 +13,14 @@ class Work:
 
     name: str
     what: str
-    dataset: Dataset
+    dataset: str
     width: int
     batch_size: int
     epochs: int
     seeds: int
     depths: tuple[int, ...] = (1, 2, 3, 4, 5)
-    taper: Any = "constant"
-    optimizer: Optimizer = "adam"
+    taper: str = "constant"
+    optimizer: str = "adam"
     lr: float = 1e-3
     contenders: str = "abcdef"
     gpu: bool = False
@@ -46,7 +46,7 @@ class Work:
 
     def study(self) -> Study:
         """The same as a study: depth compared, nothing tuned, `seeds` confirmation runs of each."""
-        fixed = {
+        fixed: dict[str, Value] = {
             "width": self.width,
             "taper": self.taper,
             "batch_size": self.batch_size,

@@ -1,9 +1,10 @@
 """More than one GPU, or more than one machine: our window on Ray.
 
-    with Cluster(data, workers=4, address=None, device="auto", gpus_per_stack=1.0) as crew:
-        for trial, event in train_all(stacks, crew, stop): ...
+    cluster = Cluster(data, How(workers=4), gpus_per_stack=1.0)
+    for trial, event in train_all(groups, cluster.crew(groups), stop): ...
+    cluster.close()
 
-Each worker is an actor that holds the data and trains one stack at a time. It gives the epochs of the whole stack at
+Each worker is an actor that holds the data and trains one group at a time. It gives the epochs of the whole group at
 once and waits to be told who stops, so the driver decides everything and stays the only writer. A node keeps one copy
 of the data, in Ray's object store, which its workers read without copying (on GPUs each has its own).
 """
@@ -15,16 +16,17 @@ import re
 import secrets
 import socket
 import warnings
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 
-from harness.crews.local import STACK, train_stack
-from harness.crews.schedule import Batch, Lost, Stack
+from harness.crews.grouping import MOST
+from harness.crews.how import How
+from harness.crews.local import train_group
+from harness.crews.schedule import Batch, Crew, Ended, Group, Lost, Said
 from harness.errors import StudyStoppedError, UserError
 from harness.parts.data import Data
 from harness.training.memory import keep_freed_memory
@@ -40,21 +42,14 @@ class Cluster:
     installed or the address does not answer.
     """
 
-    def __init__(
-        self,
-        data: Mapping[str, Data],
-        workers: int | None = None,
-        address: str | None = None,
-        device: str = "auto",
-        gpus_per_stack: float = 1.0,
-    ) -> None:
-        self._ray = _start_ray(workers, address)
+    def __init__(self, data: Mapping[str, Data], how: How, gpus_per_stack: float = 1.0) -> None:
+        self._ray = _start_ray(how.workers, how.ray)
         resources = self._ray.cluster_resources()
         gpus = resources.get("GPU", 0)
-        if device == "cuda" and not gpus:
+        if how.device == "cuda" and not gpus:
             raise UserError("--device cuda: Ray sees no GPU on any node; use --device auto or cpu")
-        self.cuda = device != "cpu" and gpus > 0
-        self.workers = workers or int(gpus / gpus_per_stack if self.cuda else resources.get("CPU", 0))
+        self.cuda = how.device != "cpu" and gpus > 0
+        self.workers = how.workers or int(gpus / gpus_per_stack if self.cuda else resources.get("CPU", 0))
         if not self.workers:
             raise UserError("--ray: the cluster has no room for a worker now; say how many to wait for with --workers")
         options = {"num_cpus": 1, "num_gpus": gpus_per_stack if self.cuda else 0}
@@ -70,40 +65,40 @@ class Cluster:
         for _ in range(self.workers):
             self._hire()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ray.shutdown()
-
     @property
-    def stack_size(self) -> int | None:
-        """The most trainings in a stack, where that is not this machine's to say."""
-        return STACK["cuda"] if self.cuda else None
+    def group_size(self) -> int | None:
+        """The most trainings in a group, where that is not this machine's to say."""
+        return MOST["cuda"] if self.cuda else None
 
-    def describe(self) -> str:
+    def describe(self) -> str | None:
         """What trains, in words."""
         return f"{self.workers} Ray workers on {'GPUs' if self.cuda else 'CPUs'}, one thread each"
+
+    def crew(self, groups: Sequence[Group], watched: bool = False) -> Crew:
+        """All workers."""
+        return self
+
+    def close(self) -> None:
+        """End them, and Ray if it was started here."""
+        self._ray.shutdown()
 
     def free(self) -> bool:
         """Whether a worker has nothing to do."""
         return bool(self._idle)
 
-    def start(self, stack: Stack) -> int:
-        """Give an idle worker a stack."""
+    def start(self, group: Group) -> int:
+        """Give an idle worker a group."""
         number, actor = next(self._numbers), self._idle.pop(0)
         self._at_work[number] = actor
-        self._answers[actor.start.remote(list(stack))] = number
+        self._answers[actor.start.remote(list(group))] = number
         return number
 
-    def wait(self, seconds: float) -> list[tuple[int, Batch | Lost | None]]:
+    def wait(self, seconds: float) -> list[tuple[int, Said]]:
         """What workers answer within so many seconds; a new one takes the place of one that died."""
         owed = [*self._answers, *self._coming]
         if not self._ray.wait(owed, timeout=seconds)[0]:
             return []
-        said: list[tuple[int, Batch | Lost | None]] = []
+        said: list[tuple[int, Said]] = []
         for answer in self._ray.wait(owed, num_returns=len(owed), timeout=0)[0]:
             if answer in self._coming:
                 self._welcome(answer)
@@ -114,7 +109,7 @@ class Cluster:
                 lost = self._names.pop(self._at_work.pop(number))
                 batch = Lost(f"{lost} was lost: {batch.reason}")
                 self._hire()
-            elif batch is None:
+            elif isinstance(batch, Ended):
                 self._idle.append(self._at_work.pop(number))
             said.append((number, batch))
         return said
@@ -154,9 +149,9 @@ class Cluster:
             self._dead_on_arrival = 0
             self._idle.append(actor)
 
-    def _heard(self, answer: Any) -> Batch | Lost | None:
+    def _heard(self, answer: Any) -> Said:
         try:
-            batch: Batch | None = self._ray.get(answer)
+            batch: Batch | Ended = self._ray.get(answer)
         except self._ray.exceptions.RayTaskError:
             raise  # no trial's fault, but a mistake of ours
         except self._ray.exceptions.RayError as error:  # the process, its node or its memory is gone
@@ -178,21 +173,21 @@ class Worker:
         """Who it is, once the data is there."""
         return f"worker process {os.getpid()} on {socket.gethostname()}"
 
-    def start(self, stack: Stack) -> Batch | None:
-        """Begin with a stack: its first epochs."""
-        self._training = train_stack(stack, self.data[stack[0].config.dataset])
+    def start(self, group: Group) -> Batch | Ended:
+        """Begin with a group: its first epochs."""
+        self._training = train_group(group, self.data[group[0].config.dataset])
         return self._next(None)
 
-    def go_on(self, stopped: Collection[Trial]) -> Batch | None:
-        """The stack's next epochs, or the outcomes of those that are done; None at its end."""
+    def go_on(self, stopped: Collection[Trial]) -> Batch | Ended:
+        """The group's next epochs, or the outcomes of those that are done, or its end."""
         return self._next(stopped)
 
-    def _next(self, stopped: Collection[Trial] | None) -> Batch | None:
+    def _next(self, stopped: Collection[Trial] | None) -> Batch | Ended:
         try:
-            batch = self._training.send(stopped) if self._training else None
+            batch = self._training.send(stopped) if self._training else []
         except StopIteration:
-            batch = None
-        return batch and [(trial, _light(event) if isinstance(event, Outcome) else event) for trial, event in batch]
+            return Ended()
+        return [(trial, _light(event) if isinstance(event, Outcome) else event) for trial, event in batch]
 
 
 def _light(outcome: Outcome) -> Outcome:

@@ -1,1 +1,10 @@
-"""The truth about a study: its journal, who writes it and who reads it."""
+"""The truth about a study: its journal, the driver that writes it (`Ledger`) and the one reader of it (`Records`).
+
+Our window on Optuna.
+"""
+
+from harness.journal.file import find_journal, hold, holder, put_aside
+from harness.journal.ledger import Ledger, edits
+from harness.journal.records import Record, Records
+
+__all__ = ["Ledger", "Record", "Records", "edits", "find_journal", "hold", "holder", "put_aside"]

@@ -7,7 +7,7 @@ made from it.
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
 
 from harness.errors import UserError
 from harness.study.study import Study
-from harness.trial import Outcome
+
+FORMAT = 2
+"""Of what is written into journals: since 2 figures lie there by name, and with every outcome its Config."""
 
 
 class _Journal(JournalFileBackend):
@@ -112,16 +113,3 @@ def cut_torn_line(journal: Path) -> None:
         if whole < len(text):
             with journal.open("r+b") as file:
                 file.truncate(whole)
-
-
-def outcome_of(frozen: FrozenTrial) -> Outcome | None:
-    """What came of an Optuna trial; None while it is waiting or being trained."""
-    record = frozen.user_attrs.get("outcome")
-    return Outcome.from_record(record) if record else None
-
-
-def winner(trials: Iterable[FrozenTrial]) -> int | None:
-    """The number of the finished trial with the highest validation accuracy; ties go to the lower validation loss."""
-    complete = [frozen for frozen in trials if frozen.state == TrialState.COMPLETE]
-    ranked = [(-(frozen.value or 0.0), frozen.user_attrs["outcome"]["val_loss"], frozen.number) for frozen in complete]
-    return min(ranked)[2] if ranked else None

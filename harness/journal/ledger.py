@@ -1,10 +1,10 @@
-"""Our window on Optuna: which trials come next, and what came of them.
+"""The driver's view of a journal: which trials come next, and what came of them.
 
     with hold(journal):
-        search = Search(study, journal, environment)
-        for trial in search.generation(): ...      # asked for together, so that they can share stacks
-        search.close_generation()                  # only now does the sampler hear of them
-        for trial in search.confirmations(): ...   # fresh seeds of each level's winner
+        ledger = Ledger(study, journal, environment, how)
+        for trial in ledger.generation(): ...      # asked for together, so that they can share stacks
+        ledger.close_generation()                  # only now does the sampler hear of them
+        for trial in ledger.confirmations(): ...   # fresh seeds of each level's winner
 
 Each compared value has an Optuna study of its own in the journal, with the same space, budget and seed. A generation
 is told all at once and in its own order, and the sampler is seeded anew for every trial, so the same study file gives
@@ -15,19 +15,20 @@ import copy
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from harness.catalogue import Value
 from harness.errors import UserError
-from harness.journal.file import cut_torn_line, hold, open_journal, outcome_of, put_aside, winner
-from harness.journal.sampling import from_optuna, make_pruner, propose
+from harness.journal.file import FORMAT, cut_torn_line, open_journal
+from harness.journal.level import LevelTrials, names, outcome_of, outcome_record
+from harness.journal.sampling import direction, make_pruner, propose
 from harness.study.study import Study
-from harness.trial import Epoch, Outcome, Trial, Value
-
-__all__ = ["Search", "edits", "hold", "put_aside"]
+from harness.trial import Epoch, Outcome, Trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -37,29 +38,37 @@ STATES = {
     "diverged": TrialState.PRUNED,  # stopped early, and the sampler should keep away from there
     "failed": TrialState.FAIL,  # says nothing about the hyperparameters
 }
+UNKNOWN: Mapping[str, Any] = MappingProxyType({})
 
 
-class Search:
-    """A study's search, as the driver sees it. Raises UserError when the study was edited since its journal began."""
+class Ledger:
+    """A study's trials, as the driver sees them. Raises UserError when the study was edited since its journal began.
 
-    def __init__(self, study: Study, journal: Path, environment: Mapping[str, Any]) -> None:
+    `environment` and `how`, which say what and who trains from now on, are kept with the study.
+    """
+
+    def __init__(
+        self, study: Study, journal: Path, environment: Mapping[str, Any], how: Mapping[str, Any] = UNKNOWN
+    ) -> None:
         self.study = study
         cut_torn_line(journal)
         self._storage = open_journal(journal)
-        names = {level: study.level_name(level) for level in study.levels}
-        self._levels = {level: self._open(name, environment) for level, name in names.items()}
-        self._seeds = {level: self._open(f"{name} seeds", environment) for level, name in names.items()}
+        facts = {"study": study.model_dump_json(), "environment": dict(environment), "format": FORMAT}
+        facts |= {"how": dict(how)} if how else {}
+        both = {level: names(study, level) for level in study.levels}
+        self._searches = {level: self._open(name, facts) for level, (name, _) in both.items()}
+        self._seeds = {level: self._open(name, facts) for level, (_, name) in both.items()}
         self._asked: dict[tuple[Value, int], optuna.Trial] = {}  # the generation at work
         self._steps: dict[tuple[Value, int], int] = {}  # the last epoch of each, counted from 0 as Optuna does
 
     @property
     def id(self) -> str:
         """What tells this journal from every other, also from those that were put aside."""
-        return str(self._levels[self.study.levels[0]].user_attrs["journal"])
+        return str(self._searches[self.study.levels[0]].user_attrs["journal"])
 
     def note_runs(self, links: Mapping[str, str]) -> None:
         """Keep where the runs can be seen, for the report."""
-        first = self._levels[self.study.levels[0]]
+        first = self._searches[self.study.levels[0]]
         if links and first.user_attrs.get("runs") != dict(links):
             first.set_user_attr("runs", dict(links))
 
@@ -71,10 +80,11 @@ class Search:
 
     def report(self, trial: Trial, epoch: Epoch) -> None:
         """Tell the pruner of an epoch."""
-        if trial.stage == "search" and np.isfinite(epoch.val_accuracy):
+        value = epoch[f"val_{self.study.metric}"]
+        if trial.stage == "search" and np.isfinite(value):
             step = self._steps[trial.level, trial.number] = epoch.number - 1
-            if step not in self._frozen(trial).intermediate_values:  # known already when a stack is run again
-                self._asked[trial.level, trial.number].report(epoch.val_accuracy, step)
+            if step not in self._frozen(trial).intermediate_values:  # known already when a group is run again
+                self._asked[trial.level, trial.number].report(value, step)
 
     def should_prune(self, trial: Trial) -> bool:
         """The pruner's verdict, which looks at completed trials of earlier generations of the same level.
@@ -86,22 +96,25 @@ class Search:
             return False
         so_far = copy.copy(self._frozen(trial))
         so_far.intermediate_values = {s: value for s, value in so_far.intermediate_values.items() if s <= step}
-        study = self._levels[trial.level]
+        study = self._searches[trial.level]
         return study.pruner.prune(study, so_far)
 
     def record(self, trial: Trial, outcome: Outcome) -> None:
-        """Write an outcome to the journal, once."""
+        """Write an outcome to the journal, once, and the Config that it came of."""
         if trial.stage == "search":
             if "outcome" not in self._frozen(trial).user_attrs:
-                self._asked[trial.level, trial.number].set_user_attr("outcome", outcome.record())
+                self._asked[trial.level, trial.number].set_user_attr("outcome", outcome_record(trial, outcome))
             return
-        if trial.number not in self._confirmed(trial.level):
-            attributes = {"seed_number": trial.number, "winner": self._winner_number(trial.level)}
+        trials = self._level(trial.level)
+        winner = trials.winner()
+        if trial.number not in trials.confirmed(winner):
+            attributes = {"seed_number": trial.number, "winner": winner, "seed": trial.seed}
+            finished = outcome.status == "finished"
             self._seeds[trial.level].add_trial(
                 create_trial(
-                    state=TrialState.COMPLETE if outcome.status == "finished" else TrialState.FAIL,
-                    value=outcome.test_accuracy if outcome.status == "finished" else None,
-                    user_attrs={**attributes, "seed": trial.seed, "outcome": outcome.record()},
+                    state=TrialState.COMPLETE if finished else TrialState.FAIL,
+                    value=outcome[f"test_{self.study.metric}"] if finished else None,
+                    user_attrs={**attributes, "outcome": outcome_record(trial, outcome)},
                 )
             )
 
@@ -109,96 +122,85 @@ class Search:
         """Whether the journal holds the trial's outcome."""
         if trial.stage == "search":
             return "outcome" in self._frozen(trial).user_attrs
-        return trial.number in self._confirmed(trial.level)
+        trials = self._level(trial.level)
+        return trial.number in trials.confirmed(trials.winner())
 
     def close_generation(self) -> None:
         """Tell the sampler of the generation, in the order in which it was asked for."""
         for level, number in sorted(self._asked, key=lambda key: (self.study.levels.index(key[0]), key[1])):
-            outcome = outcome_of(self._levels[level].get_trials(deepcopy=False)[number])
+            outcome = outcome_of(self._level(level).search[number])
             if outcome is not None:
-                value = outcome.val_accuracy if outcome.status == "finished" else None
-                self._levels[level].tell(number, value, STATES[outcome.status])
+                value = outcome[f"val_{self.study.metric}"] if outcome.status == "finished" else None
+                self._searches[level].tell(number, value, STATES[outcome.status])
         self._asked.clear()
         self._steps.clear()
 
     def is_over(self) -> bool:
         """Whether the budget is spent and every confirmation recorded."""
         budget = self.study.budget.trials if self.study.tune else 0
-        searched = all(
-            sum(trial.state.is_finished() for trial in self._levels[level].get_trials(deepcopy=False)) >= budget
-            for level in self.study.levels
-        )
-        return searched and all(map(self.is_recorded, self.confirmations()))
+        ended = [sum(t.state.is_finished() for t in self._level(level).search) for level in self.study.levels]
+        return min(ended) >= budget and all(map(self.is_recorded, self.confirmations()))
 
     def confirmations(self) -> list[Trial]:
         """Every fresh-seed trial of every level that has a winner, recorded or not."""
-        trials = []
-        for level in self.study.levels:
-            number = self._winner_number(level)
-            if number is not None:
-                params = self._levels[level].get_trials(deepcopy=False)[number].params if number >= 0 else {}
-                trials += self.study.confirmations(level, from_optuna(params))
-        return trials
+        found = []
+        for trials in map(self._level, self.study.levels):
+            winner = trials.winner()
+            found += trials.confirmations(winner) if winner is not None else []
+        return found
 
     def recorded(self) -> Iterable[tuple[Trial, Outcome]]:
-        """Everything that the journal knows."""
-        for level in self.study.levels:
-            for frozen in self._levels[level].get_trials(deepcopy=False):
+        """Everything that the journal knows, but for confirmations of earlier winners."""
+        for trials in map(self._level, self.study.levels):
+            for frozen in trials.search:
                 outcome = outcome_of(frozen)
                 if outcome is not None:
-                    yield self._trial(level, frozen), outcome
+                    yield trials.search_trial(frozen), outcome
         for trial in self.confirmations():
-            confirmed = self._confirmed(trial.level).get(trial.number)
-            if confirmed is not None:
-                yield trial, Outcome.from_record(confirmed.user_attrs["outcome"])
+            trials = self._level(trial.level)
+            confirmed = trials.confirmed(trials.winner()).get(trial.number)
+            outcome = outcome_of(confirmed) if confirmed else None
+            if outcome is not None:
+                yield trial, outcome
 
-    def _open(self, name: str, environment: Mapping[str, Any]) -> optuna.Study:
+    def _open(self, name: str, facts: Mapping[str, Any]) -> optuna.Study:
         """The Optuna study of that name, made if need be, with what its trials depend on written into it."""
         study = optuna.create_study(
             storage=self._storage,
             study_name=name,
-            direction="maximize",
+            direction=direction(self.study),
             load_if_exists=True,
             pruner=make_pruner(self.study),
         )
         attributes = study.user_attrs
         if "study" in attributes:
             _refuse_edits(self.study, Study.model_validate_json(attributes["study"]))
-        if attributes.get("study") != (now := self.study.model_dump_json()):
-            study.set_user_attr("study", now)
         if "journal" not in attributes:
             study.set_user_attr("journal", uuid.uuid4().hex)
-        if attributes.get("environment") != dict(environment):
-            study.set_user_attr("environment", dict(environment))
+        for fact, value in facts.items():
+            if attributes.get(fact) != value:
+                study.set_user_attr(fact, value)
         return study
+
+    def _level(self, level: Value) -> LevelTrials:
+        search, seeds = (studies[level].get_trials(deepcopy=False) for studies in (self._searches, self._seeds))
+        return LevelTrials(self.study, level, search, seeds)
 
     def _ask(self, level: Value) -> list[Trial]:
         """The level's generation: what was asked for and not told yet, and as many new trials as it lacks."""
-        study, size = self._levels[level], self.study.search.generation
+        study, size = self._searches[level], self.study.search.generation
         known = study.get_trials(deepcopy=False)
         told = sum(frozen.state.is_finished() for frozen in known)
         end = min((told // size + 1) * size, self.study.budget.trials)
         for proposal in propose(self.study, level, known, end - len(known)):
             study.add_trial(proposal)
-        generation = study.get_trials(deepcopy=False)[told:end]
+        trials = self._level(level)
+        generation = trials.search[told:end]
         self._asked |= {(level, frozen.number): optuna.Trial(study, frozen._trial_id) for frozen in generation}
-        return [self._trial(level, frozen) for frozen in generation]
-
-    def _trial(self, level: Value, frozen: FrozenTrial) -> Trial:
-        config = self.study.config(level, from_optuna(frozen.params))
-        return Trial(level, "search", frozen.number, self.study.search.seed, config)
+        return [trials.search_trial(frozen) for frozen in generation]
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
-        return self._levels[trial.level].get_trials(deepcopy=False)[trial.number]
-
-    def _winner_number(self, level: Value) -> int | None:
-        return winner(self._levels[level].get_trials(deepcopy=False)) if self.study.tune else -1
-
-    def _confirmed(self, level: Value) -> dict[int, FrozenTrial]:
-        """The level's confirmation runs by seed number; those of an earlier winner (the budget grew) do not count."""
-        number = self._winner_number(level)
-        trials = self._seeds[level].get_trials(deepcopy=False)
-        return {t.user_attrs["seed_number"]: t for t in trials if t.user_attrs["winner"] == number}
+        return self._searches[trial.level].get_trials(deepcopy=False)[trial.number]
 
 
 def _refuse_edits(now: Study, then: Study) -> None:

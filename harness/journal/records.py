@@ -1,113 +1,182 @@
-"""The journal run by run: what is needed to train one of them again. Reads only, also while a driver writes.
+"""The one reader of a journal: its study, and every trial with what came of it. Reads only, also while a driver writes.
 
 records = Records(Path("studies/depth/journal.log"))
 for record in records.all:
     print(record.trial, record.outcome, len(records.company(record)))
 """
 
+import re
+import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
-from harness.journal.file import open_to_read, outcome_of, winner
-from harness.journal.sampling import from_optuna
+from harness.catalogue import Value
+from harness.errors import UserError
+from harness.journal.file import FORMAT, open_to_read
+from harness.journal.level import LevelTrials, confirmed_winner, names, outcome_of
 from harness.study.study import Budget, Study
-from harness.trial import Outcome, Trial, Value
+from harness.trial import Outcome, Trial
+
+ENOUGH = 8  # finished trials, below which importances would say nothing
 
 
 @dataclass(frozen=True)
 class Record:
     """A trial as the journal knows it.
 
-    `outcome` is None while it waits or trains. `budget` and `environment` are those it was trained with: both may have
-    changed since. `winner` is the search trial that a confirmation confirms, -1 where nothing was searched; `current`
-    is False if the level has another winner now. A search trial was `asked` for with its generation, and the sampler
-    was `told` of it with its generation.
+    `outcome` is None while it waits or trains. `winner` is the search trial that a confirmation confirms, -1 where
+    nothing was searched; `current` is False if the level has another winner now. A search trial was `asked` for with
+    its generation, and the sampler was `told` of it with its generation.
     """
 
     trial: Trial
     outcome: Outcome | None
-    budget: Budget
-    environment: Mapping[str, str]
     winner: int | None
     current: bool
     asked: datetime
     told: datetime
 
 
+@dataclass(frozen=True)
+class Circumstances:
+    """How a run was trained: budget and environment may have changed since, and so may who trains.
+
+    `group_size` is the most trainings in a stack that was asked for, None for what suits the device. `threads` is
+    torch's number when nothing runs side by side, None where it was not recorded. `crew` is a part of the catalogue.
+    """
+
+    budget: Budget = field(default_factory=Budget)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    group_size: int | None = None
+    crew: str = "local"
+    threads: int | None = None
+
+
 class Records:
-    """Every trial of a journal. Raises UserError when there is no journal, or nothing in it."""
+    """Every trial of a journal. Raises UserError when there is no journal, or nothing in it that can be read."""
 
     def __init__(self, journal: Path) -> None:
         self.journal = journal
         storage, attributes = open_to_read(journal)
-        self.study = Study.model_validate_json(next(a["study"] for a in attributes.values() if "study" in a))
-        self.id = str(attributes[self.study.level_name(self.study.levels[0])].get("journal"))
+        self.study = _study(journal, attributes)
+        first = attributes.get(names(self.study, self.study.levels[0])[0], {})
+        self.id = str(first.get("journal"))
         """What tells this journal from every other."""
-        self._trials = {
-            name: optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False) for name in attributes
-        }
-        self._then = dict(_circumstances(journal))
+        self.environment: Mapping[str, Any] = _first(attributes, "environment")
+        self.links: Mapping[str, str] = _first(attributes, "runs")
+        self._searches: dict[Value, optuna.Study] = {}
+        self.levels = {level: self._read(storage, attributes, level) for level in self.study.levels}
         self.all = [record for level in self.study.levels for record in self._level(level)]
+
+    def winner(self, level: Value) -> int | None:
+        """The search trial that a level chose; see `LevelTrials.winner`."""
+        return self.levels[level].winner()
 
     def company(self, record: Record) -> list[Trial]:
         """What the driver had at work together with this trial, itself included, in the driver's order."""
         if record.trial.stage == "search":  # generations do not overlap: one is told before the next is asked for
             search = [other for other in self.all if other.trial.stage == "search"]
             return [other.trial for other in search if other.asked <= record.told and record.asked <= other.told]
-        study = self.study.model_copy(update={"budget": record.budget})
-        confirmed = []
-        for level in study.levels:
-            best = self._winner(level, study.budget.trials)
-            if best is not None:
-                confirmed += study.confirmations(level, self._params(level, best))
-        return confirmed
+        budget = self.then(record).budget
+        study = self.study.model_copy(update={"budget": budget})
+        chosen = {level: trials.winner(budget.trials) for level, trials in self.levels.items()}
+        confirmed = [
+            self.levels[level].confirmations(winner, study) for level, winner in chosen.items() if winner is not None
+        ]
+        return [trial for trials in confirmed for trial in trials]
+
+    def then(self, record: Record) -> Circumstances:
+        """How a run was trained; of one that has no outcome yet, how it would be now."""
+        return self._then[record.outcome.ended if record.outcome else None]
+
+    def importances(self, level: Value) -> dict[str, float]:
+        """Each hyperparameter's share of the variation in the validation figure (PED-ANOVA, Optuna's own).
+
+        Empty where too few trials have finished.
+        """
+        search = self._searches.get(level)
+        complete = [t for t in self.levels[level].search if t.state == TrialState.COMPLETE]
+        if search is None or len(complete) < ENOUGH:
+            return {}
+        with warnings.catch_warnings(action="ignore"):  # that a condition holds in few trials: the report says how many
+            return optuna.importance.get_param_importances(search)
+
+    @cached_property
+    def _then(self) -> Mapping[float | None, Circumstances]:
+        return dict(_circumstances(self.journal))
+
+    def _read(
+        self, storage: optuna.storages.JournalStorage, attributes: Mapping[str, Any], level: Value
+    ) -> LevelTrials:
+        searched, confirmed = names(self.study, level)
+        if searched in attributes:
+            self._searches[level] = optuna.load_study(study_name=searched, storage=storage)
+        search = self._searches[level].get_trials(deepcopy=False) if level in self._searches else []
+        seeds: list[FrozenTrial] = []
+        if confirmed in attributes:
+            seeds = optuna.load_study(study_name=confirmed, storage=storage).get_trials(deepcopy=False)
+        return LevelTrials(self.study, level, search, seeds)
 
     def _level(self, level: Value) -> Iterator[Record]:
-        study, name = self.study, self.study.level_name(level)
-        best = self._winner(level, study.budget.trials)
-        for frozen in self._trials.get(name, []):
-            config = study.config(level, from_optuna(frozen.params))
-            trial = Trial(level, "search", frozen.number, study.search.seed, config)
-            yield self._record(trial, frozen, None, True)
-        for frozen in self._trials.get(f"{name} seeds", []):
-            chosen, number, seed = (int(frozen.user_attrs[key]) for key in ("winner", "seed_number", "seed"))
-            trial = Trial(level, "confirm", number, seed, study.config(level, self._params(level, chosen)))
-            yield self._record(trial, frozen, chosen, chosen == best)
-
-    def _record(self, trial: Trial, frozen: FrozenTrial, chosen: int | None, current: bool) -> Record:
-        outcome = outcome_of(frozen)
-        budget, environment = self._then[outcome.ended if outcome else None]
-        asked, told = frozen.datetime_start or datetime.min, frozen.datetime_complete or datetime.max
-        return Record(trial, outcome, budget, environment, chosen, current, asked, told)
-
-    def _winner(self, level: Value, trials: int) -> int | None:
-        """The level's winner when it had that many trials."""
-        if not self.study.tune:
-            return -1
-        return winner(self._trials.get(self.study.level_name(level), [])[:trials])
-
-    def _params(self, level: Value, number: int) -> dict[str, Value]:
-        return from_optuna(self._trials[self.study.level_name(level)][number].params) if number >= 0 else {}
+        trials = self.levels[level]
+        best = trials.winner()
+        for frozen in trials.search:
+            yield _record(trials.search_trial(frozen), frozen, None, True)
+        for frozen in trials.seeds:
+            chosen = confirmed_winner(frozen)
+            yield _record(trials.seed_trial(frozen), frozen, chosen, chosen == best)
 
 
-def _circumstances(journal: Path) -> Iterator[tuple[float | None, tuple[Budget, Mapping[str, str]]]]:
-    """Budget and environment as they were when an outcome came, by the time of its end; at last, by None, those of now.
+def _record(trial: Trial, frozen: FrozenTrial, chosen: int | None, current: bool) -> Record:
+    asked, told = frozen.datetime_start or datetime.min, frozen.datetime_complete or datetime.max
+    return Record(trial, outcome_of(frozen), chosen, current, asked, told)
+
+
+def _first(attributes: Mapping[str, Mapping[str, Any]], name: str) -> Any:
+    return next((known[name] for known in attributes.values() if name in known), {})
+
+
+def _study(journal: Path, attributes: Mapping[str, Mapping[str, Any]]) -> Study:
+    """The study that a journal is of."""
+    newest = max(int(known.get("format", 1)) for known in attributes.values())
+    if newest > FORMAT:
+        raise UserError(f"{journal}: was written by a newer harness (format {newest}; this one reads up to {FORMAT})")
+    try:
+        return Study.model_validate_json(_first(attributes, "study"))
+    except ValueError as error:  # of another version, or not harness's own
+        raise UserError(f"{journal}: holds a study that cannot be read: {error}") from None
+
+
+def _circumstances(journal: Path) -> Iterator[tuple[float | None, Circumstances]]:
+    """How it was when an outcome came, by the time of its end; at last, by None, how it is now.
 
     Optuna shows the last value of an attribute only, and every start of a study writes these anew; the log has all.
     """
-    budget = Budget()
-    environment: Mapping[str, str] = {}
+    budget, environment = Budget(), dict[str, str]()
+    how: Mapping[str, Any] | None = None
     for entry in JournalFileBackend(str(journal)).read_logs(0):
         attributes = entry.get("user_attr") or entry.get("user_attrs") or {}
         if "study" in attributes:
             budget = Study.model_validate_json(attributes["study"]).budget
         environment = attributes.get("environment", environment)
+        how = attributes.get("how", how)
         if "outcome" in attributes:
-            yield attributes["outcome"]["ended"], (budget, environment)
-    yield None, (budget, environment)
+            yield attributes["outcome"]["ended"], _circumstance(budget, environment, how)
+    yield None, _circumstance(budget, environment, how)
+
+
+def _circumstance(budget: Budget, environment: Mapping[str, str], how: Mapping[str, Any] | None) -> Circumstances:
+    if how is not None:
+        return Circumstances(budget, environment, how["group_size"], how["crew"], how["threads"])
+    command = environment.get("command", "")  # in format 1 nothing else says how it was run
+    size = re.search(r"--stack[ =](\d+)", command)
+    crew = "ray" if re.search(r"--(workers|ray)\b", command) else "local"
+    return Circumstances(budget, environment, int(size[1]) if size else None, crew)

@@ -2,30 +2,31 @@
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import optuna
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, GPSampler, GridSampler, RandomSampler, TPESampler
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState, create_trial
 
-from harness.study.study import Choice, Range, Study, grid_values
-from harness.trial import Config, Value
-
-PRUNERS: dict[str, type[BasePruner]] = {
-    "median": MedianPruner,
-    "hyperband": HyperbandPruner,
-    "wilcoxon": WilcoxonPruner,
-    "none": NopPruner,
-}
+from harness import catalogue
+from harness.catalogue import Value
+from harness.study.space import Choice, Range, grid_values
+from harness.study.study import Study
 
 
 def make_pruner(study: Study) -> BasePruner:
     """The study's pruner, with Optuna's own settings."""
     with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
-        return PRUNERS[study.search.pruner]()
+        pruner: BasePruner = catalogue.built_by("pruner", study.search.pruner)()
+    return pruner
+
+
+def direction(study: Study) -> Literal["maximize", "minimize"]:
+    """Which way the study's measure is better, in Optuna's words."""
+    return "maximize" if study.measure.better == "higher" else "minimize"
 
 
 def propose(study: Study, level: Value, known: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
@@ -34,9 +35,46 @@ def propose(study: Study, level: Value, known: Sequence[FrozenTrial], count: int
     A proposal depends on the study's seed, the trial's number and the history alone, and is whole when it is returned:
     the journal takes it as one line, so a kill leaves a trial behind as it is, or not at all.
     """
-    history = optuna.create_study(direction="maximize")
+    history = optuna.create_study(direction=direction(study))
     history.add_trials(map(_as_samplers_know_it, known))
-    return [_propose(study, level, history, len(known) + index) for index in range(count)]
+    ask: Ask = catalogue.built_by("sampler", study.search.sampler)
+    return [ask(study, level, history, len(known) + index) for index in range(count)]
+
+
+Ask = Callable[[Study, Value, optuna.Study, int], FrozenTrial]
+"""A sampler: the proposal of that number for a level, which the history of the level then holds too."""
+
+
+def tpe(study: Study, level: Value, history: optuna.Study, number: int) -> FrozenTrial:
+    """Optuna's tree-structured Parzen estimators."""
+    return _ask(study, level, history, TPESampler(seed=_seed(study, number)))
+
+
+def random(study: Study, level: Value, history: optuna.Study, number: int) -> FrozenTrial:
+    """Independent draws."""
+    return _ask(study, level, history, RandomSampler(seed=_seed(study, number)))
+
+
+def gp(study: Study, level: Value, history: optuna.Study, number: int) -> FrozenTrial:
+    """Optuna's Gaussian processes."""
+    with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
+        sampler = GPSampler(seed=_seed(study, number))
+    return _ask(study, level, history, sampler)
+
+
+def grid(study: Study, level: Value, history: optuna.Study, number: int) -> FrozenTrial:
+    """The grid's point of that number, in an order that the study's seed shuffles."""
+    space = {key: [_to_optuna(value) for value in grid_values(key, domain)] for key, domain in study.tune.items()}
+    return _ask(study, level, history, GridSampler(space, seed=study.search.seed))
+
+
+def qmc(study: Study, level: Value, history: optuna.Study, number: int) -> FrozenTrial:
+    """The point of that number of a scrambled Sobol sequence."""
+    point = FixedTrial(_sobol_point(study, number))
+    _suggest(point, study, level)
+    asked = create_trial(state=TrialState.RUNNING, params=point.params, distributions=point.distributions)
+    history.add_trial(asked)
+    return asked
 
 
 def _as_samplers_know_it(frozen: FrozenTrial) -> FrozenTrial:
@@ -46,14 +84,8 @@ def _as_samplers_know_it(frozen: FrozenTrial) -> FrozenTrial:
     return light
 
 
-def _propose(study: Study, level: Value, history: optuna.Study, number: int) -> FrozenTrial:
-    if study.search.sampler == "qmc":
-        point = FixedTrial(_sobol_point(study, number))
-        _suggest(point, study, level)
-        asked = create_trial(state=TrialState.RUNNING, params=point.params, distributions=point.distributions)
-        history.add_trial(asked)
-        return asked
-    history.sampler = _make_sampler(study, number)
+def _ask(study: Study, level: Value, history: optuna.Study, sampler: BaseSampler) -> FrozenTrial:
+    history.sampler = sampler
     trial = history.ask()
     _suggest(trial, study, level)
     asked = history.get_trials(deepcopy=False)[-1]
@@ -65,18 +97,9 @@ def _propose(study: Study, level: Value, history: optuna.Study, number: int) -> 
     )
 
 
-def _make_sampler(study: Study, number: int) -> BaseSampler:
-    seed = int(np.random.SeedSequence([study.search.seed, number]).generate_state(1)[0])
-    match study.search.sampler:
-        case "random":
-            return RandomSampler(seed=seed)
-        case "grid":  # trial `number` is the grid's point of that number, in an order that the study's seed shuffles
-            space = {key: [_to_optuna(v) for v in grid_values(key, domain)] for key, domain in study.tune.items()}
-            return GridSampler(space, seed=study.search.seed)
-        case "gp":
-            with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
-                return GPSampler(seed=seed)
-    return TPESampler(seed=seed)
+def _seed(study: Study, number: int) -> int:
+    """That of the sampler for the trial of that number."""
+    return int(np.random.SeedSequence([study.search.seed, number]).generate_state(1)[0])
 
 
 def _sobol_point(study: Study, number: int) -> dict[str, Any]:
@@ -98,13 +121,13 @@ def _at(key: str, domain: Choice | Range, u: float) -> Any:
     if isinstance(domain, Choice):
         return _to_optuna(domain.values[int(u * len(domain.values))])
     whole, low, high = _is_whole(key), domain.low, domain.high
-    if whole or domain.step is not None:
-        step = domain.step or 1
-        if domain.log:
-            return int(np.exp(np.log(low) + u * (np.log(high + 1) - np.log(low))))
-        value = low + step * int(u * (int((high - low) / step + 1e-9) + 1))
-        return int(value) if whole else float(value)
-    return float(np.exp(np.log(low) + u * np.log(high / low))) if domain.log else low + u * (high - low)
+    if not whole and domain.step is None:
+        return float(np.exp(np.log(low) + u * np.log(high / low))) if domain.log else low + u * (high - low)
+    if domain.log:
+        return int(np.exp(np.log(low) + u * (np.log(high + 1) - np.log(low))))
+    step = domain.step or 1
+    value = low + step * int(u * (int((high - low) / step + 1e-9) + 1))
+    return int(value) if whole else float(value)
 
 
 def _suggest(trial: BaseTrial, study: Study, level: Value) -> None:
@@ -124,13 +147,14 @@ def _suggest_one(trial: BaseTrial, key: str, domain: Choice | Range) -> Any:
 
 
 def _is_whole(key: str) -> bool:
-    return isinstance(Config.__dataclass_fields__[key].default, int)
+    return catalogue.knob(key).type is int
 
 
 def from_optuna(params: Mapping[str, Any]) -> dict[str, Value]:
-    """Optuna's parameters as hyperparameters: `widths` are stored as text, since a choice must be a plain value."""
+    """Optuna's parameters as hyperparameters: a tuple is stored as text, since a choice must be a plain value."""
     return {
-        k: tuple(int(w) for w in v.split("-") if w) if k in ("widths", "channels") else v for k, v in params.items()
+        key: tuple(int(item) for item in value.split("-") if item) if catalogue.knob(key).type is tuple else value
+        for key, value in params.items()
     }
 
 

@@ -1,5 +1,7 @@
 """Builds the network that a Config describes: an nn.Sequential of torch's own layers with torch's own initialisation.
 
+    network = build(config, (1, 28, 28), classes=10, seed=1)
+
 Every model has the same layers whatever its dropout rate, so that models with and without dropout can share a stack.
 """
 
@@ -11,49 +13,55 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from harness import catalogue
+from harness.config import Config
 from harness.errors import UserError
-from harness.trial import Config
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,  # slope 0.01
-    "tanh": nn.Tanh,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-}
+Shape = tuple[int, ...]
+"""Of an input: channels, height, width."""
 
 
-def mlp(config: Config, features: int, classes: int) -> nn.Sequential:
-    """(B, features) -> (B, classes), with activation and dropout after every hidden layer."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in pairwise((features, *config.hidden)):
-        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[config.activation](), nn.Dropout(config.dropout)]
-    return nn.Sequential(*layers, nn.Linear((features, *config.hidden)[-1], classes))
+def activation(config: Config) -> nn.Module:
+    """The activation that a config names."""
+    made: nn.Module = catalogue.built_by("activation", config.activation)()
+    return made
 
 
-def cnn(config: Config, features: int, classes: int) -> nn.Sequential:
-    """(B, features), square grey images, -> (B, classes): convolution, max-pooling, activation; then an MLP.
+def mlp(config: Config, inputs: Shape, outputs: int) -> nn.Sequential:
+    """(B, D) -> (B, outputs), with activation and dropout after every hidden layer."""
+    return _dense(config, math.prod(inputs), outputs)
+
+
+def cnn(config: Config, inputs: Shape, outputs: int) -> nn.Sequential:
+    """(B, D) -> (B, outputs): for each of `channels` convolution, max-pooling and activation; then an MLP.
 
     Raises UserError where nothing is left of the image behind the convolutions.
     """
-    channels, side = 1, math.isqrt(features)
-    layers: list[nn.Module] = [nn.Unflatten(1, (1, side, side))]
-    for outputs in config.channels:
-        side = (side - config.kernel + 1) // config.pool
-        if side < 1:
-            raise UserError(f"channels: {len(config.channels)} convolutions leave nothing of {features} pixels")
-        layers += [nn.Conv2d(channels, outputs, config.kernel), nn.MaxPool2d(config.pool)]
-        layers += [ACTIVATIONS[config.activation]()]
-        channels = outputs
-    return nn.Sequential(*layers, nn.Flatten(), *mlp(config, channels * side**2, classes))
+    channels, *sides = inputs
+    layers: list[nn.Module] = [nn.Unflatten(1, inputs)]
+    for wide in config.channels:
+        sides = [(side - config.kernel + 1) // config.pool for side in sides]
+        if min(sides) < 1:
+            pixels = math.prod(inputs)
+            raise UserError(f"channels: {len(config.channels)} convolutions leave nothing of {pixels} pixels")
+        layers += [nn.Conv2d(channels, wide, config.kernel), nn.MaxPool2d(config.pool), activation(config)]
+        channels = wide
+    return nn.Sequential(*layers, nn.Flatten(), *_dense(config, channels * math.prod(sides), outputs))
+
+
+def _dense(config: Config, features: int, outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for one, two in pairwise((features, *config.hidden)):
+        layers += [nn.Linear(one, two), activation(config), nn.Dropout(config.dropout)]
+    return nn.Sequential(*layers, nn.Linear((features, *config.hidden)[-1], outputs))
 
 
 BUILDING = threading.Lock()
-MODELS: dict[str, Callable[[Config, int, int], nn.Sequential]] = {"mlp": mlp, "cnn": cnn}
 
 
-def build(config: Config, features: int, classes: int, seed: int) -> nn.Sequential:
+def build(config: Config, inputs: Shape, outputs: int, seed: int) -> nn.Sequential:
     """The network of a config on the CPU, initialised from the seed alone: the same on every device."""
+    make: Callable[[Config, Shape, int], nn.Sequential] = catalogue.built_by("model", config.model)
     with BUILDING, torch.random.fork_rng(devices=[]):  # torch's own generator belongs to the process, not to a thread
         torch.manual_seed(seed)
-        return MODELS[config.model](config, features, classes)
+        return make(config, inputs, outputs)

@@ -5,23 +5,26 @@
 Whatever is wrong with the file is told in one line: file, key, rule, value and the nearest right name.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from harness.errors import UserError
+from harness import catalogue
+from harness.catalogue import Knob, Value, hyperparameters, show
+from harness.errors import UserError, listed, nearest
 from harness.study import toml
 from harness.study.places import study_folder
-from harness.study.study import Budget, Choice, Published, Range, Record, Search, Space, Study, grid_size, show
-from harness.trial import HYPERPARAMETERS, OF_CNN, Config, Dataset, Value
+from harness.study.space import Choice, Range, Space, Table, grid_size
+from harness.study.study import Budget, Published, SearchSettings, Study, among, figure_type
 
 WIDTH_KEYS = ("depth", "width", "taper")  # what explicit `widths` replaces
+TOP = ("question", "note", "dataset", "model", "metric")
 TABLES = ("compare", "tune", "fixed", "budget", "search", "published")
 Parsed = TypeVar("Parsed")
-TYPES = get_type_hints(Config, include_extras=True)
+LONGEST = 1000  # items of a list of whole numbers
 
 
 def read_study(path: str | Path, overrides: Iterable[str] = (), dataset: str | None = None) -> Study:
@@ -53,7 +56,7 @@ def _find(path: Path) -> Path:
         beside = [str(other.parent) for base in (folder.parent, Path("studies")) for other in base.glob("*/study.toml")]
         if str(inside := "studies" / folder) in beside:
             raise UserError(f"{folder}: no such study; did you mean {inside}?")
-        raise UserError(f"{folder}: no such study (there is no {file}){_nearest(str(folder), sorted(beside))}")
+        raise UserError(f"{folder}: no such study (there is no {file}){nearest(str(folder), sorted(beside))}")
     return file
 
 
@@ -83,39 +86,38 @@ def _override(raw: dict[str, Any], override: str) -> None:
         table[name] = value
     elif key in raw.get("compare", {}):
         raw["compare"][key] = value
-    elif key in HYPERPARAMETERS:
+    elif key in hyperparameters():
         raw.get("tune", {}).pop(key, None)
         raw.setdefault("fixed", {})[key] = value
-    elif key in ("dataset", "model", "question", "note"):
+    elif key in TOP:
         raw[key] = value
     else:
-        raise UserError(f"--set {override}: unknown key {key}{_nearest(key, [*HYPERPARAMETERS, 'dataset', 'model'])}")
+        raise UserError(f"--set {override}: unknown key {key}{nearest(key, [*hyperparameters(), *TOP])}")
 
 
 def _check(name: str, raw: dict[str, Any]) -> Study:
-    _known("", raw, ("question", "note", "dataset", "model", *TABLES))
+    _known("", raw, (*TOP, *TABLES))
     model = _value("model", raw.get("model", "mlp"), "model")
     axis, levels = _compare(raw.get("compare", {}))
     dataset = _dataset(raw, axis, levels)
     fixed = _fixed(raw.get("fixed", {}))
     tune = _tune(raw.get("tune", {}))
     _disjoint(axis, tune, fixed)
-    for key in OF_CNN if model != "cnn" else ():
-        if key in (axis, *tune, *fixed):
-            raise UserError(f"{key}: only model = 'cnn' has it, and the study's model is {model!r}")
+    _fit_the_model(model, (axis, *tune, *fixed))
     _conditions(tune, axis, fixed)
     study = {key: raw[key] for key in ("question", "note") if key in raw} | {
         "name": name,
         "dataset": dataset,
         "written_for": dataset,
         "model": model,
+        "metric": _value("metric", raw.get("metric", catalogue.task().metric), "metric"),
         "axis": axis,
         "levels": levels,
         "tune": tune,
         "fixed": fixed,
         "budget": _table(Budget, "budget", raw),
-        "search": _table(Search, "search", raw),
-        "published": _table(Published, "published", raw) if "published" in raw else None,
+        "search": _table(SearchSettings, "search", raw),
+        "published": _published(raw["published"]) if "published" in raw else None,
     }
     checked = _parse(TypeAdapter(Study), "", study)
     _fits_together(checked)
@@ -128,15 +130,15 @@ def _dataset(raw: Mapping[str, Any], axis: str, levels: Sequence[Value]) -> Valu
             raise UserError("dataset: stands in [compare] already; it can be in one place only")
         return levels[0]
     if "dataset" not in raw:
-        raise UserError(f"dataset: missing; one of {_listed(get_args(Dataset))}")
+        raise UserError(f"dataset: missing; one of {listed(catalogue.names('dataset'))}")
     return _value("dataset", raw["dataset"], "dataset")
 
 
 def _compare(table: dict[str, Any]) -> tuple[str, tuple[Value, ...]]:
     if len(table) != 1:
-        got = f"got {_listed(table)}" if table else "it is empty or missing"
+        got = f"got {listed(table)}" if table else "it is empty or missing"
         raise UserError(f"compare: must hold exactly one key, the axis of the table; {got}")
-    _known("compare", table, ("dataset", *HYPERPARAMETERS))
+    _known("compare", table, ("dataset", *hyperparameters()))
     [(axis, values)] = table.items()
     levels = _values(f"compare.{axis}", values, axis)
     if len({show(level) for level in levels}) < len(levels):  # they would be one value in journal, runs and tables
@@ -145,12 +147,12 @@ def _compare(table: dict[str, Any]) -> tuple[str, tuple[Value, ...]]:
 
 
 def _fixed(table: dict[str, Any]) -> dict[str, Value]:
-    _known("fixed", table, HYPERPARAMETERS)
+    _known("fixed", table, hyperparameters())
     return {key: _value(f"fixed.{key}", value, key) for key, value in table.items()}
 
 
 def _tune(table: dict[str, Any]) -> Space:
-    _known("tune", table, HYPERPARAMETERS)
+    _known("tune", table, hyperparameters())
     return {key: _domain(f"tune.{key}", key, value) for key, value in table.items()}
 
 
@@ -166,7 +168,7 @@ def _domain(where: str, key: str, raw: Any) -> Choice | Range:
         return _parse(TypeAdapter(Choice), where, {**raw, "values": values})
     _known(where, raw, Range.model_fields)
     domain = _parse(TypeAdapter(Range), where, raw)
-    if TypeAdapter(TYPES[key]).json_schema().get("type") not in ("integer", "number"):
+    if not catalogue.knob(key).is_tunable_by_range:
         raise UserError(f"{where}: {key} has no range; give a list of choices")
     bounds = {bound: _value(f"{where}.{bound}", getattr(domain, bound), key) for bound in ("low", "high")}
     if isinstance(bounds["low"], int) and not isinstance(domain.step or 1, int):
@@ -185,9 +187,42 @@ def _values(where: str, raw: Any, key: str) -> tuple[Value, ...]:
 
 def _value(where: str, raw: Any, key: str) -> Value:
     """A value for the hyperparameter `key`, in its own type: a whole number is welcome where a float is meant."""
-    if key in ("widths", "channels") and isinstance(raw, list):
+    knob = catalogue.knob(key)
+    if knob.type is tuple and isinstance(raw, list):
         raw = tuple(raw)
-    return _parse(TypeAdapter(TYPES[key], config=ConfigDict(strict=True)), where, raw)  # type: ignore[no-any-return]
+    return _parse(_type(knob), where, raw)
+
+
+@cache
+def _type(knob: Knob) -> TypeAdapter[Value]:
+    """A knob's type and bounds in pydantic's terms."""
+    kind: Any = Annotated[str, among(knob.words)] if knob.words else knob.type
+    if not knob.words:
+        number: Any = int if knob.type is tuple else knob.type
+        bounds: Any = Field(gt=knob.above, ge=knob.low, le=knob.high, lt=knob.below)
+        if number is float:
+            bounds = Field(gt=knob.above, ge=knob.low, le=knob.high, lt=knob.below, allow_inf_nan=False)
+        kind = Annotated[number, bounds]
+    if knob.type is tuple:
+        kind = Annotated[tuple[kind, ...], Field(min_length=knob.shortest, max_length=LONGEST)]
+    return TypeAdapter(kind, config=ConfigDict(strict=True))
+
+
+def _fit_the_model(model: Value, keys: Iterable[str]) -> None:
+    """A knob that belongs to some models only means nothing to the others."""
+    for key in keys:
+        owners = catalogue.owners(key, "model")
+        if owners and model not in owners:
+            names = " or ".join(map(repr, owners))
+            raise UserError(f"{key}: only model = {names} has it, and the study's model is {model!r}")
+
+
+def _published(raw: dict[str, Any]) -> Published:
+    _known("published", raw, (*Published.model_fields, *catalogue.figure_names()))
+    for name, values in raw.items():
+        if name not in Published.model_fields:
+            _parse(figure_type(name), f"published.{name}", tuple(values) if isinstance(values, list) else values)
+    return _parse(TypeAdapter(Published), "published", raw)
 
 
 def _disjoint(axis: str, tune: Space, fixed: Mapping[str, Value]) -> None:
@@ -209,11 +244,11 @@ def _conditions(tune: Space, axis: str, fixed: Mapping[str, Value]) -> None:
             free = {name for name, candidate in tune.items() if not candidate.when}
             if other not in {axis, *fixed, *free}:
                 raise UserError(
-                    f"{where}: must be compared, fixed, or tuned without `when`{_nearest(other, sorted(free))}"
+                    f"{where}: must be compared, fixed, or tuned without `when`{nearest(other, sorted(free))}"
                 )
             _value(where, wanted, other)
             if isinstance(chosen := tune.get(other), Choice) and wanted not in chosen.values:
-                raise UserError(f"{where}: must be one of {_listed(chosen.values)}, got {wanted!r}")
+                raise UserError(f"{where}: must be one of {listed(chosen.values)}, got {wanted!r}")
 
 
 def _fits_together(study: Study) -> None:
@@ -234,7 +269,7 @@ def _fits_together(study: Study) -> None:
             raise UserError(f"budget.trials: the grid has {size} points, got {study.budget.trials} trials")
 
 
-def _table(kind: type[Record], name: str, raw: Mapping[str, Any]) -> Any:
+def _table(kind: type[Table], name: str, raw: Mapping[str, Any]) -> Any:
     _known(name, raw.get(name, {}), kind.model_fields)
     listed = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.get(name, {}).items()}
     return _parse(TypeAdapter(kind), name, listed)
@@ -248,11 +283,6 @@ def _parse(adapter: TypeAdapter[Parsed], where: str, raw: Any) -> Parsed:
         first = error.errors()[0]
         inner = [str(part) for part in first["loc"] if isinstance(part, str) and part.isidentifier()]
         where = ".".join([where, *inner] if where else inner)
-        expected = first.get("ctx", {}).get("expected")
-        if first["type"] == "literal_error" and expected:
-            names = [name.strip("' ") for name in expected.replace(" or ", ", ").split(",")]
-            got = first["input"]
-            raise UserError(f"{where}: must be one of {_listed(names)}, got {got!r}{_nearest(got, names)}") from None
         rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
         got = "" if "got" in rule or first["type"] == "missing" else f", got {first['input']!r}"
         raise UserError(f"{where}: {rule[0].lower()}{rule[1:]}{got}") from None
@@ -263,13 +293,4 @@ def _known(where: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
     for key in table:
         if key not in names:
             place = f"{where}.{key}" if where else key
-            raise UserError(f"{place}: unknown key{_nearest(key, names) or f'; known are {_listed(names)}'}")
-
-
-def _nearest(name: Any, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(str(name), names, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _listed(names: Iterable[Any]) -> str:
-    return ", ".join(str(name) for name in names)
+            raise UserError(f"{place}: unknown key{nearest(key, names) or f'; known are {listed(names)}'}")

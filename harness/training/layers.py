@@ -37,17 +37,36 @@ class Layer:
         raise NotImplementedError
 
 
+class ByAutograd(Layer):
+    """Any layer without parameters that has no form of its own here, run by torch's autograd. x: (K, B, ...).
+
+    It works on each image by itself, so the images of K networks are one long batch. It costs fresh memory.
+    """
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        self.shape = x.shape
+        with torch.enable_grad():
+            self.x = x.flatten(0, 1).clone().requires_grad_()
+            self.y: Tensor = self.like(self.x)
+        y: Tensor = self.y.detach().view(*x.shape[:2], *self.y.shape[1:])
+        return y
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        [dx] = torch.autograd.grad(self.y, self.x, dy.flatten(0, 1))
+        return dx.view(self.shape)
+
+
 class Linear(Layer):
     """x @ weight.T + bias. x: (K or 1, B, D), weight: (K, O, D), bias: (K, O) -> (K, B, O)."""
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         weight, bias = self.parameters["weight"], self.parameters["bias"]
         models, outputs, _ = weight.shape
         self.x = x.expand(models, -1, -1)
         y = self.memory((self, "y"), models, x.shape[1], outputs)
         return torch.baddbmm(bias[:, None], self.x, weight.mT, out=y)
 
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         torch.bmm(dy.mT, self.x, out=self.gradients["weight"])
         torch.sum(dy, 1, out=self.gradients["bias"])
         if not needs_dx:
@@ -58,12 +77,12 @@ class Linear(Layer):
 class HalfLinear(Linear):
     """Products in bfloat16, everything else in float32: what torch's autocast does with a linear layer."""
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         weight, bias = self.parameters["weight"], self.parameters["bias"]
         self.x = x.bfloat16().expand(len(weight), -1, -1)
         return torch.bmm(self.x, weight.bfloat16().mT).float().add_(bias[:, None])
 
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         half = dy.bfloat16()
         self.gradients["weight"].copy_(torch.bmm(half.mT, self.x))
         torch.sum(dy, 1, out=self.gradients["bias"])
@@ -73,11 +92,11 @@ class HalfLinear(Linear):
 class ReLU(Layer):
     """Computed in place, as all activations are whose slope their output tells."""
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         self.y = x.relu_()
         return self.y
 
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         result: Tensor = aten.threshold_backward.grad_input(dy, self.y, 0, grad_input=dy)
         return result
 
@@ -85,11 +104,11 @@ class ReLU(Layer):
 class LeakyReLU(Layer):
     """The slope below zero is that of the layer that it stands for."""
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         self.y = nn.functional.leaky_relu_(x, _slope(self.like))
         return self.y
 
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         result: Tensor = aten.leaky_relu_backward.grad_input(dy, self.y, _slope(self.like), True, grad_input=dy)
         return result
 
@@ -97,11 +116,11 @@ class LeakyReLU(Layer):
 class Tanh(Layer):
     """The hyperbolic tangent."""
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         self.y = x.tanh_()
         return self.y
 
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         result: Tensor = aten.tanh_backward.grad_input(dy, self.y, grad_input=dy)
         return result
 
@@ -109,12 +128,12 @@ class Tanh(Layer):
 class GELU(Layer):
     """The exact form, with the error function."""
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         self.x = x
         result: Tensor = aten.gelu.out(x, out=self.memory((self, "y"), *x.shape))
         return result
 
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         result: Tensor = aten.gelu_backward.grad_input(dy, self.x, grad_input=dy)
         return result
 
@@ -122,12 +141,12 @@ class GELU(Layer):
 class SiLU(Layer):
     """x * sigmoid(x)."""
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         self.x = x
         result: Tensor = aten.silu.out(x, out=self.memory((self, "y"), *x.shape))
         return result
 
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         result: Tensor = aten.silu_backward.grad_input(dy, self.x, grad_input=dy)
         return result
 
@@ -139,7 +158,7 @@ class Conv2d(Layer):
     have to stand side by side.
     """
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         weight, bias = self.parameters["weight"], self.parameters["bias"]
         self.x = x.expand(len(weight), *x.shape[1:])
         if not self._grouped():
@@ -148,7 +167,7 @@ class Conv2d(Layer):
         y = torch.conv2d(_side_by_side(self.x), weight.flatten(0, 1), bias.flatten(), groups=len(weight))
         return _apart(y, len(weight))
 
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         weight, mask = self.parameters["weight"], [needs_dx, True, True]
         if self._grouped():
             found = _conv_backward(_side_by_side(dy), _side_by_side(self.x), weight.flatten(0, 1), len(weight), mask)
@@ -170,13 +189,13 @@ class Conv2d(Layer):
 class MaxPool2d(Layer):
     """Max-pooling over squares that do not overlap. x: (K, B, C, H, W)."""
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         assert isinstance(self.like, nn.MaxPool2d)
         self.side, self.x = self.like.kernel_size, x
         y, self.places = nn.functional.max_pool2d(x.flatten(0, 1), self.side, return_indices=True)
         return y.view(*x.shape[:2], *y.shape[1:])
 
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         shape = [self.side, self.side]
         dx: Tensor = aten.max_pool2d_with_indices_backward(
             dy.flatten(0, 1), self.x.flatten(0, 1), shape, shape, [0, 0], [1, 1], False, self.places
@@ -187,22 +206,22 @@ class MaxPool2d(Layer):
 class Unflatten(Layer):
     """(K or 1, B, D) -> (K or 1, B, *shape)."""
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         assert isinstance(self.like, nn.Unflatten)
         return x.view(*x.shape[:2], *(int(size) for size in self.like.unflattened_size))
 
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         return dy.flatten(2)
 
 
 class Flatten(Layer):
     """(K, B, *shape) -> (K, B, D)."""
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         self.shape = x.shape
         return x.flatten(2)
 
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         return dy.view(self.shape)
 
 
@@ -216,7 +235,7 @@ class Dropout(Layer):
     def __post_init__(self) -> None:
         self.keep = 1.0 - torch.tensor(self.rates, device=self.memory.device)  # here: a step must not wait for the host
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         self.mask = None
         if noise is None or not any(self.rates):
             return x
@@ -230,7 +249,7 @@ class Dropout(Layer):
         self.mask = torch.lt(drawn, keep, out=self.memory((self, "kept"), *x.shape)).div_(keep)
         return torch.mul(x, self.mask, out=self.memory((self, "y"), *x.shape))
 
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:  # noqa: D102
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         return dy if self.mask is None else dy.mul_(self.mask)
 
 
@@ -271,7 +290,16 @@ LAYERS: dict[type[nn.Module], type[Layer]] = {
     nn.SiLU: SiLU,
     nn.Dropout: Dropout,
 }
-"""What runs in the place of each layer of torch.nn."""
+"""What runs in the place of a layer of torch.nn; of those that are not here, ByAutograd."""
 
 HALF: dict[type[nn.Module], type[Layer]] = {nn.Linear: HalfLinear}
 """What runs there instead with precision "bf16"."""
+
+
+def form_of(like: nn.Module, precision: str) -> type[Layer]:
+    """What runs K of a layer at once. Raises TypeError for one with parameters that has no form here."""
+    forms = {**LAYERS, **HALF} if precision == "bf16" else LAYERS
+    form = forms.get(type(like), ByAutograd)
+    if form is ByAutograd and any(True for _ in like.parameters()):
+        raise TypeError(f"{type(like).__name__} has parameters, and no form in which a stack could train it")
+    return form

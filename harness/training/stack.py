@@ -16,7 +16,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from harness.training.layers import HALF, LAYERS
+from harness.training.layers import form_of
 from harness.training.memory import Memory
 
 
@@ -34,9 +34,8 @@ class Stack:
         self.memory = Memory(flat.device)
         self._views = self._cut(flat)
         gradients = self._cut(self.gradient)
-        kinds = {**LAYERS, **HALF} if precision == "bf16" else LAYERS
         self.layers = [
-            kinds[type(like)](like, _of(name, self._views), _of(name, gradients), self.rates, self.memory)
+            form_of(like, precision)(like, _of(name, self._views), _of(name, gradients), self.rates, self.memory)
             for name, like in template.named_children()
         ]
 

@@ -1,9 +1,9 @@
 """One optimisation step of a stack: cut the batch, forward, loss, backward, optimizer. On a GPU, one captured graph.
 
-step = make_step(stack, optimizer, feed, noise)
+step = make_step(task, stack, optimizer, feed, noise)
 for batch in feed.batches(256):
     step(batch)                  # nothing here waits for the device
-step.figures()                   # mean loss and accuracy of each model since the last call
+step.figures()                   # the task's running figures of each model since the last call
 """
 
 import warnings
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from harness.parts.tasks import Learning
 from harness.training.feed import Feed
 from harness.training.optim import StackOptimizer
 from harness.training.stack import Stack
@@ -20,9 +21,16 @@ from harness.training.stack import Stack
 class Step:
     """The step as it is: on a CPU, and where a graph cannot be captured."""
 
-    def __init__(self, stack: Stack, optimizer: StackOptimizer, feed: Feed, noise: Sequence[torch.Generator]) -> None:
-        self.stack, self.optimizer, self.feed, self.noise = stack, optimizer, feed, noise
-        self.sums = torch.zeros(2, len(stack), device=stack.flat.device)  # of losses and of hits
+    def __init__(
+        self,
+        task: Learning,
+        stack: Stack,
+        optimizer: StackOptimizer,
+        feed: Feed,
+        noise: Sequence[torch.Generator],
+    ) -> None:
+        self.task, self.stack, self.optimizer, self.feed, self.noise = task, stack, optimizer, feed, noise
+        self.sums = torch.zeros(len(task.running), len(stack), device=stack.flat.device)  # of losses, hits, ...
         self.images = 0
 
     def __call__(self, batch: Tensor) -> None:
@@ -34,17 +42,17 @@ class Step:
     def run(self, batch: Tensor) -> None:
         """The work of a step, all of it on the device."""
         x, y = self.feed.cut(batch)
-        loss, hits, slope = cross_entropy(self.stack(x, self.noise), y.expand(len(self.stack), -1))
+        sums, slope = self.task.loss(self.stack(x, self.noise), y.expand(len(self.stack), -1))
         self.optimizer.step(self.stack.backward(slope))
-        self.sums[0] += loss
-        self.sums[1] += hits
+        for row, one in zip(self.sums, sums, strict=True):
+            row += one
 
-    def figures(self) -> tuple[Tensor, Tensor]:
-        """Mean loss (K,) and accuracy (K,) of all steps since the last call."""
-        loss, accuracy = self.sums / self.images
+    def figures(self) -> Tensor:
+        """The task's running figures (R, K): the means over all steps since the last call."""
+        means = self.sums / self.images
         self.sums.zero_()
         self.images = 0
-        return loss, accuracy
+        return means
 
 
 class CapturedStep(Step):
@@ -56,14 +64,21 @@ class CapturedStep(Step):
 
     WARM_UP = 3
 
-    def __init__(self, stack: Stack, optimizer: StackOptimizer, feed: Feed, noise: Sequence[torch.Generator]) -> None:
-        super().__init__(stack, optimizer, feed, noise)
+    def __init__(
+        self,
+        task: Learning,
+        stack: Stack,
+        optimizer: StackOptimizer,
+        feed: Feed,
+        noise: Sequence[torch.Generator],
+    ) -> None:
+        super().__init__(task, stack, optimizer, feed, noise)
         self.stream = torch.cuda.Stream(stack.flat.device)
         self.graph: torch.cuda.CUDAGraph | None = None
         self.batch: Tensor | None = None  # where the graph finds its indices
         self.done = 0
 
-    def __call__(self, batch: Tensor) -> None:  # noqa: D102
+    def __call__(self, batch: Tensor) -> None:
         if self.batch is None:
             self.batch = torch.empty_like(batch)
         if batch.shape != self.batch.shape or self.done < 0:
@@ -101,25 +116,9 @@ class CapturedStep(Step):
         return True
 
 
-def make_step(stack: Stack, optimizer: StackOptimizer, feed: Feed, noise: Sequence[torch.Generator]) -> Step:
+def make_step(
+    task: Learning, stack: Stack, optimizer: StackOptimizer, feed: Feed, noise: Sequence[torch.Generator]
+) -> Step:
     """The step for the device that the stack lies on."""
     kind = CapturedStep if stack.flat.is_cuda else Step
-    return kind(stack, optimizer, feed, noise)
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Cross-entropy in nats, summed over the images (K,); hits (K,); and the slope of the mean, (K, B, C).
-
-    logits: (K, B, C), labels: (K, B). The slope is softmax minus one at the label, over B. One maximum serves the
-    hits and the softmax; torch's own log_softmax is three times slower than these parts where C is small.
-    """
-    peak, guess = logits.max(2, keepdim=True)
-    shifted = logits - peak
-    slope = shifted.exp()
-    total = slope.sum(2, keepdim=True)
-    at = labels[..., None]
-    loss = (total.log() - shifted.gather(2, at)).sum((1, 2))
-    hits = (guess == at).sum((1, 2))
-    slope = slope.div_(total)
-    slope.scatter_add_(2, at, torch.full_like(at, -1, dtype=slope.dtype)).div_(labels.shape[1])
-    return loss, hits, slope
+    return kind(task, stack, optimizer, feed, noise)

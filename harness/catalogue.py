@@ -1,0 +1,455 @@
+"""Every part that a study can name, and every knob that it can turn. Knows no torch.
+
+    part("optimizer", "sgd").build             # "harness.training.optim:SGD"; `load(...)` imports it
+    knob("lr").default                         # 1e-3
+    names("activation")                        # ("relu", "leaky_relu", ...)
+
+A part is one entry: its kind and name, one line of doc, where it is built ("module:name", imported only when it is
+trained with), and the knobs that come with it. What a study file may say, nearest names, Optuna's distributions, what
+the models of a stack must share, README's table of hyperparameters and the parameters of the tests are derived from it.
+"""
+
+import importlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from harness.errors import UserError, listed, nearest, one_of
+
+Value = int | float | str | tuple[int, ...]
+"""What a hyperparameter can be set to."""
+
+MOST = 1_000_000  # of anything that is counted: a slip of the keyboard must not take all memory
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A hyperparameter: its type and default, what values it takes, and whether it may differ inside a stack.
+
+    `type` is that of a value; a tuple is of whole numbers, each within the bounds, and at least `shortest` of them.
+    `choices` are the words that it takes; with `kind` they are the names of the parts of that kind.
+    `in_stack` says whether the models of a stack must agree on it ("same"), need not ("free"), or must agree only on
+    what `depth`, `width` and `taper` come to together, the hidden widths ("hidden").
+    """
+
+    name: str
+    type: type
+    default: Value | None
+    doc: str
+    above: float | None = None  # excluded
+    low: float | None = None
+    high: float | None = None
+    below: float | None = None  # excluded
+    shortest: int = 0
+    choices: tuple[str, ...] = ()
+    kind: str = ""
+    in_stack: Literal["same", "free", "hidden"] = "same"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that it takes; empty where it takes numbers."""
+        return names(self.kind) if self.kind else self.choices
+
+    @property
+    def is_tunable_by_range(self) -> bool:
+        """Whether Optuna may search it between two bounds."""
+        return self.type in (int, float)
+
+    def values(self) -> str:
+        """What it can be set to, in words."""
+        if self.words:
+            return listed(self.words)
+        what = {int: "whole number", float: "number", tuple: "list of whole numbers"}[self.type]
+        bounds = (("> {:g}", self.above), (">= {:g}", self.low), ("< {:g}", self.below), ("<= {:g}", self.high))
+        rules = [rule.format(bound) for rule, bound in bounds if bound is not None and bound != MOST]
+        return " ".join([what, " and ".join(rules)]).strip()
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a study can be made of, by name.
+
+    `knobs` are those that mean nothing without it. `like` is the class of torch that it must equal, as the tests check.
+    `idle` are knobs that have no effect on it where the network has no hidden layer.
+    """
+
+    kind: str
+    name: str
+    build: str
+    doc: str
+    knobs: tuple[Knob, ...] = ()
+    like: str = ""
+    idle: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a figure is written: times `factor` with `digits` behind the point; `gap` is the unit of a difference.
+
+    A `relative` figure's differences are judged as a share of it: a loss has no natural scale.
+    """
+
+    symbol: str
+    factor: float
+    digits: int
+    gap: str
+    relative: bool = False
+
+
+SHARE = Unit("%", 100.0, 2, "points")
+NATS = Unit("nats", 1.0, 4, "nats", relative=True)
+SECONDS = Unit("s", 1.0, 1, "s")
+EPOCHS = Unit("epochs", 1.0, 1, "epochs")
+COUNT = Unit("", 1.0, 0, "")
+
+
+@dataclass(frozen=True)
+class Measure(Part):
+    """A part of the kind "measure": what is measured of a model on some images, its unit, and which way is better."""
+
+    unit: Unit = SHARE
+    better: Literal["higher", "lower"] = "higher"
+    label: str = ""  # as sentences and axes say it
+
+    @property
+    def words(self) -> str:
+        """Its name as people read it."""
+        return self.label or self.name.replace("_", " ")
+
+    def sign(self) -> int:
+        """1 where higher is better, else -1."""
+        return 1 if self.better == "higher" else -1
+
+
+@dataclass(frozen=True)
+class Task(Part):
+    """A part of the kind "task": how predictions become a loss with its slope, and what is measured.
+
+    `measures` are the names of what a finished model is measured by, `metric` is the one that selects unless the study
+    names another, `running` those that cost nothing during training and are figures of each epoch.
+    """
+
+    measures: tuple[str, ...] = ()
+    metric: str = ""
+    running: tuple[str, ...] = ()
+
+
+HIDDEN = (
+    Knob(
+        "depth",
+        int,
+        2,
+        "linear layers: 1 is input-classes, 2 has a hidden layer",
+        low=1,
+        high=1000,
+        in_stack="hidden",
+    ),
+    Knob("width", int, 128, "units of the first hidden layer", low=1, high=MOST, in_stack="hidden"),
+    Knob("taper", str, "constant", "how the widths go on", choices=("constant", "halving"), in_stack="hidden"),
+    Knob("widths", tuple, None, "every hidden width, as [500, 400], instead of the three above", low=1, high=MOST),
+)
+"""The dense layers of a network: of a cnn those behind its convolutions."""
+
+ACTIVATION = Knob("activation", str, "relu", "after every hidden layer", kind="activation")
+DROPOUT = Knob("dropout", float, 0.0, "share dropped after every hidden layer", low=0, below=1, in_stack="free")
+MOMENTUM = Knob("momentum", float, 0.0, "of sgd and rmsprop", low=0, below=1, in_stack="free")
+
+GENERAL = (
+    Knob("dataset", str, "mnist", "what is learned", kind="dataset"),
+    Knob("model", str, "mlp", "what learns it", kind="model"),
+    Knob("metric", str, "accuracy", "what selects the winner, and what the tables lead with", kind="measure"),
+)
+"""What a study names at its top."""
+
+TRAINING = (
+    Knob("optimizer", str, "adam", "the rule of a step", kind="optimizer"),
+    Knob("lr", float, 1e-3, "learning rate", above=0, in_stack="free"),
+    MOMENTUM,
+    Knob("weight_decay", float, 0.0, "L2 penalty; of adamw decoupled decay", low=0, in_stack="free"),
+    Knob("batch_size", int, 256, "images a step", low=1, high=MOST),
+    Knob("epochs", int, 20, "the most epochs of a training", low=1, high=MOST, in_stack="free"),
+    Knob("patience", int, 10, "epochs to wait for a lower validation loss", low=1, high=MOST, in_stack="free"),
+    Knob(
+        "validation",
+        float,
+        0.2,
+        "share of the training images held out; 0: nothing stops early and the last epoch counts",
+        low=0,
+        below=1,
+    ),
+    Knob(
+        "split",
+        str,
+        "fixed",
+        "fixed: the data set's own test images; pooled: each seed draws them anew, from all images",
+        choices=("fixed", "pooled"),
+    ),
+    Knob("test_fraction", float, 1 / 7, "share of the test images with split = pooled", above=0, below=1),
+    Knob(
+        "normalisation",
+        str,
+        "scale",
+        "of pixels: scale to [0, 1]; half to [-1, 1]; standard to mean 0 and deviation 1",
+        choices=("scale", "half", "standard"),
+    ),
+    Knob("precision", str, "fp32", "of matrix products; tf32 on GPUs only", choices=("fp32", "tf32", "bf16")),
+)
+"""How any network is trained."""
+
+PARTS: tuple[Part, ...] = (
+    Part("dataset", "mnist", "harness.parts.images:mnist", "60,000 + 10,000 images of digits, 28x28"),
+    Part("dataset", "fashion_mnist", "harness.parts.images:fashion_mnist", "60,000 + 10,000 images of clothes, 28x28"),
+    Part("dataset", "digits", "harness.parts.images:digits", "scikit-learn's 1,797 images of digits, 8x8"),
+    Part(
+        "model",
+        "mlp",
+        "harness.parts.models:mlp",
+        "linear layers with activation and dropout between",
+        knobs=(*HIDDEN, ACTIVATION, DROPOUT),
+        idle=("width", "taper", "activation", "dropout"),
+    ),
+    Part(
+        "model",
+        "cnn",
+        "harness.parts.models:cnn",
+        "convolutions, each with max-pooling and activation, before the layers of an mlp",
+        knobs=(
+            *HIDDEN,
+            Knob("channels", tuple, (64, 128), "of each convolution", low=1, high=MOST, shortest=1),
+            Knob("kernel", int, 3, "side of every convolution's kernel", low=1, high=MOST),
+            Knob("pool", int, 2, "side of the max-pooling after every convolution", low=1, high=MOST),
+            ACTIVATION,
+            DROPOUT,
+        ),
+    ),
+    Part("activation", "relu", "torch.nn:ReLU", "max(x, 0)"),
+    Part("activation", "leaky_relu", "torch.nn:LeakyReLU", "x, below 0 a hundredth of it"),
+    Part("activation", "tanh", "torch.nn:Tanh", "the hyperbolic tangent"),
+    Part("activation", "gelu", "torch.nn:GELU", "x times the normal distribution's share below x, exact form"),
+    Part("activation", "silu", "torch.nn:SiLU", "x times sigmoid(x)"),
+    Part(
+        "optimizer",
+        "sgd",
+        "harness.training.optim:SGD",
+        "stochastic gradient descent with momentum",
+        knobs=(MOMENTUM,),
+        like="torch.optim:SGD",
+    ),
+    Part("optimizer", "adam", "harness.training.optim:Adam", "Adam (Kingma and Ba, 2015)", like="torch.optim:Adam"),
+    Part(
+        "optimizer",
+        "adamw",
+        "harness.training.optim:AdamW",
+        "Adam with decoupled weight decay (Loshchilov and Hutter, 2019)",
+        like="torch.optim:AdamW",
+    ),
+    Part(
+        "optimizer",
+        "rmsprop",
+        "harness.training.optim:RMSprop",
+        "RMSprop (Tieleman and Hinton, 2012), not centred, with momentum",
+        knobs=(MOMENTUM,),
+        like="torch.optim:RMSprop",
+    ),
+    Task(
+        "task",
+        "classification",
+        "harness.parts.tasks:Classification",
+        "one of several classes, by cross-entropy",
+        measures=("loss", "accuracy", "macro_f1", "balanced_accuracy", "top5", "ece"),
+        metric="accuracy",
+        running=("loss", "accuracy"),
+    ),
+    Measure("measure", "loss", "harness.parts.measures:Loss", "mean cross-entropy", unit=NATS, better="lower"),
+    Measure("measure", "accuracy", "harness.parts.measures:Accuracy", "share of images put into their class"),
+    Measure(
+        "measure",
+        "macro_f1",
+        "harness.parts.measures:MacroF1",
+        "mean over classes of F1 (harmonic mean of precision and recall)",
+        label="macro-F1",
+    ),
+    Measure(
+        "measure", "balanced_accuracy", "harness.parts.measures:BalancedAccuracy", "mean over classes of the recall"
+    ),
+    Measure(
+        "measure",
+        "top5",
+        "harness.parts.measures:Top5",
+        "share of images whose class is among the five most probable ones",
+        label="top-5 accuracy",
+    ),
+    Measure(
+        "measure",
+        "ece",
+        "harness.parts.measures:ExpectedCalibrationError",
+        "expected calibration error, 15 bins of equal width (Guo et al., 2017)",
+        better="lower",
+        label="calibration error",
+    ),
+    Part("sampler", "tpe", "harness.journal.sampling:tpe", "tree-structured Parzen estimators, multivariate"),
+    Part("sampler", "gp", "harness.journal.sampling:gp", "Gaussian processes"),
+    Part("sampler", "random", "harness.journal.sampling:random", "independent draws"),
+    Part("sampler", "qmc", "harness.journal.sampling:qmc", "a scrambled Sobol sequence (Owen, 1998)"),
+    Part("sampler", "grid", "harness.journal.sampling:grid", "every point of a grid, in a random order"),
+    Part("pruner", "median", "optuna.pruners:MedianPruner", "stops what is worse than the median at that epoch"),
+    Part("pruner", "hyperband", "optuna.pruners:HyperbandPruner", "successive halving in brackets (Li et al., 2018)"),
+    Part("pruner", "wilcoxon", "optuna.pruners:WilcoxonPruner", "stops what a signed-rank test finds worse"),
+    Part("pruner", "none", "optuna.pruners:NopPruner", "stops nothing"),
+    Part("crew", "local", "harness.crews.local:Local", "this process: one stack, or several side by side"),
+    Part(
+        "crew", "ray", "harness.crews.ray:Cluster", "Ray's processes, here or on a cluster (--workers, --ray)"
+    ),
+)
+"""Every part, once."""
+
+KINDS = tuple(dict.fromkeys(part.kind for part in PARTS))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number of a run by its name, as `test_accuracy`: on which images it was measured, by what, in which unit."""
+
+    name: str
+    unit: Unit
+    words: str  # as people read it
+    measure: str = ""  # empty where it is no measure's
+
+
+IMAGES = ("train", "val", "test", "untrained")
+"""What a measure is taken on; `untrained` is that of the initial weights on the test images."""
+
+OTHER_FIGURES = {
+    figure.name: figure
+    for figure in (
+        Figure("running_train_loss", NATS, "running train loss", "loss"),
+        Figure("best_epoch", EPOCHS, "best epoch"),
+        Figure("epochs", EPOCHS, "epochs"),
+        Figure("seconds", SECONDS, "seconds"),
+        Figure("parameters", COUNT, "parameters"),
+    )
+}
+"""What is known of a run besides its measures."""
+
+
+@cache
+def _parts(kind: str) -> dict[str, Part]:
+    if kind not in KINDS:
+        raise one_of(kind, KINDS)
+    return {part.name: part for part in PARTS if part.kind == kind}
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """The names of the parts of a kind, in the catalogue's order. Raises UserError for a kind that there is not."""
+    return tuple(_parts(kind))
+
+
+def part(kind: str, name: str) -> Part:
+    """The part of that name. Raises UserError, which names the nearest, if there is none."""
+    try:
+        return _parts(kind)[name]
+    except KeyError:
+        raise one_of(name, names(kind)) from None
+
+
+def task(name: str = "classification") -> Task:
+    """The task of that name."""
+    found = part("task", name)
+    assert isinstance(found, Task)
+    return found
+
+
+def measure(name: str) -> Measure:
+    """The measure of that name. Raises UserError if there is none."""
+    found = part("measure", name)
+    assert isinstance(found, Measure)
+    return found
+
+
+@cache
+def load(where: str) -> Any:
+    """What "module:name" is, imported now."""
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def built_by(kind: str, name: str) -> Any:
+    """What builds the part of that name, imported now."""
+    return load(part(kind, name).build)
+
+
+def _knobs() -> Iterator[Knob]:
+    yield from GENERAL
+    for kind in ("model", "optimizer"):
+        yield from (knob for one in _parts(kind).values() for knob in one.knobs)
+        if kind == "model":
+            yield from TRAINING
+
+
+@cache
+def knobs() -> dict[str, Knob]:
+    """Every knob by its name: those of the study, of all models, of training, of all optimizers."""
+    return {knob.name: knob for knob in _knobs()}
+
+
+def knob(name: str) -> Knob:
+    """The knob of that name. Raises UserError, which names the nearest, if there is none."""
+    if name not in knobs():
+        raise UserError(f"{name}: unknown hyperparameter{nearest(name, tuple(knobs()))}")
+    return knobs()[name]
+
+
+@cache
+def hyperparameters() -> tuple[str, ...]:
+    """The names of what [compare], [tune] and [fixed] may hold: every knob but what a study names at its top."""
+    return tuple(name for name in knobs() if name not in {knob.name for knob in GENERAL})
+
+
+def owners(name: str, kind: str) -> tuple[str, ...]:
+    """The parts of a kind that a knob belongs to; empty where it belongs to none of them."""
+    return tuple(one.name for one in _parts(kind).values() if name in {knob.name for knob in one.knobs})
+
+
+@cache
+def figure(name: str) -> Figure:
+    """The figure of that name. Raises UserError if there is none."""
+    if name in OTHER_FIGURES:
+        return OTHER_FIGURES[name]
+    images, _, what = name.partition("_")
+    if images not in IMAGES or what not in names("measure"):
+        raise UserError(f"{name}: unknown figure{nearest(name, figure_names())}")
+    found = measure(what)
+    return Figure(name, found.unit, f"{images} {found.words}", what)
+
+
+@cache
+def figure_names(of: str = "classification") -> tuple[str, ...]:
+    """The names of all figures of a task's runs."""
+    measured = [f"{images}_{name}" for images in IMAGES for name in task(of).measures]
+    return (*measured, *OTHER_FIGURES)
+
+
+def rows(kind: str | None = None) -> list[dict[str, str]]:
+    """The catalogue as a table: a row for each part, and one for each of its knobs below it."""
+    kinds: Iterable[str] = KINDS if kind is None else (kind,)
+    table = []
+    for one in (found for name in kinds for found in _parts(name).values()):
+        table.append({"kind": one.kind, "part": one.name, "knob": "", "default": "", "values": "", "meaning": one.doc})
+        table += [{"kind": one.kind, "part": one.name, **knob_row(knob)} for knob in one.knobs]
+    if kind in (None, "training"):
+        table += [{"kind": "training", "part": "", **knob_row(knob)} for knob in TRAINING]
+    return table
+
+
+def knob_row(one: Knob) -> dict[str, str]:
+    """A knob in words: its name, default, values and meaning."""
+    default = "" if one.default is None else show(one.default)
+    return {"knob": one.name, "default": default, "values": one.values(), "meaning": one.doc}
+
+
+def show(value: object) -> str:
+    """A value as people read it: 500-400 for a tuple, four digits for a float."""
+    if isinstance(value, tuple):
+        return "-".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

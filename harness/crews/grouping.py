@@ -1,0 +1,65 @@
+"""Which trials train together, and how much work that is.
+
+groups = group_trials(trials, data)          # as many in a group as the processor's cache or the GPU bears
+by_cost(groups, {data.name: data})           # the longest first
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from harness.config import Config
+from harness.crews.schedule import Group
+from harness.parts.data import Data
+from harness.trial import Trial
+
+MOST = {"cpu": 16, "cuda": 64}  # trials; on a CPU more save little, and a kill costs what its group has done
+CACHE = 1_700_000  # bytes that a group's batch of inputs may take of a core's cache, on a CPU
+SMALL = 3e7  # operations of a step's forward pass, below which one thread is as fast as two
+
+
+def group_trials(trials: Sequence[Trial], data: Data, size: int | None = None) -> list[list[Trial]]:
+    """Trials grouped by what can be trained together, in the order in which they came; at most `size` in a group."""
+    alike: dict[object, list[Trial]] = {}
+    for trial in trials:
+        alike.setdefault((trial.stage, trial.config.shape), []).append(trial)
+    groups = []
+    for members in alike.values():
+        count = -(-len(members) // (size or group_size(members[0], data)))
+        most, larger = divmod(len(members), count)  # as even as can be: two workers then end at the same time
+        ends = [number * most + min(number, larger) for number in range(count + 1)]
+        groups += [members[start:end] for start, end in pairwise(ends)]
+    return groups
+
+
+def group_size(trial: Trial, data: Data) -> int:
+    """How many trainings of this shape are best trained together: as many as the processor's cache or the GPU bears."""
+    most = MOST[data.images.device.type]
+    if data.images.is_cuda:
+        return most
+    fitting = CACHE // (4 * int(trial.config.batch_size) * data.features)
+    return max(1, min(most, fitting))
+
+
+def by_cost(groups: Sequence[Group], data: Mapping[str, Data]) -> list[Group]:
+    """The same, the longest first, so that none is left alone at the end."""
+
+    def cost(group: Group) -> float:
+        config, mine = group[0].config, data[group[0].config.dataset]
+        work = sum(products(config, mine.features, mine.classes))
+        return float(len(group) * int(config.epochs) * work * len(mine.train))
+
+    return sorted(groups, key=cost, reverse=True)
+
+
+def products(config: Config, features: int, classes: int) -> list[int]:
+    """The weights of each matrix product of a network: two operations each for an image. Convolutions are left out."""
+    return [one * two for one, two in pairwise((features, *config.hidden, classes))]
+
+
+def is_small(trial: Trial, data: Mapping[str, Data]) -> bool:
+    """Whether a step is too small to gain from several threads."""
+    if trial.config.model != "mlp":
+        return False
+    mine = data[trial.config.dataset]
+    weights = sum(products(trial.config, mine.features, mine.classes))
+    return 2 * int(trial.config.batch_size) * weights < SMALL

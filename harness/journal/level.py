@@ -1,0 +1,129 @@
+"""What a journal holds of one compared value: its search trials, its winner, and the confirmations of that choice.
+
+The one place that knows how trials and outcomes lie in Optuna's records; the driver's ledger and all readers use it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from harness.catalogue import Value
+from harness.config import Config
+from harness.journal.sampling import from_optuna
+from harness.study.study import Study
+from harness.trial import Outcome, Trial
+
+UNTUNED = -1
+"""The number of the winner where nothing was searched."""
+
+DEFAULTS_1: dict[str, Value] = {
+    "depth": 2,
+    "width": 128,
+    "taper": "constant",
+    "channels": (64, 128),
+    "kernel": 3,
+    "pool": 2,
+    "activation": "relu",
+    "dropout": 0.0,
+    "optimizer": "adam",
+    "lr": 1e-3,
+    "momentum": 0.0,
+    "weight_decay": 0.0,
+    "batch_size": 256,
+    "epochs": 20,
+    "patience": 10,
+    "validation": 0.2,
+    "split": "fixed",
+    "test_fraction": 1 / 7,
+    "normalisation": "scale",
+    "precision": "fp32",
+}
+"""The defaults when journals did not record the Config of an outcome (format 1): what its runs were trained with."""
+
+
+def names(study: Study, level: Value) -> tuple[str, str]:
+    """What the Optuna studies of a level are called: of its search, and of its confirmations."""
+    name = study.level_name(level)
+    return name, f"{name} seeds"
+
+
+@dataclass(frozen=True)
+class LevelTrials:
+    """The trials of a level, in the order in which they were asked for."""
+
+    study: Study
+    level: Value
+    search: Sequence[FrozenTrial]
+    seeds: Sequence[FrozenTrial]
+
+    def winner(self, trials: int | None = None) -> int | None:
+        """The number of the finished trial with the best validation figure; ties go to the lower validation loss.
+
+        `trials` looks at the first so many alone. `UNTUNED` where nothing is searched, None where none finished.
+        """
+        if not self.study.tune:
+            return UNTUNED
+        sign = self.study.measure.sign()
+        complete = [frozen for frozen in self.search[:trials] if frozen.state == TrialState.COMPLETE]
+        ranked = [(-sign * (frozen.value or 0.0), _val_loss(frozen), frozen.number) for frozen in complete]
+        return min(ranked)[2] if ranked else None
+
+    def config(self, number: int) -> Config:
+        """What a search trial was, or will be, trained with; of `UNTUNED` what the level is trained with."""
+        frozen = self.search[number] if number >= 0 else None
+        return self._recorded(frozen, from_optuna(frozen.params) if frozen else {})
+
+    def search_trial(self, frozen: FrozenTrial) -> Trial:
+        """A search trial as training knows it."""
+        return Trial(self.level, "search", frozen.number, self.study.search.seed, self.config(frozen.number))
+
+    def seed_trial(self, frozen: FrozenTrial) -> Trial:
+        """A confirmation as training knows it."""
+        number, seed = seed_number(frozen), int(frozen.user_attrs["seed"])
+        winner = confirmed_winner(frozen)
+        params = from_optuna(self.search[winner].params) if winner >= 0 else {}
+        return Trial(self.level, "confirm", number, seed, self._recorded(frozen, params))
+
+    def confirmations(self, winner: int, study: Study | None = None) -> list[Trial]:
+        """The fresh-seed trials of a winner, recorded or not; `study` has the budget of another time."""
+        return (study or self.study).confirmations(self.level, self.config(winner))
+
+    def confirmed(self, winner: int | None) -> dict[int, FrozenTrial]:
+        """Confirmations of a winner by their numbers; those of an earlier one (the budget grew) do not count."""
+        return {seed_number(frozen): frozen for frozen in self.seeds if confirmed_winner(frozen) == winner}
+
+    def _recorded(self, frozen: FrozenTrial | None, params: Mapping[str, Value]) -> Config:
+        record: Mapping[str, Any] | None = frozen.user_attrs.get("outcome") if frozen else None
+        if record and "config" in record:
+            return Config.from_record(record["config"])
+        return self.study.config(self.level, params, DEFAULTS_1 if record else None)
+
+
+def outcome_record(trial: Trial, outcome: Outcome) -> dict[str, Any]:
+    """What the journal keeps of a trial that has ended: its outcome, and the Config that it came of."""
+    return {**outcome.record(), "config": trial.config.record()}
+
+
+def outcome_of(frozen: FrozenTrial) -> Outcome | None:
+    """What came of an Optuna trial; None while it is waiting or being trained."""
+    record = frozen.user_attrs.get("outcome")
+    return Outcome.from_record(record) if record else None
+
+
+def seed_number(frozen: FrozenTrial) -> int:
+    """The number of a confirmation within its level."""
+    return int(frozen.user_attrs["seed_number"])
+
+
+def confirmed_winner(frozen: FrozenTrial) -> int:
+    """Which search trial a confirmation confirms; `UNTUNED` where nothing was searched."""
+    return int(frozen.user_attrs["winner"])
+
+
+def _val_loss(frozen: FrozenTrial) -> float:
+    record = frozen.user_attrs["outcome"]
+    value = record.get("figures", record).get("val_loss")
+    return math.inf if value is None else float(value)

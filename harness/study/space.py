@@ -1,0 +1,77 @@
+"""What is searched: choices and ranges, by the hyperparameters' names.
+
+space: Space = {"lr": Range(low=1e-3, high=1e-1, log=True), "width": Choice(values=(64, 128))}
+grid_size(space)
+"""
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from harness.catalogue import Value
+from harness.errors import UserError
+
+LARGEST_GRID = 100_000  # points
+
+
+class Table(BaseModel):
+    """A table of the study file: strict types, no unknown keys, frozen."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Choice(Table):
+    """A tuned hyperparameter that takes one of several values; `when` says for which others it matters."""
+
+    values: tuple[Value, ...]
+    when: dict[str, Value] = Field(default_factory=dict)
+
+
+class Range(Table):
+    """A tuned hyperparameter between two bounds, both included: Optuna's own low, high, step and log."""
+
+    low: int | float
+    high: int | float
+    step: int | float | None = None
+    log: bool = False
+    when: dict[str, Value] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Range":
+        if self.low > self.high:
+            raise ValueError(f"low must be <= high, got low = {self.low}, high = {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low must be > 0 with log = true, got {self.low}")
+        if self.step is not None and self.step <= 0:
+            raise ValueError(f"step must be > 0, got {self.step}")
+        if self.log and self.step is not None:
+            raise ValueError("log = true and step cannot be combined")
+        return self
+
+
+Space = dict[str, Choice | Range]
+
+
+def grid_values(key: str, domain: Choice | Range) -> tuple[Value, ...]:
+    """The points of a domain on a grid; a range needs a step (whole numbers have step 1)."""
+    if isinstance(domain, Choice):
+        return domain.values
+    step = domain.step if domain.step is not None else 1 if isinstance(domain.low, int) and not domain.log else None
+    if step is None:
+        raise UserError(f"tune.{key}: needs a step, or a list of choices, with search.sampler = 'grid'")
+    steps = (domain.high - domain.low) / step + 1e-9
+    if steps >= LARGEST_GRID:
+        raise UserError(f"tune.{key}: a grid may have {LARGEST_GRID:,} points, this one has {steps:,.3g}")
+    count = int(steps) + 1
+    points = (domain.low + index * step for index in range(count))
+    return tuple(min(point, domain.high) for point in points)  # 0.1 + 2 * 0.1 is a little more than 0.3
+
+
+def grid_size(tune: Space) -> int:
+    """How many points the grid over a space has."""
+    size = 1
+    for key, domain in tune.items():
+        if domain.when:
+            raise UserError(f"tune.{key}.when: cannot be used with search.sampler = 'grid'")
+        size *= len(grid_values(key, domain))
+        if size > LARGEST_GRID:
+            raise UserError(f"search.sampler: a grid may have {LARGEST_GRID:,} points, this one has more")
+    return size

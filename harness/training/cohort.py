@@ -1,0 +1,263 @@
+"""Trials that train together, and all that is indexed by row: it goes on together, or not at all.
+
+    cohort = Cohort.of(trials, data)
+    cohort.add(epochs); verdicts = cohort.verdicts(stopped)
+    cohort.only([0, 3])                         # the first and the fourth, with all that is theirs
+
+A trial's split, initialisation, order of images and dropout come from its own seed, so that it does not depend on its
+company.
+"""
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from harness import catalogue
+from harness.config import Config
+from harness.parts.data import Data
+from harness.parts.models import build
+from harness.parts.tasks import Learning, Tally, described, task_of
+from harness.training.feed import Feed
+from harness.training.optim import StackOptimizer
+from harness.training.stack import Stack
+from harness.trial import Epoch, Example, Outcome, Status, Trial
+
+EVALUATION_BATCH = {"cpu": 1000, "cuda": 4000}  # images per model; more fall out of a CPU's cache
+MISTAKES = 15  # that an outcome keeps
+ORDER, NOISE = 1, 2  # the streams of random numbers that a seed feeds (0 is the split)
+
+Verdict = tuple[Status, str]
+"""How a training ended, and why."""
+
+
+@dataclass
+class Member:
+    """What the loop remembers of one trial while it trains."""
+
+    trial: Trial
+    noise: torch.Generator
+    best_weights: Tensor  # (P,), those of the best epoch
+    best: Epoch | None = None
+    untrained: Mapping[str, float] = field(default_factory=dict)
+    history: list[Epoch] = field(default_factory=list)
+    seconds: float = 0.0
+    done: bool = False
+
+    def add(self, epoch: Epoch, weights: Tensor) -> None:
+        """Remember an epoch, and its weights (P,) if its validation loss is the lowest so far, or nothing held out."""
+        self.history.append(epoch)
+        held_out = self.trial.config.validation > 0
+        if not held_out or epoch["val_loss"] < (self.best["val_loss"] if self.best else math.inf):
+            self.best = epoch
+            self.best_weights.copy_(weights)
+
+    def verdict(self, stopped: bool) -> Verdict | None:
+        """Whether the trial is done after its last epoch, and why."""
+        last, config = self.history[-1], self.trial.config
+        for name in ("train_loss", "val_loss") if config.validation else ("train_loss",):
+            if not math.isfinite(last[name]):
+                return "diverged", f"diverged at epoch {last.number}, loss {last[name]}"
+        if stopped:
+            return "pruned", f"pruned at epoch {last.number}"
+        if self.best and last.number - self.best.number >= config.patience:
+            return "finished", f"no lower validation loss for {config.patience} epochs"
+        if last.number >= config.epochs:
+            return "finished", f"epoch limit {config.epochs}"
+        return None
+
+    def outcome(self, verdict: Verdict, started: float, weights: Mapping[str, Tensor]) -> Outcome:
+        """What is known of it without a look at the test images."""
+        best, (status, reason) = self.best or self.history[-1], verdict
+        return Outcome(
+            status=status,
+            reason=reason,
+            started=started,
+            ended=self.history[-1].time,
+            seconds=self.seconds,
+            parameters=len(self.best_weights),
+            best_epoch=best.number,
+            figures=best.figures,
+            history=tuple(self.history),
+            weights=weights,
+        )
+
+
+@dataclass
+class Cohort:
+    """Members, their networks and their images: training (shuffled each epoch), held out, test; a row each."""
+
+    task: Learning
+    members: list[Member]
+    stack: Stack
+    training: Feed
+    held_out: Feed
+    tests: Feed
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial], data: Data) -> "Cohort":
+        """The trials at their beginning, where `data` lies. All have the same `Config.shape`."""
+        config, device = trials[0].config, data.images.device
+        networks = [build(trial.config, data.shape, data.classes, trial.seed) for trial in trials]
+        stack = Stack.of(networks, device, config.precision)
+        members = [
+            Member(trial, generator(trial.seed, NOISE, device), stack.flat[row].clone())
+            for row, trial in enumerate(trials)
+        ]
+        return cls(task_of(config), members, stack, *_feeds(trials, data))
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @property
+    def config(self) -> Config:
+        """That of the first member; what all share may be read from it."""
+        return self.members[0].trial.config
+
+    @property
+    def going(self) -> list[int]:
+        """The rows that still train."""
+        return [row for row, member in enumerate(self.members) if not member.done]
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The measures of each epoch: what costs nothing, and what the study selects by."""
+        return tuple(dict.fromkeys([*self.task.running, self.config.metric]))
+
+    def only(self, rows: Sequence[int]) -> "Cohort":
+        """Some of the rows, which go on where these stopped."""
+        feeds = (feed.only(rows) for feed in (self.training, self.held_out, self.tests))
+        return Cohort(self.task, [self.members[row] for row in rows], self.stack[rows], *feeds)
+
+    def optimizer(self) -> StackOptimizer:
+        """The rule that moves its networks, at its beginning, with a setting of its own for each."""
+        rule: type[StackOptimizer] = catalogue.built_by("optimizer", self.config.optimizer)
+        configs = [member.trial.config for member in self.members]
+        return rule(self.stack.flat, {name: [config[name] for config in configs] for name in rule.settings})
+
+    def measure(self, feed: Feed, names: Sequence[str]) -> Tally:
+        """The measures of those names of every network, over all images of a feed."""
+        device = self.stack.flat.device
+        tally = Tally(self.task, names, len(self.stack), feed.data.classes, device)
+        with torch.no_grad():
+            for batch in feed.batches(EVALUATION_BATCH[device.type]) if len(feed) else ():
+                x, y = feed.cut(batch)
+                tally.add(self.stack(x), y.expand(len(self.stack), -1))
+        return tally
+
+    def measure_untrained(self) -> None:
+        """Remember what the initial weights make of the test images; only in a confirmation."""
+        names = tuple(dict.fromkeys([described(self.config).metric, self.config.metric]))
+        for member, figures in zip(self.members, _rows(self.measure(self.tests, names), "untrained"), strict=True):
+            member.untrained = figures
+
+    def end(self, verdicts: Mapping[int, Verdict], started: float) -> list[tuple[Trial, Outcome]]:
+        """The outcomes of the rows that are done, by the weights of their best epochs."""
+        part = self.only(list(verdicts))
+        part.stack.flat.copy_(torch.stack([member.best_weights for member in part.members]))
+        outcomes = [
+            member.outcome(verdict, started, part.stack.state_dict(row))
+            for row, (member, verdict) in enumerate(zip(part.members, verdicts.values(), strict=True))
+        ]
+        tested = [row for row, member in enumerate(part.members) if _is_tested(member, outcomes[row])]
+        if tested:
+            for row, seen in zip(tested, part.only(tested).test(), strict=True):
+                outcomes[row] = seen.added_to(outcomes[row])
+        for row in verdicts:
+            self.members[row].done = True
+        return [(member.trial, outcome) for member, outcome in zip(part.members, outcomes, strict=True)]
+
+    def test(self) -> Iterator["Tested"]:
+        """What a confirmation adds: training figures with dropout off, and the look at the test images.
+
+        Training figures are those of all training images after more than ten epochs; after fewer, when that would cost
+        much beside the training, of an even sample of them, but at least as many as there are test images.
+        """
+        epochs = len(self.members[0].history)  # the same for all that end together
+        sample = self.training.sample(max(len(self.tests), epochs * len(self.training) // 20))
+        trained = self.measure(sample, self.watched)
+        tested = self.measure(self.tests, described(self.config).measures)
+        confusion = tested.confusion.tolist()
+        for row, (one, two) in enumerate(zip(_rows(trained, "train"), _rows(tested, "test"), strict=True)):
+            member = self.members[row]
+            shown = examples(self.only([row])) if member.trial.number == 0 else ()
+            counts = tuple(tuple(line) for line in confusion[row])
+            yield Tested({**one, **two, **member.untrained}, counts, shown)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a look at the test images adds to an outcome."""
+
+    figures: Mapping[str, float]
+    confusion: tuple[tuple[int, ...], ...]
+    examples: tuple[Example, ...]
+
+    def added_to(self, outcome: Outcome) -> Outcome:
+        """The outcome with it."""
+        figures = {**outcome.figures, **self.figures}
+        return replace(outcome, figures=figures, confusion=self.confusion, examples=self.examples)
+
+
+@torch.no_grad()
+def examples(cohort: Cohort) -> tuple[Example, ...]:
+    """Of a cohort of one: the first test image, then the mistakes with the highest loss, worst first."""
+    stack, feed = cohort.stack, cohort.tests
+    batches = feed.batches(EVALUATION_BATCH[stack.flat.device.type])
+    logits = torch.cat([stack(feed.cut(batch)[0])[0].clone() for batch in batches])  # (N, C)
+    data, rows = feed.data, feed.rows[0]
+    loss = F.cross_entropy(logits, data.labels[rows], reduction="none")
+    loss[logits.argmax(1) == data.labels[rows]] = -1.0
+    worst = loss.topk(min(MISTAKES, len(rows)))
+    shown = [0, *worst.indices[worst.values >= 0].tolist()]
+    probabilities = logits[shown].softmax(1).tolist()
+    return tuple(
+        Example(
+            index=int(row),
+            label=int(data.labels[row]),
+            probabilities=tuple(round(share, 6) for share in shares),
+            pixels=data.images[row].cpu().numpy().tobytes().hex(),
+            white=data.white,
+            shape=data.shape,
+        )
+        for row, shares in zip(rows[shown].tolist(), probabilities, strict=True)
+    )
+
+
+def verdicts(cohort: Cohort, stopped: Collection[Trial]) -> dict[int, Verdict]:
+    """Which rows are done after the last epoch, and why."""
+    found = {row: cohort.members[row].verdict(cohort.members[row].trial in stopped) for row in cohort.going}
+    return {row: verdict for row, verdict in found.items() if verdict}
+
+
+def generator(seed: int, stream: int, device: torch.device) -> torch.Generator:
+    """A generator of its own for each use that a seed is put to."""
+    state = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state))
+
+
+def _is_tested(member: Member, outcome: Outcome) -> bool:
+    return member.trial.stage == "confirm" and outcome.status == "finished"
+
+
+def _rows(tally: Tally, images: str) -> list[dict[str, float]]:
+    """A tally's figures model by model, named after the images that they were measured on."""
+    figures = tally.figures()
+    columns = torch.stack(list(figures.values())).T.tolist()
+    return [{f"{images}_{name}": value for name, value in zip(figures, column, strict=True)} for column in columns]
+
+
+def _feeds(trials: Sequence[Trial], data: Data) -> tuple[Feed, Feed, Feed]:
+    """Training (shuffled each epoch), validation and test images of each trial; one order if all seeds are equal."""
+    config, seeds = trials[0].config, [trial.seed for trial in trials]
+    seeds = seeds[:1] if len(set(seeds)) == 1 else seeds
+    pooled = config.test_fraction if config.split == "pooled" else 0.0
+    parts = [data.split(seed, config.validation, pooled) for seed in seeds]
+    train, val, test = (torch.stack(rows) for rows in zip(*parts, strict=True))
+    affine = data.affine(config.normalisation, train)
+    orders = [generator(seed, ORDER, train.device) for seed in seeds]
+    return Feed(data, train, affine, orders), Feed(data, val, affine), Feed(data, test, affine)
