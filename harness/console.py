@@ -11,9 +11,10 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from harness.catalogue import Value, show
 from harness.errors import printable
-from harness.study.study import Study, show
-from harness.trial import Epoch, Outcome, Trial, Value
+from harness.study.study import Study
+from harness.trial import Epoch, Outcome, Trial
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

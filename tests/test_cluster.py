@@ -15,11 +15,11 @@ os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)
 import ray
 from ray.cluster_utils import Cluster as Nodes
 
-from harness.crews.local import Here, stacks
+from harness.analysis.results import read_results
+from harness.crews.local import Here
 from harness.crews.ray import Cluster
 from harness.crews.schedule import train_all
 from harness.errors import UserError
-from harness.journal.results import read_results
 from harness.parts.data import Data
 from harness.trial import Epoch, Outcome, Trial
 
@@ -37,9 +37,9 @@ def trials() -> list[Trial]:
 
 def figures_of(outcome: Outcome) -> tuple[object, ...]:
     """What has nothing to do with clocks."""
-    history = [(epoch.number, epoch.train_loss, epoch.val_loss, epoch.val_accuracy) for epoch in outcome.history]
+    history = [(epoch.number, epoch.figures) for epoch in outcome.history]
     weights = {name: value.tolist() for name, value in (outcome.weights or {}).items()}
-    return outcome.status, outcome.reason, outcome.val_accuracy, history, weights
+    return outcome.status, outcome.reason, outcome["val_accuracy"], history, weights
 
 
 def trained(crew: Cluster | Here, data: Data, disturb: Callable[[], None] = lambda: None) -> dict[int, Outcome]:
@@ -52,7 +52,7 @@ def trained(crew: Cluster | Here, data: Data, disturb: Callable[[], None] = lamb
 
     reached: dict[int, int] = {}
     found: dict[int, Outcome] = {}
-    for trial, event in train_all(stacks(trials(), data, size=2), crew, stop, retries=1):
+    for trial, event in train_all(group_trials(trials(), data, size=2), crew, stop, retries=1):
         if isinstance(event, Epoch):
             reached[trial.number] = event.number
         elif isinstance(event, Outcome):

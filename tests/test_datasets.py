@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from harness.errors import UserError
-from harness.parts.data import FILES, Data, MissingDataError, load
+from harness.parts.data import Data, MissingDataError, load
+from harness.parts.images import FILES
 from harness.training.feed import Feed
 
 HAVE_MNIST = Path(os.environ.get("HARNESS_DATA_DIR", ""), "MNIST", "raw").is_dir() and "HARNESS_DATA_DIR" in os.environ

@@ -8,16 +8,19 @@ import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness import catalogue
+from harness.catalogue import hyperparameters
+from harness.config import Config
 from harness.errors import UserError
 from harness.study.file import read_study
-from harness.study.study import Budget, Published, Range, Search, Study
-from harness.trial import HYPERPARAMETERS, Activation, Config, Dataset, Model, Optimizer, Taper
+from harness.study.space import Range
+from harness.study.study import Budget, Published, SearchSettings, Study
 
 from .conftest import SMALL
 
@@ -77,14 +80,14 @@ NUMBERS = st.one_of(
     st.floats(),
     st.sampled_from([1e308, 5e-324, 1e-300, 0.1, 0.5, -0.0]),
 )
-WORDS = st.sampled_from([word for kind in (Dataset, Model, Activation, Optimizer, Taper) for word in get_args(kind)])
+WORDS = st.sampled_from([word for knob in catalogue.knobs().values() for word in knob.words])
 ODD = st.sampled_from(
     ["", "\0", "\n", "\x1b[31m", "\u202e", "x" * 5000, "a|b", "$x$", "[/]", "\\write18{}", True, False]
 )
 DATES = st.sampled_from([datetime(2021, 1, 1, tzinfo=UTC), datetime(2021, 1, 1).date(), datetime(2021, 1, 1).time()])
 PLAIN = st.one_of(NUMBERS, WORDS, ODD, TEXT, DATES)
 KEYS = st.one_of(
-    st.sampled_from([*HYPERPARAMETERS, "dataset", "model", "question", "note", "values", "when", "low", "high"]), TEXT
+    st.sampled_from([*hyperparameters(), "dataset", "model", "question", "note", "values", "when", "low", "high"]), TEXT
 )
 VALUES = st.recursive(
     PLAIN, lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(KEYS, inner, max_size=3)), max_leaves=6
@@ -107,14 +110,14 @@ def space(key: str) -> Any:
 
 def one_of_many(place: str, values: Any) -> list[Any]:
     """A change for each hyperparameter: where in the study, and the value that stands there then."""
-    return [st.tuples(st.just((place, key)), values(key)) for key in HYPERPARAMETERS]
+    return [st.tuples(st.just((place, key)), values(key)) for key in hyperparameters()]
 
 
 def choices(key: str) -> Any:
     return st.lists(likely(key), min_size=1, max_size=4)
 
 
-AXES = [st.tuples(st.just(("compare",)), st.fixed_dictionaries({key: choices(key)})) for key in HYPERPARAMETERS]
+AXES = [st.tuples(st.just(("compare",)), st.fixed_dictionaries({key: choices(key)})) for key in hyperparameters()]
 TUNED, FIXED = one_of_many("tune", space), one_of_many("fixed", likely)
 PLACES: list[tuple[str, ...]] = [
     ("compare",),
@@ -127,8 +130,8 @@ PLACES: list[tuple[str, ...]] = [
     ("model",),
 ]
 PLACES += [("question",), ("note",), ("compare", "depth"), *(("tune", "lr", key) for key in Range.model_fields)]
-OTHERS = [("search", key) for key in Search.model_fields] + [("budget", key) for key in Budget.model_fields]
-FIGURES = [("published", key) for key in Published.model_fields]
+OTHERS = [("search", key) for key in SearchSettings.model_fields] + [("budget", key) for key in Budget.model_fields]
+FIGURES = [("published", key) for key in (*Published.model_fields, *catalogue.figure_names())]
 ANYWHERE = st.sampled_from([*PLACES, *OTHERS, *FIGURES, *((table, "lr") for table in ("tune", "fixed"))])
 CHANGES = st.lists(
     st.one_of(

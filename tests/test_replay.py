@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from harness import environment
 from harness.__main__ import app, one_line
 from harness.console import Progress
-from harness.journal.ledger import Search, hold
+from harness.journal import Ledger, hold
 from harness.journal.records import Records
 from harness.parts.data import Data
 from harness.replay import Wanted, choose, compare, spans, stack_of, verdict
@@ -82,7 +82,7 @@ def train_study(study: Study, folder: Path, data: Data) -> list[list[Trial]]:
     facts = environment.describe([data], data.images.device)
     journal = folder / study.journal
     with hold(journal), Progress(study, quiet=True) as progress:
-        Watched(Search(study, journal, facts), MagicMock(), progress, {"digits": data}).run()
+        Watched(Ledger(study, journal, facts), MagicMock(), progress, {"digits": data}).run()
     return together
 
 

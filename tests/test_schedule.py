@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.crews.local import Threads, local_crew, train_stack
-from harness.crews.schedule import Batch, Lost, Stack, train_all
-from harness.journal.results import read_results
+from harness.analysis.results import read_results
+from harness.crews.how import How
+from harness.crews.local import Local, Threads, train_group
+from harness.crews.schedule import Ended, Group, Lost, Said, train_all
 from harness.parts.data import Data
 from harness.trial import Epoch, Event, Outcome, Trial
 
 from .conftest import SMALL, Done, clean_environment, make_trial
-from .test_search import made_up
+from .test_search import figures, made_up
 
 Write = Callable[[str], Path]
 Command = Callable[..., Done]
@@ -30,27 +31,27 @@ POISON = 2  # the number of a trial that kills its worker, where one does
 class Mortal:
     """A crew of one whose worker dies, by a rule, in the middle of a stack: after its first epoch and one outcome."""
 
-    def __init__(self, dies: Callable[[Stack, int], bool]) -> None:
+    def __init__(self, dies: Callable[[Group, int], bool]) -> None:
         self.dies, self.starts, self.now, self.said = dies, list[list[int]](), list[Trial](), 0
 
     def free(self) -> bool:
         return not self.now
 
-    def start(self, stack: Stack) -> int:
-        self.now, self.said = list(stack), 0
-        self.starts.append([trial.number for trial in stack])
+    def start(self, group: Group) -> int:
+        self.now, self.said = list(group), 0
+        self.starts.append([trial.number for trial in group])
         return len(self.starts)
 
-    def wait(self, seconds: float) -> list[tuple[int, Batch | Lost | None]]:
+    def wait(self, seconds: float) -> list[tuple[int, Said]]:
         self.said += 1
         doomed = self.dies(self.now, len(self.starts))
         ending = [trial for trial in self.now if trial.number != POISON][:1] if doomed else self.now
         if self.said == 1:
-            return [(len(self.starts), [(trial, Epoch(1, 1.0, 0.5, 1.0, 0.5, 1.0)) for trial in self.now])]
+            return [(len(self.starts), [(trial, Epoch(1, figures(1.0, 0.5, 1.0, 0.5), 1.0)) for trial in self.now])]
         if self.said == 2 and ending:
             return [(len(self.starts), [(trial, made_up(trial)) for trial in ending])]
         self.now = []
-        return [(len(self.starts), Lost("no heartbeat") if doomed else None)]
+        return [(len(self.starts), Lost("no heartbeat") if doomed else Ended())]
 
     def go_on(self, worker: int, stopped: Collection[Trial]) -> None: ...
 
@@ -102,15 +103,15 @@ def test_without_retries_a_lost_worker_fails_what_it_had_not_ended() -> None:
 def test_a_trial_that_hangs_fails_and_the_others_go_on(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     stuck = threading.Event()
 
-    def hang(trials: Stack, data: Data) -> object:
+    def hang(trials: Group, data: Data) -> object:
         if trials[0].number == 0:
             stuck.wait(30)
-        return train_stack(trials, data)
+        return train_group(trials, data)
 
-    monkeypatch.setattr("harness.crews.local.train_stack", hang)
+    monkeypatch.setattr("harness.crews.local.train_group", hang)
     made = [[make_trial(number, width=8 + number, epochs=2)] for number in range(3)]
     began = time.monotonic()
-    crew = local_crew(made, {"digits": digits}, watched=True)
+    crew = Local({"digits": digits}, How()).crew(made, watched=True)
     assert isinstance(crew, Threads)
     outcomes = ended(list(train_all(made, crew, lambda trial: False, timeout=1.0)))
     stuck.set()

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from harness import catalogue
+from harness.analysis.results import read_results
 from harness.errors import UserError
-from harness.journal.ledger import Search, hold, put_aside
-from harness.journal.results import read_results
+from harness.journal import Ledger, hold, put_aside
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.trial import Epoch, Outcome, Trial
@@ -20,17 +21,24 @@ from .conftest import SMALL
 ENVIRONMENT = {"git_commit": "abc"}
 
 
+def figures(train_loss: float, train: float, val_loss: float, val: float, metric: str = "accuracy") -> dict[str, float]:
+    return {"train_loss": train_loss, f"train_{metric}": train, "val_loss": val_loss, f"val_{metric}": val}
+
+
 def made_up(trial: Trial) -> Outcome:
     """An outcome that depends on the trial's config alone: best near lr = 0.02."""
-    lr, epochs = trial.config.lr, trial.config.epochs
+    lr, epochs, metric = trial.config.lr, trial.config.epochs, trial.config.metric
     accuracy = max(0.1, 0.95 - abs(lr - 0.02) * 5) + trial.seed / 1000
-    history = tuple(Epoch(e, 1 / e, 0.5, 1 / e, accuracy * e / epochs, 1000.0 + e) for e in range(1, epochs + 1))
-    figures: dict[str, Any] = {"val_loss": 1 - accuracy, "val_accuracy": accuracy, "parameters": 10}
-    figures["train_accuracy"] = accuracy
+    if catalogue.measure(metric).better == "lower":
+        accuracy = 1 - accuracy
+    history = tuple(
+        Epoch(e, figures(1 / e, 0.5, 1 / e, accuracy * e / epochs, metric), 1000.0 + e) for e in range(1, epochs + 1)
+    )
+    known = {"val_loss": 1 - accuracy, f"val_{metric}": accuracy, f"train_{metric}": accuracy}
     if trial.stage == "confirm":
-        figures["test_accuracy"] = accuracy - 0.01
+        known[f"test_{metric}"] = accuracy - 0.01
     best = max(1, epochs - 1)
-    return Outcome("finished", "made up", 1000.0, 1010.0, 1.0, best_epoch=best, history=history, **figures)
+    return Outcome("finished", "made up", 1000.0, 1010.0, 1.0, 10, best, known, history=history)
 
 
 class KilledError(Exception):
@@ -52,24 +60,24 @@ def drive(
         if writes is not None and next(writes, 0) < 0:
             raise KilledError
 
-    search = Search(study, journal, ENVIRONMENT)
-    while trials := search.generation():
+    ledger = Ledger(study, journal, ENVIRONMENT)
+    while trials := ledger.generation():
         for trial in order(trials, shuffle):
             outcome = outcome_of(trial)
             for epoch in outcome.history:
                 alive()
-                search.report(trial, epoch)
-                if search.should_prune(trial):
+                ledger.report(trial, epoch)
+                if ledger.should_prune(trial):
                     outcome = Outcome("pruned", "pruned", 1.0, 2.0, history=outcome.history[: epoch.number])
                     break
             alive()
-            search.record(trial, outcome)
+            ledger.record(trial, outcome)
             trained.append(trial)
-        search.close_generation()
-    for trial in order(search.confirmations(), shuffle):
-        if not search.is_recorded(trial):
+        ledger.close_generation()
+    for trial in order(ledger.confirmations(), shuffle):
+        if not ledger.is_recorded(trial):
             alive()
-            search.record(trial, outcome_of(trial))
+            ledger.record(trial, outcome_of(trial))
             trained.append(trial)
     return trained
 
@@ -161,22 +169,23 @@ def test_a_trial_run_again_is_judged_by_the_epochs_of_this_run(
     write_study: Callable[[str], Path], tmp_path: Path
 ) -> None:
     study = read_study(write_study(SMALL), ["budget.trials=12", "search.sampler=random"])
-    search = Search(study, tmp_path / "j.log", ENVIRONMENT)
+    ledger = Ledger(study, tmp_path / "j.log", ENVIRONMENT)
     for _ in range(3):
-        for trial in search.generation():
-            search.record(trial, made_up(trial))
+        for trial in ledger.generation():
+            ledger.record(trial, made_up(trial))
             for epoch in made_up(trial).history:
-                search.report(trial, epoch)
-        search.close_generation()
-    flat = [Epoch(number, 1.0, 0.5, 1.0, 0.5, 1.0) for number in (1, 2, 3, 4)]  # good at first, then left behind
+                ledger.report(trial, epoch)
+        ledger.close_generation()
+    same = figures(1.0, 0.5, 1.0, 0.5)  # good at first, then left behind
+    flat = [Epoch(number, same, 1.0) for number in (1, 2, 3, 4)]
     verdicts: list[list[bool]] = []
     for _ in range(2):  # the second time as after a kill, with the first run's epochs in the journal
-        search = Search(study, tmp_path / "j.log", ENVIRONMENT)
-        trial = search.generation()[0]
+        ledger = Ledger(study, tmp_path / "j.log", ENVIRONMENT)
+        trial = ledger.generation()[0]
         verdicts.append([])
         for epoch in flat:
-            search.report(trial, epoch)
-            verdicts[-1].append(search.should_prune(trial))
+            ledger.report(trial, epoch)
+            verdicts[-1].append(ledger.should_prune(trial))
     assert verdicts[0] == verdicts[1]
     assert not verdicts[0][0]
     assert verdicts[0][3]
@@ -217,19 +226,19 @@ def test_an_edited_study_is_refused_with_the_difference(
     drive(small, journal)
     edited = read_study(write_study(SMALL), ["epochs=9", "tune.lr.high=0.5"])
     with pytest.raises(UserError) as caught:
-        Search(edited, journal, ENVIRONMENT)
+        Ledger(edited, journal, ENVIRONMENT)
     told = str(caught.value)
     assert "fixed.epochs was 4, is 9" in told
     assert "tune.lr.high was 0.1, is 0.5" in told
     assert "--fresh" in told
     assert put_aside(journal) == tmp_path / "j.old1.log"
-    Search(edited, journal, ENVIRONMENT)
+    Ledger(edited, journal, ENVIRONMENT)
 
 
 def test_a_smaller_budget_is_refused(small: Study, write_study: Callable[[str], Path], tmp_path: Path) -> None:
     drive(small, tmp_path / "j.log")
     with pytest.raises(UserError, match=r"budget\.trials was 6, is 2"):
-        Search(read_study(write_study(SMALL), ["budget.trials=2"]), tmp_path / "j.log", ENVIRONMENT)
+        Ledger(read_study(write_study(SMALL), ["budget.trials=2"]), tmp_path / "j.log", ENVIRONMENT)
 
 
 def test_a_new_question_needs_no_new_journal(small: Study, tmp_path: Path) -> None:
@@ -251,30 +260,30 @@ def test_the_second_driver_gets_a_plain_message(tmp_path: Path) -> None:
 def test_a_journal_can_be_read_before_anything_is_done(small: Study, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="never ran"):
         read_results(tmp_path / "none.log")
-    search = Search(small, tmp_path / "j.log", ENVIRONMENT)
+    ledger = Ledger(small, tmp_path / "j.log", ENVIRONMENT)
     assert read_results(tmp_path / "j.log").runs.empty
-    search.generation()
+    ledger.generation()
     runs = read_results(tmp_path / "j.log").runs
     assert (runs["status"] == "waiting").all()
     assert len(runs) == 6
 
 
 def test_failed_and_diverged_trials_count_and_never_win(small: Study, tmp_path: Path) -> None:
-    search = Search(small, tmp_path / "j.log", ENVIRONMENT)
-    while trials := search.generation():
+    ledger = Ledger(small, tmp_path / "j.log", ENVIRONMENT)
+    while trials := ledger.generation():
         for trial in trials:
             status = ["failed", "diverged", "finished"][trial.number % 3]
-            search.record(trial, made_up(trial) if status == "finished" else Outcome(status, "why", 1.0, 2.0))  # type: ignore[arg-type]
-        search.close_generation()
+            ledger.record(trial, made_up(trial) if status == "finished" else Outcome(status, "why", 1.0, 2.0))  # type: ignore[arg-type]
+        ledger.close_generation()
     runs = read_results(tmp_path / "j.log").runs
     assert runs["status"].value_counts().to_dict() == {"failed": 4, "diverged": 4, "finished": 4}
     assert set(runs[runs["winner"].astype(bool)]["status"]) == {"finished"}
 
 
 def test_without_a_winner_there_is_nothing_to_confirm(small: Study, tmp_path: Path) -> None:
-    search = Search(small, tmp_path / "j.log", ENVIRONMENT)
-    while trials := search.generation():
+    ledger = Ledger(small, tmp_path / "j.log", ENVIRONMENT)
+    while trials := ledger.generation():
         for trial in trials:
-            search.record(trial, Outcome("failed", "all of them", 1.0, 2.0))
-        search.close_generation()
-    assert search.confirmations() == []
+            ledger.record(trial, Outcome("failed", "all of them", 1.0, 2.0))
+        ledger.close_generation()
+    assert ledger.confirmations() == []

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from harness.analysis.results import read_results
 from harness.console import Progress
 from harness.crews.ray import Cluster, Worker
 from harness.crews.schedule import Batch, Stack
-from harness.journal.ledger import Search
-from harness.journal.results import read_results
+from harness.journal import Ledger
 from harness.parts.data import Data
 from harness.run import Driver
 from harness.study.file import read_study
@@ -70,7 +70,7 @@ def test_fifty_trivial_trials_a_second(
     monkeypatch.setattr("harness.crews.ray.Worker", Trivial)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # Ray's processes find this file
     study = read_study(write_study(MANY % (1, 200)))
-    search = Search(study, tmp_path / "journal.log", ENVIRONMENT)
+    search = Ledger(study, tmp_path / "journal.log", ENVIRONMENT)
     with Cluster({"digits": digits}, workers=8) as crew:
         while len(crew._idle) < 8:
             crew.wait(1)
@@ -87,7 +87,7 @@ def test_fifty_trivial_trials_a_second(
 def test_a_journal_of_ten_thousand_trials(write_study: Write, tmp_path: Path) -> None:
     study = read_study(write_study(MANY % (12, 2000)))
     journal = tmp_path / "journal.log"
-    search, times = Search(study, journal, ENVIRONMENT), []
+    search, times = Ledger(study, journal, ENVIRONMENT), []
     while trials := search.generation():
         began = time.monotonic()
         for trial in trials:
@@ -102,7 +102,7 @@ def test_a_journal_of_ten_thousand_trials(write_study: Write, tmp_path: Path) ->
         search.record(trial, made_up(trial))
     first, last = sum(times[:1000]), sum(times[-1000:])
     began = time.monotonic()
-    again = Search(study, journal, ENVIRONMENT)
+    again = Ledger(study, journal, ENVIRONMENT)
     assert again.is_over()
     opened = time.monotonic() - began
     began = time.monotonic()
@@ -145,7 +145,7 @@ def test_a_thousand_smoke_trials_with_memory_flat(
     smoke: Path, tmp_path: Path, command: Callable[..., object], digits: Data
 ) -> None:
     study = read_study(prepared(smoke, tmp_path) / "studies" / "smoke", ["budget.trials=340"])
-    search, sizes = Search(study, tmp_path / "journal.log", ENVIRONMENT), []
+    search, sizes = Ledger(study, tmp_path / "journal.log", ENVIRONMENT), []
     tracker = Tracker()
     with tracker:
         tracker.open(study, search.id, ENVIRONMENT)

@@ -1,18 +1,20 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from harness.parts.models import ACTIVATIONS, build
-from harness.training.layers import Dropout
+from harness import catalogue
+from harness.config import Config
+from harness.parts.models import build
+from harness.parts.tasks import cross_entropy
+from harness.training.layers import ByAutograd, Dropout, form_of
 from harness.training.stack import Stack
-from harness.training.step import cross_entropy
-from harness.trial import Config
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", catalogue.names("activation"))
 def test_forward_and_gradient_are_those_of_the_networks(activation: str) -> None:
-    config = Config(widths=(7, 5), activation=activation)  # type: ignore[arg-type]
-    networks = [build(config, 6, 3, seed) for seed in range(4)]
+    config = Config(widths=(7, 5), activation=activation)
+    networks = [build(config, (6,), 3, seed) for seed in range(4)]
     stack = Stack.of(networks)
     x, y = torch.randn(4, 8, 6), torch.randint(0, 3, (4, 8))
     logits = stack(x)
@@ -28,13 +30,13 @@ def test_forward_and_gradient_are_those_of_the_networks(activation: str) -> None
 
 
 def test_one_input_for_all() -> None:
-    stack = Stack.of([build(Config(depth=3, width=7), 6, 3, seed) for seed in range(3)])
+    stack = Stack.of([build(Config(depth=3, width=7), (6,), 3, seed) for seed in range(3)])
     x = torch.randn(1, 8, 6)
     torch.testing.assert_close(stack(x).clone(), stack(x.repeat(3, 1, 1)))
 
 
 def test_rows_are_networks() -> None:
-    networks = [build(Config(depth=3, width=7), 6, 3, seed) for seed in range(3)]
+    networks = [build(Config(depth=3, width=7), (6,), 3, seed) for seed in range(3)]
     stack = Stack.of(networks)
     for row, network in enumerate(networks):
         state = stack.state_dict(row)
@@ -46,7 +48,7 @@ def test_rows_are_networks() -> None:
 
 
 def test_a_step_on_flat_moves_the_layers() -> None:
-    stack = Stack.of([build(Config(depth=2, width=7), 6, 3, 0)])
+    stack = Stack.of([build(Config(depth=2, width=7), (6,), 3, 0)])
     before = stack(torch.ones(1, 1, 6)).clone()
     stack.flat.mul_(2.0)
     assert not torch.equal(before, stack(torch.ones(1, 1, 6)))
@@ -54,15 +56,15 @@ def test_a_step_on_flat_moves_the_layers() -> None:
 
 def test_the_seed_alone_initialises() -> None:
     torch.manual_seed(5)
-    one = build(Config(), 6, 3, seed=1)
+    one = build(Config(), (6,), 3, seed=1)
     state = torch.random.get_rng_state()
-    two = build(Config(), 6, 3, seed=1)
+    two = build(Config(), (6,), 3, seed=1)
     assert torch.equal(torch.random.get_rng_state(), state)  # nobody else's random numbers were used
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
 def test_dropout_has_each_networks_rate_and_keeps_the_mean() -> None:
-    networks = [build(Config(depth=2, width=4000, dropout=rate), 6, 3, 0) for rate in (0.0, 0.25, 0.5)]
+    networks = [build(Config(depth=2, width=4000, dropout=rate), (6,), 3, 0) for rate in (0.0, 0.25, 0.5)]
     stack = Stack.of(networks)
     hidden = torch.ones(3, 4, 4000)
     noise = [torch.Generator().manual_seed(k) for k in range(3)]
@@ -81,8 +83,28 @@ def test_dropout_has_each_networks_rate_and_keeps_the_mean() -> None:
 
 
 def test_what_is_dropped_does_not_depend_on_the_company() -> None:
-    networks = [build(Config(depth=2, width=16, dropout=0.5), 6, 3, seed) for seed in range(3)]
+    networks = [build(Config(depth=2, width=16, dropout=0.5), (6,), 3, seed) for seed in range(3)]
     x = torch.randn(1, 4, 6)
     together = Stack.of(networks)(x, [torch.Generator().manual_seed(k) for k in range(3)])
     alone = Stack.of(networks[2:])(x, [torch.Generator().manual_seed(2)])
     torch.testing.assert_close(together[2:], alone)
+
+
+@pytest.mark.parametrize("like", [nn.SELU(), nn.Softplus(), nn.AvgPool1d(2)], ids=str)
+def test_a_layer_without_a_form_of_its_own_is_run_by_autograd(like: nn.Module) -> None:
+    assert form_of(like, "fp32") is ByAutograd
+    torch.manual_seed(0)
+    networks = [nn.Sequential(nn.Linear(6, 8), like, nn.Flatten(), nn.LazyLinear(3)) for _ in range(3)]
+    x, y = torch.randn(3, 5, 6), torch.randint(0, 3, (3, 5))
+    alone = [network(x[k]) for k, network in enumerate(networks)]
+    stack = Stack.of(networks)
+    _, _, slope = cross_entropy(stack(x), y)
+    gradient = stack.backward(slope)
+    for k, network in enumerate(networks):
+        expected = torch.autograd.grad(F.cross_entropy(alone[k], y[k]), list(network.parameters()))
+        torch.testing.assert_close(gradient[k], torch.cat([g.flatten() for g in expected]), rtol=1e-4, atol=1e-6)
+
+
+def test_a_layer_with_parameters_that_no_stack_can_train_is_refused() -> None:
+    with pytest.raises(TypeError, match="LayerNorm has parameters, and no form"):
+        Stack.of([nn.Sequential(nn.LayerNorm(3))])

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from harness.crews.local import Here, Threads, stack_size, stacks, train_stack
+from harness import catalogue
+from harness.crews.grouping import group_size, group_trials
+from harness.crews.local import Here, Threads, train_group
 from harness.crews.schedule import train_all
 from harness.parts.data import Data
-from harness.parts.models import ACTIVATIONS, build
+from harness.parts.models import build
 from harness.training.layers import Conv2d
 from harness.training.loop import steps, train
-from harness.training.optim import OPTIMIZERS
-from harness.trial import Epoch, Outcome, Trial
+from harness.trial import Begun, Epoch, Outcome, Trial
 
 from .conftest import make_trial
 from .reference import train_alone
@@ -39,8 +40,8 @@ def varied(number: int, **config: Any) -> Trial:
     return make_trial(number, seed=number // 2 + 1, stage="confirm", depth=3, **{**settings, **config})
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("optimizer", catalogue.names("optimizer"))
+@pytest.mark.parametrize("activation", catalogue.names("activation"))
 def test_a_stack_agrees_with_a_plain_torch_loop(activation: str, optimizer: str, digits: Data) -> None:
     trials = [varied(k, optimizer=optimizer, activation=activation, epochs=4, batch_size=100) for k in range(3)]
     together = outcomes(trials, digits)
@@ -49,8 +50,8 @@ def test_a_stack_agrees_with_a_plain_torch_loop(activation: str, optimizer: str,
         outcome = together[trial.number]
         assert len(history) == outcome.epochs
         for epoch, expected in zip(outcome.history, history, strict=True):
-            assert_close(vars(epoch), expected)
-        assert_close(vars(outcome), final)
+            assert_close(epoch.figures, expected)
+        assert_close(outcome.figures, final)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +73,8 @@ def test_other_splits_and_pixels_agree_with_a_plain_torch_loop(config: dict[str,
         outcome = together[trial.number]
         assert len(history) == outcome.epochs
         for epoch, expected in zip(outcome.history, history, strict=True):
-            assert_close(vars(epoch), expected)
-        assert_close(vars(outcome), final)
+            assert_close(epoch.figures, expected)
+        assert_close(outcome.figures, final)
 
 
 CNN: dict[str, Any] = {"model": "cnn", "channels": (4, 6), "kernel": 2, "width": 12}
@@ -90,8 +91,8 @@ def test_stacked_cnns_agree_with_a_plain_torch_loop(
     for trial in trials:
         *history, final = train_alone(trial, digits)
         for epoch, expected in zip(together[trial.number].history, history, strict=True):
-            assert_close(vars(epoch), expected)
-        assert_close(vars(together[trial.number]), final)
+            assert_close(epoch.figures, expected)
+        assert_close(together[trial.number].figures, final)
 
 
 def test_a_cnn_ends_alike_in_a_stack_and_alone(data: Data) -> None:
@@ -99,15 +100,15 @@ def test_a_cnn_ends_alike_in_a_stack_and_alone(data: Data) -> None:
     together = outcomes(trials, data)
     for trial in trials:
         alone = outcomes([trial], data)[trial.number]
-        assert together[trial.number].test_loss == pytest.approx(alone.test_loss, abs=LOSS)
+        assert together[trial.number]["test_loss"] == pytest.approx(alone["test_loss"], abs=LOSS)
 
 
 def test_a_cnn_learns_and_is_too_deep_for_small_images(data: Data) -> None:
     wide = {**CNN, "channels": (16,), "width": 32}
     outcome = outcomes([make_trial(stage="confirm", epochs=15, lr=3e-3, batch_size=32, **wide)], data)[0]
-    assert outcome.test_accuracy > 0.93
+    assert outcome["test_accuracy"] > 0.93
     deep = make_trial(**{**CNN, "channels": (4, 4, 4, 4)})
-    [[(_, failed)]] = train_stack([deep], data)
+    [[(_, failed)]] = train_group([deep], data)
     assert isinstance(failed, Outcome)
     assert "4 convolutions leave nothing of 64 pixels" in failed.reason
 
@@ -115,7 +116,7 @@ def test_a_cnn_learns_and_is_too_deep_for_small_images(data: Data) -> None:
 def test_with_nothing_held_out_the_last_epoch_counts(data: Data) -> None:
     outcome = outcomes([make_trial(stage="confirm", validation=0.0, epochs=5, patience=1, lr=0.1)], data)[0]
     assert (outcome.status, outcome.reason, outcome.best_epoch) == ("finished", "epoch limit 5", 5)
-    assert math.isnan(outcome.val_loss)
+    assert math.isnan(outcome["val_loss"])
     assert Outcome.from_record(outcome.record()).reason == outcome.reason
 
 
@@ -133,8 +134,8 @@ def test_a_model_ends_alike_in_a_stack_and_alone(data: Data) -> None:
         alone = outcomes([trial], data)[trial.number]
         stacked = together[trial.number]
         assert (stacked.epochs, stacked.best_epoch, stacked.reason) == (alone.epochs, alone.best_epoch, alone.reason)
-        assert stacked.test_loss == pytest.approx(alone.test_loss, abs=LOSS)
-        assert stacked.test_accuracy == pytest.approx(alone.test_accuracy, abs=ONE_IMAGE)
+        assert stacked["test_loss"] == pytest.approx(alone["test_loss"], abs=LOSS)
+        assert stacked["test_accuracy"] == pytest.approx(alone["test_accuracy"], abs=ONE_IMAGE)
         assert alone.weights is not None
         assert stacked.weights is not None
         for name, weight in alone.weights.items():
@@ -150,22 +151,22 @@ def test_those_that_are_done_may_stay_in_the_stack(data: Data, monkeypatch: pyte
     for number, outcome in at_once.items():
         assert later[number].epochs == outcome.epochs
         assert later[number].reason == outcome.reason
-        assert later[number].test_loss == pytest.approx(outcome.test_loss, abs=LOSS)
+        assert later[number]["test_loss"] == pytest.approx(outcome["test_loss"], abs=LOSS)
 
 
 def test_same_seed_same_figures(data: Data) -> None:
     trials = [varied(k, dropout=0.2) for k in range(3)]
     one, two = outcomes(trials, data), outcomes(trials, data)
     for number, outcome in one.items():
-        figures = [[vars(e) | {"time": 0} for e in o.history] for o in (outcome, two[number])]
+        figures = [[(e.number, e.figures) for e in o.history] for o in (outcome, two[number])]
         assert figures[0] == figures[1]
-        assert outcome.test_loss == two[number].test_loss
+        assert outcome["test_loss"] == two[number]["test_loss"]
 
 
 def test_dropout_trains_like_torchs_in_distribution(digits: Data) -> None:
     """Mean test accuracy over 20 seeds, with our dropout and with nn.Dropout: within three standard errors."""
     trials = [make_trial(k, seed=k, stage="confirm", dropout=0.4, width=32, epochs=6, lr=1e-2) for k in range(20)]
-    ours = np.array([o.test_accuracy for o in outcomes(trials, digits).values()])
+    ours = np.array([o["test_accuracy"] for o in outcomes(trials, digits).values()])
     theirs = []
     for trial in trials:
         torch.manual_seed(trial.seed)
@@ -176,27 +177,27 @@ def test_dropout_trains_like_torchs_in_distribution(digits: Data) -> None:
 
 def test_training_learns(data: Data) -> None:
     outcome = outcomes([make_trial(stage="confirm", width=64, epochs=20, lr=3e-3)], data)[0]
-    assert outcome.test_accuracy > 0.95
-    assert outcome.train_loss < outcome.history[0].train_loss / 5
+    assert outcome["test_accuracy"] > 0.95
+    assert outcome["train_loss"] < outcome.history[0]["train_loss"] / 5
     assert outcome.confusion is not None
     assert np.sum(outcome.confusion) == 359
-    assert np.trace(outcome.confusion) / 359 == pytest.approx(outcome.test_accuracy)
+    assert np.trace(outcome.confusion) / 359 == pytest.approx(outcome["test_accuracy"])
 
 
 def test_early_stopping_restores_the_best_weights(digits: Data) -> None:
     trial = make_trial(stage="confirm", width=64, epochs=200, patience=3, lr=5e-2)
     outcome = outcomes([trial], digits)[0]
-    losses = [epoch.val_loss for epoch in outcome.history]
+    losses = [epoch["val_loss"] for epoch in outcome.history]
     assert outcome.reason == "no lower validation loss for 3 epochs"
     assert outcome.best_epoch == int(np.argmin(losses)) + 1 == outcome.epochs - 3
-    assert outcome.val_loss == min(losses)
-    network = build(trial.config, 64, 10, seed=99)
+    assert outcome["val_loss"] == min(losses)
+    network = build(trial.config, (1, 8, 8), 10, seed=99)
     assert outcome.weights is not None
     network.load_state_dict(dict(outcome.weights))
     rows = digits.split(trial.seed, trial.config.validation)[1]
     logits = network.eval()(digits.floats(digits.train.images[rows]))
     loss = torch.nn.functional.cross_entropy(logits, digits.train.labels[rows])
-    assert loss.item() == pytest.approx(outcome.val_loss, abs=1e-5)
+    assert loss.item() == pytest.approx(outcome["val_loss"], abs=1e-5)
 
 
 def test_the_first_seed_keeps_the_worst_mistakes(digits: Data) -> None:
@@ -218,7 +219,7 @@ def test_the_first_seed_keeps_the_worst_mistakes(digits: Data) -> None:
 def test_search_trials_never_see_the_test_images(digits: Data) -> None:
     blind = replace(digits, labels=torch.cat([digits.train.labels, torch.full_like(digits.test.labels, 10**6)]))
     outcome = outcomes([make_trial(stage="search")], blind)[0]  # reading the labels would raise
-    assert math.isnan(outcome.test_accuracy)
+    assert math.isnan(outcome["test_accuracy"])
     assert outcome.confusion is None
     with pytest.raises((RuntimeError, IndexError)):
         outcomes([make_trial(stage="confirm")], blind)
@@ -231,7 +232,7 @@ def test_divergence_is_an_outcome_and_leaves_the_others_alone(data: Data) -> Non
     assert together[0].status == "diverged"
     assert "diverged at epoch" in together[0].reason
     assert together[1].status == "finished"
-    assert together[1].val_loss == pytest.approx(outcomes([tame], data)[1].val_loss, abs=LOSS)
+    assert together[1]["val_loss"] == pytest.approx(outcomes([tame], data)[1]["val_loss"], abs=LOSS)
 
 
 def test_stop_is_obeyed_before_the_next_epoch(digits: Data) -> None:
@@ -254,28 +255,28 @@ def test_stop_is_obeyed_before_the_next_epoch(digits: Data) -> None:
 
 def test_equal_seeds_share_their_batches_and_nothing_else(digits: Data) -> None:
     trials = [make_trial(k, seed=0, lr=lr, patience=p) for k, (lr, p) in enumerate([(1e-2, 1), (1e-1, 1), (1e-3, 9)])]
-    together = outcomes([replace(t, config=replace(t.config, epochs=10)) for t in trials], digits)
+    together = outcomes([replace(t, config=t.config.replace(epochs=10)) for t in trials], digits)
     for trial in trials:
-        alone = outcomes([replace(trial, config=replace(trial.config, epochs=10))], digits)[trial.number]
-        assert together[trial.number].val_loss == pytest.approx(alone.val_loss, abs=LOSS)
+        alone = outcomes([replace(trial, config=trial.config.replace(epochs=10))], digits)[trial.number]
+        assert together[trial.number]["val_loss"] == pytest.approx(alone["val_loss"], abs=LOSS)
 
 
 def test_trials_of_one_shape_make_a_stack(digits: Data) -> None:
     trials = [make_trial(k, width=[8, 16][k % 2], lr=0.1 / (k + 1)) for k in range(6)]
-    assert [[t.number for t in stack] for stack in stacks(trials, digits, size=16)] == [[0, 2, 4], [1, 3, 5]]
-    assert [[t.number for t in stack] for stack in stacks(trials, digits, size=2)] == [[0, 2], [4], [1, 3], [5]]
+    assert [[t.number for t in stack] for stack in group_trials(trials, digits, size=16)] == [[0, 2, 4], [1, 3, 5]]
+    assert [[t.number for t in stack] for stack in group_trials(trials, digits, size=2)] == [[0, 2], [4], [1, 3], [5]]
 
 
 def test_a_stack_fits_the_cache(digits: Data) -> None:
     small, large = make_trial(batch_size=32), make_trial(batch_size=2048)
-    assert stack_size(small, digits) == 16
-    assert stack_size(large, digits) == 3
-    assert [len(stack) for stack in stacks([large] * 7, digits)] == [3, 2, 2]
+    assert group_size(small, digits) == 16
+    assert group_size(large, digits) == 3
+    assert [len(stack) for stack in group_trials([large] * 7, digits)] == [3, 2, 2]
 
 
 def test_stacks_side_by_side_end_as_one_after_the_other(digits: Data) -> None:
     trials = [varied(k, width=[8, 16, 24][k % 3], dropout=0.1, epochs=3 + k % 2) for k in range(9)]
-    made = stacks(trials, digits, size=2)
+    made = group_trials(trials, digits, size=2)
 
     def ended(workers: int) -> dict[int, Outcome]:
         asked: list[int] = []
@@ -289,7 +290,7 @@ def test_stacks_side_by_side_end_as_one_after_the_other(digits: Data) -> None:
         events = list(train_all(made, crew, stop))
         for trial in trials:
             mine = [event for other, event in events if other is trial]
-            assert mine[0] is None
+            assert isinstance(mine[0], Begun)
             assert isinstance(mine[-1], Outcome)
             assert all(isinstance(event, Epoch) for event in mine[1:-1])
         return {trial.number: event for trial, event in events if isinstance(event, Outcome)}
@@ -298,12 +299,12 @@ def test_stacks_side_by_side_end_as_one_after_the_other(digits: Data) -> None:
     assert one[4].status == several[4].status == "pruned"
     for number, outcome in one.items():
         assert several[number].reason == outcome.reason
-        assert several[number].test_loss == outcome.test_loss or number == 4
+        assert several[number]["test_loss"] == outcome["test_loss"] or number == 4
 
 
 def test_workers_end_when_nobody_listens_any_more(digits: Data) -> None:
     trials = [make_trial(k, width=8 + k, epochs=10**6, patience=10**6) for k in range(3)]
-    events = train_all(stacks(trials, digits), Threads(2, {"digits": digits}), lambda trial: False)
+    events = train_all(group_trials(trials, digits), Threads(2, {"digits": digits}), lambda trial: False)
     for _ in range(5):
         next(events)
     events.close()
@@ -321,7 +322,7 @@ def test_a_mistake_of_ours_in_a_worker_reaches_the_caller(digits: Data, monkeypa
 
 def test_an_exception_fails_its_trials_with_the_traceback(digits: Data) -> None:
     broken = replace(digits, classes=3)  # labels above 2: the loss raises
-    events = [event for batch in train_stack([make_trial(0), make_trial(1)], broken) for event in batch]
+    events = [event for batch in train_group([make_trial(0), make_trial(1)], broken) for event in batch]
     assert [(trial.number, event.status) for trial, event in events if isinstance(event, Outcome)] == [
         (0, "failed"),
         (1, "failed"),
@@ -339,7 +340,7 @@ def test_out_of_memory_halves_the_stack(digits: Data, monkeypatch: pytest.Monkey
         return steps(trials, *arguments)
 
     monkeypatch.setattr("harness.crews.local.steps", small_memory)
-    events = [event for batch in train_stack([make_trial(k) for k in range(5)], digits) for event in batch]
+    events = [event for batch in train_group([make_trial(k) for k in range(5)], digits) for event in batch]
     ended = [trial.number for trial, event in events if isinstance(event, Outcome) and event.status == "finished"]
     assert ended == [0, 1, 2, 3, 4]
     assert sizes == [5, 2, 3, 1, 2]
@@ -369,10 +370,10 @@ def test_training_figures_of_a_confirmation_are_those_of_its_weights(epochs: int
     trial = make_trial(stage="confirm", dropout=0.3, epochs=epochs, patience=100)
     outcome = outcomes([trial], digits)[0]
     assert outcome.weights is not None
-    network = build(trial.config, 64, digits.classes, trial.seed)
+    network = build(trial.config, (1, 8, 8), digits.classes, trial.seed)
     network.load_state_dict(dict(outcome.weights))
     train, _, test = digits.split(trial.seed, trial.config.validation)
     rows = train if whole else train[:: len(train) // len(test)]
     with torch.no_grad():
         right = network.eval()(digits.floats(digits.images[rows])).argmax(1) == digits.labels[rows]
-    assert outcome.train_accuracy == pytest.approx(right.float().mean().item())
+    assert outcome["train_accuracy"] == pytest.approx(right.float().mean().item())

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from harness.analysis.results import Results
 from harness.analysis.samples import expected_best, expected_best_interval
-from harness.journal.results import Results
 
 INDEPENDENT = ("random", "qmc")  # samplers whose trials do not depend on one another
 

@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from harness.analysis.results import Results
 from harness.analysis.samples import (
     holm,
     interquartile_mean,
@@ -17,8 +18,8 @@ from harness.analysis.samples import (
     paired_p,
     probability_of_improvement,
 )
-from harness.journal.results import Results
-from harness.study.study import Study, show
+from harness.catalogue import show
+from harness.study.study import Study
 
 OF_HIDDEN_LAYERS = ("width", "taper", "activation", "dropout")  # nothing to a network that has none
 

@@ -6,11 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from harness.analysis.results import Results
 from harness.analysis.samples import CONFIDENCE, smallest_sample
 from harness.analysis.search import searched, tuning_table
 from harness.analysis.tables import finished, matters
-from harness.journal.results import Results
-from harness.study.study import Choice, Range, Study, show
+from harness.catalogue import show
+from harness.study.space import Choice, Range
+from harness.study.study import Study
 
 EDGE = 0.02  # of a range, that counts as its end
 OVERFIT = 0.02  # accuracy that training may be ahead of the test

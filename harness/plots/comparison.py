@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from harness.catalogue import show
 from harness.plots.base import GREY, INK, STYLE, level_style, new_figure, panels, png, save
-from harness.study.study import show
 
 __all__ = [
     "Figure",

@@ -12,9 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from harness.catalogue import Value, show
 from harness.plots.base import GREY, STYLE, level_style, new_figure, panels
-from harness.study.study import show
-from harness.trial import Value
 
 MANY = 500  # marks, above which an SVG holds them as one picture
 STATES = {

@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 
 from harness import analysis, plots
+from harness.analysis.results import Results
 from harness.analysis.samples import holm, mean_interval, paired_p, probability_of_improvement
+from harness.catalogue import show
 from harness.errors import UserError
-from harness.journal.results import Results
 from harness.plots.comparison import studies_figure
 from harness.report import escape
 from harness.report.grids import interval
 from harness.report.page import render
 from harness.report.sections import Section
 from harness.report.write import results_of, write_latex
-from harness.study.study import Study, show
+from harness.study.study import Study
 
 
 def find_results(study: Study, folder: Path, dataset: str | None) -> list[Results]:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness import analysis, plots
-from harness.journal.results import Results
+from harness.analysis.results import Results
+from harness.catalogue import Value
 from harness.plots.classes import confusion_figure, mistakes_figure, probabilities_figure
 from harness.plots.comparison import Figure
 from harness.plots.search import importance_figure, slice_figure, timeline_figure, tuning_figure
 from harness.report.escape import figure
-from harness.study.study import Choice, Range
-from harness.trial import Value
+from harness.study.space import Choice, Range
 
 
 @dataclass(frozen=True)

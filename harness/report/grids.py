@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from harness import analysis
-from harness.journal.results import Results
-from harness.study.study import Study, show
+from harness.analysis.results import Results
+from harness.catalogue import show
+from harness.study.study import Study
 
 NONE = "–"
 PERCENT = ("search_val_accuracy", "val_accuracy", "test_accuracy", "train_accuracy", "published_test_accuracy")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from harness import analysis
+from harness.analysis.results import Results
 from harness.errors import UserError
 from harness.journal.file import holder
-from harness.journal.results import Results
 from harness.report.write import results_of
 from harness.study.file import read_study
 from harness.study.study import Study

@@ -1,7 +1,9 @@
 """How a study was done, in sentences made from the study file: the methods section of its report."""
 
-from harness.study.study import Choice, Range, Study, show
-from harness.trial import Config
+from harness.catalogue import show
+from harness.config import Config
+from harness.study.space import Choice, Range
+from harness.study.study import Study
 
 
 def methods(study: Study) -> list[str]:

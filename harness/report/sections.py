@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from harness import analysis
-from harness.journal.results import Results
+from harness.analysis.results import Results
 from harness.report.figures import Picture
 from harness.report.grids import (
     classes_grid,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from harness import analysis, plots
+from harness.analysis.results import Results, read_results
 from harness.errors import UserError
 from harness.journal.file import find_journal
-from harness.journal.results import Results, read_results
 from harness.report.escape import latex, latex_label
 from harness.report.figures import make_figures
 from harness.report.grids import display_table, winners_table

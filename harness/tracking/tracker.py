@@ -29,8 +29,9 @@ from typing import Any, Self
 import numpy as np
 
 from harness import masking
+from harness.catalogue import show
 from harness.errors import UserError
-from harness.study.study import Study, show
+from harness.study.study import Study
 from harness.trial import Epoch, Outcome, Trial
 
 LOCAL_UI = "http://127.0.0.1:5000"

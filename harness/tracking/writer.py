@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.catalogue import show
 from harness.masking import without_secrets
-from harness.study.study import Study, show
+from harness.study.study import Study
 from harness.tracking.store import make_store  # first: it sets MLflow's ways before MLflow is imported
 from harness.tracking.tracker import key
 from harness.trial import Epoch, Outcome, Trial
