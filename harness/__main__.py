@@ -1,5 +1,6 @@
 """The `harness` command: run, replay, report and more. Heavy imports are paid for by the command that needs them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.catalogue import names
+from harness.errors import UserError, listed
+from harness.masking import without_secrets
+
 app = typer.Typer(
     help="Fair sweeps and benchmarks of neural networks.",
     add_completion=False,
@@ -19,7 +24,7 @@ report_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 Folder = Annotated[Path, typer.Argument(help="The study's folder, as studies/depth.", show_default=False)]
 Dataset = Annotated[
-    str | None, typer.Option(help="Another data set than the study file's: mnist, fashion_mnist, digits.")
+    str | None, typer.Option(help=f"Another data set than the study file's: {listed(names('dataset'))}.")
 ]
 
 
@@ -169,7 +174,6 @@ def list_all(
     """Show all studies: their state, how far they are, and what did best."""
     with plain_errors():
         from harness.console import print_table
-        from harness.errors import UserError
         from harness.report.listing import HEADINGS, list_studies
         from harness.study.places import studies_folder
 
@@ -177,6 +181,30 @@ def list_all(
         if not rows:
             raise UserError(f"{folder}: no studies here (no {folder}/*/study.toml)")
         print_table(HEADINGS, rows)
+
+
+@app.command()
+def parts(
+    kind: Annotated[
+        str | None, typer.Argument(help="Only these: dataset, model, optimizer, ...; training.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """List everything that a study can name, with its hyperparameters: data sets, models, optimizers, measures, ..."""
+    with plain_errors():
+        from harness.catalogue import rows
+
+        table = rows(kind)
+        if as_json:
+            typer.echo(json.dumps(table, indent=2))
+            return
+        from harness.console import print_table
+
+        names_of = [f"  {row['knob']}" if row["knob"] else f"{row['kind']} {row['part']}" for row in table]
+        cells = [
+            (name, row["default"], row["values"], row["meaning"]) for name, row in zip(names_of, table, strict=True)
+        ]
+        print_table(("part, and its hyperparameters", "default", "values", "meaning"), cells)
 
 
 @app.command()
@@ -188,7 +216,6 @@ def ui(
     Everybody who is logged in on this machine can open it. README.md, "Security", says how to put a password in front.
     """
     with plain_errors():
-        from harness.errors import UserError
         from harness.tracking.tracker import shown_store, store_uri
 
         uri = store_uri()
@@ -240,7 +267,6 @@ def ui_command(port: int) -> list[str]:
 
 def check_device(name: str) -> None:
     """Raises UserError for a device that torch is never asked for."""
-    from harness.errors import UserError
 
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"--device: must be auto, cpu or cuda, got {name!r}")
@@ -249,8 +275,6 @@ def check_device(name: str) -> None:
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """A user's mistake is one line on stderr and exit code 2; Ctrl-C says how to go on and is exit code 130."""
-    from harness.errors import UserError
-    from harness.masking import without_secrets
 
     try:
         yield
@@ -273,8 +297,6 @@ def one_line(command: typer.Typer, arguments: list[str]) -> int:
     try:
         return command(arguments, standalone_mode=False) or 0
     except usage_error as error:
-        from harness.errors import UserError
-
         typer.echo(f"harness: {UserError(error.format_message())}", err=True)
         return 2
     except typer.Abort:

@@ -10,7 +10,7 @@ the models of a stack must share, README's table of hyperparameters and the para
 """
 
 import importlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -61,9 +61,14 @@ class Knob:
         if self.words:
             return listed(self.words)
         what = {int: "whole number", float: "number", tuple: "list of whole numbers"}[self.type]
-        bounds = (("> {:g}", self.above), (">= {:g}", self.low), ("< {:g}", self.below), ("<= {:g}", self.high))
+        bounds = (
+            ("above {:g}", self.above),
+            ("from {:g}", self.low),
+            ("below {:g}", self.below),
+            ("to {:g}", self.high),
+        )
         rules = [rule.format(bound) for rule, bound in bounds if bound is not None and bound != MOST]
-        return " ".join([what, " and ".join(rules)]).strip()
+        return " ".join([what, *rules])
 
 
 @dataclass(frozen=True)
@@ -298,9 +303,7 @@ PARTS: tuple[Part, ...] = (
     Part("pruner", "wilcoxon", "optuna.pruners:WilcoxonPruner", "stops what a signed-rank test finds worse"),
     Part("pruner", "none", "optuna.pruners:NopPruner", "stops nothing"),
     Part("crew", "local", "harness.crews.local:Local", "this process: one stack, or several side by side"),
-    Part(
-        "crew", "ray", "harness.crews.ray:Cluster", "Ray's processes, here or on a cluster (--workers, --ray)"
-    ),
+    Part("crew", "ray", "harness.crews.ray:Cluster", "Ray's processes, here or on a cluster (--workers, --ray)"),
 )
 """Every part, once."""
 
@@ -431,12 +434,17 @@ def figure_names(of: str = "classification") -> tuple[str, ...]:
 
 
 def rows(kind: str | None = None) -> list[dict[str, str]]:
-    """The catalogue as a table: a row for each part, and one for each of its knobs below it."""
-    kinds: Iterable[str] = KINDS if kind is None else (kind,)
+    """The catalogue as a table: a row for each part, and one for each of its knobs below it.
+
+    `kind` picks those of a kind, or with "training" the knobs of every training. Raises UserError for another word.
+    """
+    if kind not in (None, *KINDS, "training"):
+        raise one_of(kind, (*KINDS, "training"))
     table = []
-    for one in (found for name in kinds for found in _parts(name).values()):
-        table.append({"kind": one.kind, "part": one.name, "knob": "", "default": "", "values": "", "meaning": one.doc})
-        table += [{"kind": one.kind, "part": one.name, **knob_row(knob)} for knob in one.knobs]
+    for one in PARTS:
+        if kind in (None, one.kind):
+            table.append({"kind": one.kind, "part": one.name, **_row("", "", "", one.doc)})
+            table += [{"kind": one.kind, "part": one.name, **knob_row(knob)} for knob in one.knobs]
     if kind in (None, "training"):
         table += [{"kind": "training", "part": "", **knob_row(knob)} for knob in TRAINING]
     return table
@@ -444,8 +452,11 @@ def rows(kind: str | None = None) -> list[dict[str, str]]:
 
 def knob_row(one: Knob) -> dict[str, str]:
     """A knob in words: its name, default, values and meaning."""
-    default = "" if one.default is None else show(one.default)
-    return {"knob": one.name, "default": default, "values": one.values(), "meaning": one.doc}
+    return _row(one.name, "" if one.default is None else show(one.default), one.values(), one.doc)
+
+
+def _row(knob: str, default: str, values: str, meaning: str) -> dict[str, str]:
+    return {"knob": knob, "default": default, "values": values, "meaning": meaning}
 
 
 def show(value: object) -> str:

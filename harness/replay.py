@@ -201,7 +201,7 @@ def compare(then: Outcome, now: Outcome, tolerance: float) -> Iterator[Compared]
     for name in ("epochs", "parameters", "best_epoch"):
         old, new = getattr(then, name), getattr(now, name)
         yield Compared(name, str(old), str(new), abs(new - old), new != old)
-    for name in _measured(then.figures):
+    for name in _measured(then.figures, now.figures):
         if math.isfinite(then[name]) or math.isfinite(now[name]):
             gap = difference(name, then[name], now[name])
             yield Compared(name, _number(then[name]), _number(now[name]), gap, gap > tolerance)
@@ -213,12 +213,16 @@ def compare(then: Outcome, now: Outcome, tolerance: float) -> Iterator[Compared]
             yield _of_epochs(name, pairs, tolerance)
 
 
-def _measured(figures: Figures) -> list[str]:
-    """What was recorded, losses first, each in the order of images that the table has."""
+def _measured(then: Figures, now: Figures) -> list[str]:
+    """What was recorded, losses first, each in the order of images that the table has; and what was measured now on
+    images that nothing was recorded of. A measure that is newer than the record is no difference.
+    """
+    seen = {name.partition("_")[0] for name, value in then.items() if math.isfinite(value)}
+    names = [*then, *(name for name in now if name not in then and name.partition("_")[0] not in seen)]
     order = ("train", "val", "test", "untrained")
-    known = sorted(figures, key=lambda name: order.index(name.partition("_")[0]))
-    losses = [name for name in known if catalogue.figure(name).unit.relative]
-    return [*losses, *(name for name in known if name not in losses)]
+    names.sort(key=lambda name: order.index(name.partition("_")[0]))
+    losses = [name for name in names if catalogue.figure(name).unit.relative]
+    return [*losses, *(name for name in names if name not in losses)]
 
 
 def difference(name: str, then: float, now: float) -> float:

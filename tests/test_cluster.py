@@ -5,6 +5,7 @@ import re
 import secrets
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,8 @@ import ray
 from ray.cluster_utils import Cluster as Nodes
 
 from harness.analysis.results import read_results
+from harness.crews.grouping import group_trials
+from harness.crews.how import How
 from harness.crews.local import Here
 from harness.crews.ray import Cluster
 from harness.crews.schedule import train_all
@@ -71,7 +74,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(digits: Data, undisturbed
         assert process is not None
         os.kill(int(process[1]), signal.SIGKILL)
 
-    with Cluster({"digits": digits}, workers=2) as crew:
+    with closing(Cluster({"digits": digits}, How(workers=2))) as crew:
         outcomes = trained(crew, digits, kill_one)
     assert max(outcome.retries for outcome in outcomes.values()) == 1
     assert {k: figures_of(o) for k, o in outcomes.items()} == {k: figures_of(o) for k, o in undisturbed.items()}
@@ -92,7 +95,7 @@ def two_nodes() -> Iterator[Nodes]:
 
 
 def test_a_node_that_goes_away_changes_nothing(digits: Data, undisturbed: dict[int, Outcome], two_nodes: Nodes) -> None:
-    with Cluster({"digits": digits}, address=two_nodes.address) as crew:
+    with closing(Cluster({"digits": digits}, How(ray=two_nodes.address))) as crew:
         assert crew.workers == 2
 
         def remove_one() -> None:
@@ -120,7 +123,7 @@ def test_a_study_is_the_same_on_several_workers_and_on_none(
 
 def test_an_address_where_no_cluster_answers(digits: Data) -> None:
     with pytest.raises(UserError, match=r"--ray 127\.0\.0\.1:1: no Ray cluster answers there"):
-        Cluster({"digits": digits}, address="127.0.0.1:1")
+        Cluster({"digits": digits}, How(ray="127.0.0.1:1"))
 
 
 def test_a_gpu_that_ray_does_not_see(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,4 +133,4 @@ def test_a_gpu_that_ray_does_not_see(digits: Data, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("harness.crews.ray._start_ray", lambda workers, address: WithoutGpus())
     with pytest.raises(UserError, match="--device cuda: Ray sees no GPU"):
-        Cluster({"digits": digits}, 1, device="cuda")
+        Cluster({"digits": digits}, How(device="cuda", workers=1))

@@ -13,17 +13,21 @@ from mlflow import MlflowClient
 
 from harness import environment
 from harness.__main__ import app, one_line
+from harness.catalogue import show
 from harness.console import Progress
+from harness.crews.how import How
+from harness.crews.local import Local
 from harness.journal import Ledger, hold
-from harness.journal.records import Records
+from harness.journal.records import Circumstances, Records
 from harness.parts.data import Data
-from harness.replay import Wanted, choose, compare, spans, stack_of, verdict
+from harness.replay import Wanted, choose, compare, group_of, spans, verdict
 from harness.run import Driver
 from harness.study.file import read_study
-from harness.study.study import Study, show
+from harness.study.study import Study
 from harness.trial import Epoch, Outcome, Trial
 
 from .conftest import SMALL, harness, make_trial
+from .test_search import figures
 
 Write = Callable[[str], Path]
 Files = dict[str, tuple[int, bytes]]
@@ -82,7 +86,8 @@ def train_study(study: Study, folder: Path, data: Data) -> list[list[Trial]]:
     facts = environment.describe([data], data.images.device)
     journal = folder / study.journal
     with hold(journal), Progress(study, quiet=True) as progress:
-        Watched(Ledger(study, journal, facts), MagicMock(), progress, {"digits": data}).run()
+        known = {"digits": data}
+        Watched(Ledger(study, journal, facts), MagicMock(), progress, known, Local(known, How())).run()
     return together
 
 
@@ -129,8 +134,8 @@ def test_an_edited_figure_is_named(here: Path, records: Records, capsys: pytest.
     def edit(attributes: dict[str, object]) -> None:
         outcome = attributes.get("outcome")
         if isinstance(outcome, dict) and record.outcome and outcome["ended"] == record.outcome.ended:
-            outcome["test_accuracy"] += 0.25
-            outcome["history"][3][3] *= 1.5
+            outcome["figures"]["test_accuracy"] += 0.25
+            outcome["history"]["val_loss"][3] *= 1.5
             outcome["confusion"][0][0] -= 2
             outcome["confusion"][0][1] += 2
 
@@ -256,7 +261,7 @@ def test_a_study_that_grew(write_study: Write, digits: Data, capsys: pytest.Capt
     for record in records.all:
         rounds = [trials for trials in (*first, *second) if record.trial in trials]
         assert records.company(record) == rounds[0]  # later it was recorded already
-        assert record.budget == (then if rounds[0] in first else records.study.budget)
+        assert records.then(record).budget == (then if rounds[0] in first else records.study.budget)
     earlier = [record for record in records.all if not record.current]
     assert {record.trial.stage for record in earlier} == {"confirm"}
     assert {record.trial for record in earlier} <= set(first[-1])
@@ -267,17 +272,52 @@ def test_a_study_that_grew(write_study: Write, digits: Data, capsys: pytest.Capt
     assert "the study file says" not in capsys.readouterr().out  # more trials and seeds are no other study
 
 
-def test_stacks_as_the_command_wanted_them(digits: Data) -> None:
+def test_groups_as_the_driver_made_them(digits: Data) -> None:
     trials = [make_trial(number) for number in range(6)]
-    assert stack_of(trials[4], trials, digits, "harness run studies/smoke") == (trials, False)
-    assert stack_of(trials[4], trials, digits, "harness run studies/smoke --stack 2") == (trials[4:], True)
-    assert stack_of(trials[4], trials, digits, "harness run studies/smoke --stack=1") == ([trials[4]], False)
+    for then, expected in (
+        (Circumstances(), (trials, False)),
+        (Circumstances(group_size=2), (trials[4:], True)),
+        (Circumstances(group_size=1), ([trials[4]], False)),
+        (Circumstances(crew="ray"), (trials, True)),
+    ):
+        assert group_of(trials[4], trials, digits, then) == expected
 
 
-def made(**figures: object) -> Outcome:
-    history = (Epoch(1, 2.0, 0.5, 1.0, 0.5, 0.0), Epoch(2, 1.0, 0.75, 0.5, 0.75, 0.0))
-    plain = Outcome("finished", "epoch limit 2", 1.0, 2.0, 3.0, 10, 2, 0.5, 0.75, 1.0, 0.75, history=history)
-    return replace(plain, **figures)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("command", "size", "crew"),
+    [
+        ("", None, "local"),
+        (" --stack 2", 2, "local"),
+        (" --stack=1 --ray auto", 1, "ray"),
+        (" --workers 3", None, "ray"),
+    ],
+)
+def test_in_format_1_the_command_says_how_it_was_run(
+    command: str, size: int | None, crew: str, here: Path, records: Records
+) -> None:
+    def edit(attributes: dict[str, object]) -> None:
+        attributes.pop("how", None)
+        if isinstance(known := attributes.get("environment"), dict):
+            known["command"] = f"harness run studies/smoke{command}"
+
+    edit_journal(here, edit)
+    then = Records(here / "studies" / "smoke" / "journal.log").then(records.all[0])
+    assert (then.group_size, then.crew, then.threads) == (size, crew, None)
+
+
+def test_how_a_study_is_run_is_kept(here: Path, records: Records) -> None:
+    then = records.then(records.all[0])
+    assert (then.group_size, then.crew) == (None, "local")
+    assert then.threads is not None
+
+
+def made(**changes: object) -> Outcome:
+    """An outcome with some figures, or fields, that are other."""
+    history = (Epoch(1, figures(2.0, 0.5, 1.0, 0.5), 0.0), Epoch(2, figures(1.0, 0.75, 0.5, 0.75), 0.0))
+    known = figures(1.0, 0.75, 0.5, 0.75)
+    other = {name: value for name, value in changes.items() if "_" in name and name != "best_epoch"}
+    plain = Outcome("finished", "epoch limit 2", 1.0, 2.0, 3.0, 10, 2, {**known, **other}, history=history)  # type: ignore[dict-item]
+    return replace(plain, **{name: value for name, value in changes.items() if name not in other})  # type: ignore[arg-type]
 
 
 def test_comparison() -> None:
@@ -303,7 +343,7 @@ def test_comparison() -> None:
 
 
 def test_infinite_figures_are_one_to_a_journal() -> None:
-    history = (Epoch(1, math.inf, 0.1, math.nan, 0.1, 0.0),)
+    history = (Epoch(1, figures(math.inf, 0.1, math.nan, 0.1), 0.0),)
     then = Outcome.from_record(made(status="diverged", val_loss=math.inf, history=history).record())
     assert not any(
         figure.beyond for figure in compare(then, made(status="diverged", val_loss=-math.inf, history=history), 0.0)

@@ -4,6 +4,7 @@ import math
 import resource
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from mlflow import MlflowClient
 
 from harness.analysis.results import read_results
 from harness.console import Progress
+from harness.crews.how import How
+from harness.crews.local import Local
 from harness.crews.ray import Cluster, Worker
-from harness.crews.schedule import Batch, Stack
+from harness.crews.schedule import Batch, Ended, Group
 from harness.journal import Ledger
 from harness.parts.data import Data
 from harness.run import Driver
@@ -54,14 +57,14 @@ def memory() -> float:
 class Trivial(Worker):
     """A worker that makes its outcomes up: what is left is what the driver, Ray and the journal take."""
 
-    def start(self, stack: Stack) -> Batch | None:
+    def start(self, group: Group) -> Batch | Ended:
         self.left: Iterator[Batch] = iter(
-            [[(trial, made_up(trial).history[0]) for trial in stack], [(trial, made_up(trial)) for trial in stack]]
+            [[(trial, made_up(trial).history[0]) for trial in group], [(trial, made_up(trial)) for trial in group]]
         )
         return next(self.left)
 
-    def go_on(self, stopped: Collection[Trial]) -> Batch | None:
-        return next(self.left, None)
+    def go_on(self, stopped: Collection[Trial]) -> Batch | Ended:
+        return next(self.left, Ended())
 
 
 def test_fifty_trivial_trials_a_second(
@@ -71,11 +74,11 @@ def test_fifty_trivial_trials_a_second(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # Ray's processes find this file
     study = read_study(write_study(MANY % (1, 200)))
     search = Ledger(study, tmp_path / "journal.log", ENVIRONMENT)
-    with Cluster({"digits": digits}, workers=8) as crew:
+    with closing(Cluster({"digits": digits}, How(workers=8))) as crew:
         while len(crew._idle) < 8:
             crew.wait(1)
         began, processor = time.monotonic(), time.process_time()
-        Driver(search, Tracker(offline=True), Progress(study, quiet=True), {"digits": digits}, 1, crew=crew).run()
+        Driver(search, Tracker(offline=True), Progress(study, quiet=True), {"digits": digits}, crew, 1).run()
         took, processor = time.monotonic() - began, time.process_time() - processor
     print(
         f"\n1,010 trivial trials on 8 Ray workers: {1010 / took:.0f} a second; "
@@ -131,7 +134,7 @@ def test_a_store_of_ten_thousand_runs(small: Study, tmp_path: Path, monkeypatch:
     with Tracker() as tracker:
         tracker.open(small, "id", ENVIRONMENT)
         opened = time.monotonic() - began
-        assert tracker._written == set(map(key, trials))
+        assert tracker._written == {key(small, trial) for trial in trials}
     found = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_experiment_by_name("mine")
     assert found is not None
     print(
@@ -149,7 +152,8 @@ def test_a_thousand_smoke_trials_with_memory_flat(
     tracker = Tracker()
     with tracker:
         tracker.open(study, search.id, ENVIRONMENT)
-        driver = Driver(search, tracker, Progress(study, quiet=True), {"digits": digits})
+        known = {"digits": digits}
+        driver = Driver(search, tracker, Progress(study, quiet=True), known, Local(known, How()))
         began = time.monotonic()
         while trials := search.generation():
             driver.train(trials)
