@@ -29,6 +29,7 @@ from harness.study.study import Study
 from harness.training.memory import keep_freed_memory
 from harness.trial import Epoch, Figures, Outcome, Trial
 
+Say = Callable[[str], None]
 HEADINGS = ("figure", "recorded", "now", "difference")
 
 
@@ -59,7 +60,7 @@ class Compared:
     since: int | None = None
 
 
-def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Callable[[str], None] = print) -> bool:
+def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Say = print) -> bool:
     """Train a run of the study in `folder` again; whether its figures are the same.
 
     `say` tells what has changed since and the verdict; the table of all figures goes to standard output.
@@ -78,7 +79,12 @@ def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Ca
     known = {other.trial: other.outcome for other in records.all}
     with threads(1 if one_each else then.threads or torch.get_num_threads()):  # sums of floats depend on it
         now = train_again(record.trial, together, data, known)
-    figures = list(compare(recorded, now, tolerance))
+    return judge(recorded, now, tolerance, say)
+
+
+def judge(then: Outcome, now: Outcome, tolerance: float, say: Say) -> bool:
+    """Show every figure of two outcomes, and say whether they are the same."""
+    figures = list(compare(then, now, tolerance))
     print_table(HEADINGS, [(f.name, f.recorded, f.now, amount(f.difference)) for f in figures])
     say(verdict(figures, tolerance))
     return not any(figure.beyond for figure in figures)
@@ -202,11 +208,16 @@ def compare(then: Outcome, now: Outcome, tolerance: float) -> Iterator[Compared]
         old, new = getattr(then, name), getattr(now, name)
         yield Compared(name, str(old), str(new), abs(new - old), new != old)
     for name in _measured(then.figures, now.figures):
-        if math.isfinite(then[name]) or math.isfinite(now[name]):
-            gap = difference(name, then[name], now[name])
+        gap = difference(name, then[name], now[name])
+        if gap or math.isfinite(now[name]):
             yield Compared(name, _number(then[name]), _number(now[name]), gap, gap > tolerance)
     if then.confusion or now.confusion:
         yield _confusion(then, now, tolerance)
+    yield from _epoch_by_epoch(then, now, tolerance)
+
+
+def _epoch_by_epoch(then: Outcome, now: Outcome, tolerance: float) -> Iterator[Compared]:
+    """The figures that every epoch has; those that are nowhere finite are left out."""
     pairs = list(zip(then.history, now.history, strict=False))
     for name in pairs[0][0].figures if pairs else ():
         if any(math.isfinite(epoch[name]) for pair in pairs for epoch in pair):

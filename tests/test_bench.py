@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from harness.bench.measure import operations
-from harness.bench.page import write_page
+from harness.bench.page import Measured, write_page
 from harness.bench.rounds import _rounds, choose_works, summary
 from harness.bench.work import WORKS
+from harness.config import Config
 from harness.errors import UserError
 from harness.plots.bench import bench_figure
-from harness.trial import Config
 
 from .conftest import Done
 
@@ -73,7 +73,10 @@ def test_page_and_plot(timings: pd.DataFrame, tmp_path: Path) -> None:
     )
     names = ("search_ms", "journal_ms", "tracking_in_the_driver_ms", "all_with_tracking_process_ms")
     table = summary(timings)
-    page = write_page(tmp_path, table, throughput, dict.fromkeys(names, 1.0), "cpu").read_text()
+    answers = pd.DataFrame({"command": ["report"], "seconds": [2.0], "fewest": [1.94], "most": [2.1]})
+    measured = Measured(table, throughput, dict.fromkeys(names, 1.0), answers)
+    page = write_page(tmp_path, measured, "cpu").read_text()
+    assert "| report | 2.0 | 1.9 to 2.1 |" in page
     assert "| bare torch loop | 1 |" in page
     assert "| digits | 2 | 15.0 | 15 % | 510 |" in page
     figure = bench_figure(table, throughput)

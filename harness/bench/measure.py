@@ -8,10 +8,11 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -19,9 +20,12 @@ from harness.bench.work import WORKS, Work
 from harness.config import Config
 from harness.crews.grouping import products
 from harness.parts.data import load
+from harness.study.space import Choice
+from harness.study.study import Budget, Study
 from harness.training.loop import train
 from harness.trial import Epoch, Outcome, Trial
 
+Result = TypeVar("Result")
 STACKS = (1, 2, 4, 8, 16, 32, 64)
 RUNS = 40  # made-up runs whose bookkeeping is timed
 
@@ -84,57 +88,61 @@ def _seconds_per_epoch(work: Work, size: int, epochs: int, data: Any) -> float:
     return (ended[-1] - started) / (len(ended) - 1)
 
 
+class Clock:
+    """Seconds spent, by what they were spent on."""
+
+    def __init__(self) -> None:
+        self.spent: defaultdict[str, float] = defaultdict(float)
+
+    def __call__(self, what: str, call: Callable[..., Result], *arguments: object) -> Result:
+        """Make a call, and count its time."""
+        started = time.perf_counter()
+        result = call(*arguments)
+        self.spent[what] += time.perf_counter() - started
+        return result
+
+
 def costs(device: torch.device) -> dict[str, float]:
     """What journal and tracking cost a trial, in milliseconds: the driver's part, and the tracking process's."""
     from harness import environment
     from harness.journal import Ledger
-    from harness.study.space import Choice
-    from harness.study.study import Budget
     from harness.tracking.tracker import Tracker
 
-    data = load("digits", device)
-    facts = environment.describe([data], device)
-    tuned = {"width": Choice(values=(32, 64)), "activation": Choice(values=("relu", "tanh"))}
-    fixed = {key: value for key, value in WORKS["digits"].study().fixed.items() if key != "width"}
-    study = (
-        WORKS["digits"]
-        .study()
-        .model_copy(
-            update={"levels": (1, 2), "tune": tuned, "fixed": fixed, "budget": Budget(trials=RUNS // 2, seeds=2)}
-        )
-    )
-    spent = {"ask": 0.0, "journal": 0.0, "tracking": 0.0}
-
-    def timed(what: str, call: Any, *arguments: Any) -> Any:
-        started = time.perf_counter()
-        result = call(*arguments)
-        spent[what] += time.perf_counter() - started
-        return result
-
+    study, clock = _costs_study(), Clock()
+    facts = environment.describe([load("digits", device)], device)
     with Tracker() as tracker:
         ledger = Ledger(study, Path("journal.log"), facts)
         tracker.open(study, ledger.id, facts)
         tracker.drain()
         began = time.perf_counter()
-        while trials := timed("ask", ledger.generation):
+        while trials := clock("ask", ledger.generation):
             for trial in trials:
-                timed("tracking", tracker.begin, trial)
+                clock("tracking", tracker.begin, trial)
                 outcome = _made_up(20)
                 for epoch in outcome.history:
-                    timed("journal", ledger.report, trial, epoch)
-                    timed("journal", ledger.should_prune, trial)
-                    timed("tracking", tracker.epoch, trial, epoch)
-                timed("journal", ledger.record, trial, outcome)
-                timed("tracking", tracker.end, trial, outcome)
-            timed("journal", ledger.close_generation)
+                    clock("journal", ledger.report, trial, epoch)
+                    clock("journal", ledger.should_prune, trial)
+                    clock("tracking", tracker.epoch, trial, epoch)
+                clock("journal", ledger.record, trial, outcome)
+                clock("tracking", tracker.end, trial, outcome)
+            clock("journal", ledger.close_generation)
         tracker.drain()
         whole = time.perf_counter() - began
     return {
-        "search_ms": 1000 * spent["ask"] / RUNS,
-        "journal_ms": 1000 * spent["journal"] / RUNS,
-        "tracking_in_the_driver_ms": 1000 * spent["tracking"] / RUNS,
+        "search_ms": 1000 * clock.spent["ask"] / RUNS,
+        "journal_ms": 1000 * clock.spent["journal"] / RUNS,
+        "tracking_in_the_driver_ms": 1000 * clock.spent["tracking"] / RUNS,
         "all_with_tracking_process_ms": 1000 * whole / RUNS,
     }
+
+
+def _costs_study() -> Study:
+    """Two depths with two choices to search, for made-up outcomes."""
+    plain = WORKS["digits"].study()
+    tuned = {"width": Choice(values=(32, 64)), "activation": Choice(values=("relu", "tanh"))}
+    fixed = {key: value for key, value in plain.fixed.items() if key != "width"}
+    budget = Budget(trials=RUNS // 2, seeds=2)
+    return plain.model_copy(update={"levels": (1, 2), "tune": tuned, "fixed": fixed, "budget": budget})
 
 
 def _made_up(epochs: int) -> Outcome:

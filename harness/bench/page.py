@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,16 +14,25 @@ from harness.bench.work import WORKS
 PACKAGES = ("torch", "optuna", "mlflow", "lightning", "ray")
 
 
-def write_page(
-    target: Path, table: pd.DataFrame, throughput: pd.DataFrame, costs: Mapping[str, float], device: str
-) -> Path:
+@dataclass(frozen=True)
+class Measured:
+    """What was measured: works by contender, throughput by size of stack, costs of a trial (ms), answers by command."""
+
+    works: pd.DataFrame
+    throughput: pd.DataFrame
+    costs: Mapping[str, float]
+    answers: pd.DataFrame
+
+
+def write_page(target: Path, measured: Measured, device: str) -> Path:
     """Every table, with the machine it was measured on."""
     lines = ["# Benchmark", "", _machine(device), "", "![benchmark](bench.png)"]
-    for name in table["work"].unique():
-        part = table[table["work"] == name]
+    for name in measured.works["work"].unique():
+        part = measured.works[measured.works["work"] == name]
         lines += ["", f"## {WORKS[name].what}", "", *_work(part)]
-    lines += ["", "## Trainings together", "", *_throughput(throughput)]
-    lines += ["", "## Fixed cost of a trial of 20 epochs, without training", "", *_costs(costs)]
+    lines += ["", "## Trainings together", "", *_throughput(measured.throughput)]
+    lines += ["", "## Fixed cost of a trial of 20 epochs, without training", "", *_costs(measured.costs)]
+    lines += ["", "## How quickly it answers", "", *_answers(measured.answers)]
     page = target / "bench.md"
     page.write_text("\n".join(lines) + "\n")
     return page
@@ -79,3 +89,15 @@ def _costs(costs: Mapping[str, float]) -> list[str]:
         "all_with_tracking_process_ms": "all of it, until MLflow has everything",
     }
     return ["| part | ms |", "| --- | ---: |", *(f"| {names[key]} | {costs[key]:.1f} |" for key in names)]
+
+
+def _answers(answers: pd.DataFrame) -> list[str]:
+    lines = [
+        "Whole processes, start-up included; the store exists already.",
+        "",
+        "| command | seconds | fewest to most |",
+        "| --- | ---: | ---: |",
+    ]
+    return lines + [
+        f"| {row.command} | {row.seconds:.1f} | {row.fewest:.1f} to {row.most:.1f} |" for row in answers.itertuples()
+    ]

@@ -46,7 +46,7 @@ def bench(
     A contender whose first round took more than `once_above` times the bare loop's is not asked for a second one.
     """
     from harness import plots
-    from harness.bench.page import write_page
+    from harness.bench.page import Measured, write_page
     from harness.plots.bench import bench_figure
 
     contenders = contenders if "a" in contenders else "a" + contenders  # the reference
@@ -57,11 +57,13 @@ def bench(
     timings = pd.DataFrame(rows)
     throughput = pd.DataFrame(_lines("harness.bench.measure", "throughput", device))
     [costs] = _lines("harness.bench.measure", "costs", device)
+    answers = pd.DataFrame(_lines("harness.bench.answers", device))
     target.mkdir(parents=True, exist_ok=True)
     timings.to_csv(target / "bench.csv", index=False)
     throughput.to_csv(target / "throughput.csv", index=False)
+    answers.to_csv(target / "answers.csv", index=False)
     table = summary(timings)
-    page = write_page(target, table, throughput, costs, device)
+    page = write_page(target, Measured(table, throughput, costs, answers), device)
     plots.save(bench_figure(table, throughput), target / "bench")
     return page
 

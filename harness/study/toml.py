@@ -7,6 +7,7 @@ from typing import Any
 from harness.errors import UserError
 
 LONGEST = 100_000  # characters; a study file has a thousand
+CONTROL = [chr(code) for code in range(32) if chr(code) not in "\n\t"]
 DEEPEST = 8  # tables and lists within each other
 
 
@@ -33,9 +34,17 @@ def check(table: dict[str, Any]) -> None:
             waiting += [(f"{where}.{key}" if where else key, inner, depth + 1) for key, inner in value.items()]
         elif isinstance(value, list):
             waiting += [(where, inner, depth + 1) for inner in value]
-        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise UserError(f"{where}: a whole number must fit into 64 bits")
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{where}: must be a finite number, got {value}")
-        elif isinstance(value, str) and any(char < " " and char not in "\n\t" for char in value):
-            raise UserError(f"{where}: must be without control characters, got {value!r}")
+        elif trouble := _trouble(value):
+            raise UserError(f"{where}: {trouble}")
+
+
+def _trouble(value: object) -> str | None:
+    """What is wrong with a value that is neither a table nor a list; None if nothing is."""
+    match value:
+        case int() if not -(2**63) <= value < 2**63:
+            return "a whole number must fit into 64 bits"
+        case float() if not math.isfinite(value):
+            return f"must be a finite number, got {value}"
+        case str() if set(CONTROL) & set(value):
+            return f"must be without control characters, got {value!r}"
+    return None
