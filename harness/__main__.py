@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.catalogue import names
-from harness.errors import UserError, listed
+from harness.errors import UserError, listed, one_of
 from harness.masking import without_secrets
 
 app = typer.Typer(
@@ -49,6 +49,9 @@ def run(
     ray: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Train on the Ray cluster there; auto is RAY_ADDRESS's.")
     ] = None,
+    crew: Annotated[
+        str | None, typer.Option(help=f"Who trains: {listed(names('crew'))}; ray with --workers or --ray.")
+    ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Write nothing to MLflow; harness sync does later.")
     ] = False,
@@ -62,10 +65,11 @@ def run(
 
     given = {"budget.trials": trials, "budget.seeds": seeds, "epochs": epochs}
     changes = [f"{key}={value}" for key, value in given.items() if value is not None] + (overrides or [])
-    how = How(device, stack, workers, ray, offline, fresh, quiet)
+    how = How(device, stack, workers, ray, crew, offline, fresh, quiet)
     with plain_errors():
         checked = read_study(study, changes, dataset)
         check_device(device)
+        check_crew(crew)
         report_folder(checked.label)  # one that leads out is refused before anything is made
         from harness.tracking.tracker import Tracker
 
@@ -270,6 +274,12 @@ def check_device(name: str) -> None:
 
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"--device: must be auto, cpu or cuda, got {name!r}")
+
+
+def check_crew(name: str | None) -> None:
+    """Raises UserError for a crew that there is not."""
+    if name is not None and name not in names("crew"):
+        raise UserError(f"--crew: {one_of(name, names('crew'))}")
 
 
 @contextmanager

@@ -113,6 +113,7 @@ COUNT = Unit("", 1.0, 0, "")
 class Measure(Part):
     """A part of the kind "measure": what is measured of a model on some images, its unit, and which way is better."""
 
+    tasks: tuple[str, ...] = ("classification",)  # whose models it measures
     unit: Unit = SHARE
     better: Literal["higher", "lower"] = "higher"
     label: str = ""  # as sentences and axes say it
@@ -131,13 +132,17 @@ class Measure(Part):
 class Task(Part):
     """A part of the kind "task": how predictions become a loss with its slope, and what is measured.
 
-    `measures` are the names of what a finished model is measured by, `metric` is the one that selects unless the study
-    names another, `running` those that cost nothing during training and are figures of each epoch.
+    `metric` is the measure that selects unless the study names another, `running` are those that cost nothing during
+    training and are figures of each epoch.
     """
 
-    measures: tuple[str, ...] = ()
     metric: str = ""
     running: tuple[str, ...] = ()
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The names of all that a finished model is measured by."""
+        return tuple(one.name for one in PARTS if isinstance(one, Measure) and self.name in one.tasks)
 
 
 HIDDEN = (
@@ -262,7 +267,6 @@ PARTS: tuple[Part, ...] = (
         "classification",
         "harness.parts.tasks:Classification",
         "one of several classes, by cross-entropy",
-        measures=("loss", "accuracy", "macro_f1", "balanced_accuracy", "top5", "ece"),
         metric="accuracy",
         running=("loss", "accuracy"),
     ),

@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print) -> None:
     """Run or continue a study, write its report, and tell by `say` where everything lies."""
     keep_freed_memory()
-    device = torch.device("cpu") if how.crew == "ray" else choose_device(how.device)  # Ray's workers say for themselves
+    device = torch.device("cpu") if how.who == "ray" else choose_device(how.device)  # Ray's workers say for themselves
     study, data = load_or_digits(study, device, say)
     report_folder(study.label)  # one that leads out is refused before anything is trained
     journal = folder / study.journal
@@ -55,13 +55,13 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
 
 def hire(how: How, data: Mapping[str, Data], gpus_per_stack: float = 1.0) -> Workplace:
     """Who trains, as the command line wants it."""
-    workplace: Workplace = catalogue.built_by("crew", how.crew)(data, how, gpus_per_stack)
+    workplace: Workplace = catalogue.built_by("crew", how.who)(data, how, gpus_per_stack)
     return workplace
 
 
 def how_record(how: How, group_size: int | None) -> dict[str, Any]:
     """What the journal keeps of how a study is run, for those who train its runs again."""
-    return {"group_size": group_size, "crew": how.crew, "threads": torch.get_num_threads()}
+    return {"group_size": group_size, "crew": how.who, "threads": torch.get_num_threads()}
 
 
 def sync(study: Study, folder: Path, tracker: Tracker, say: Say = print) -> None:

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 class How:
     """Where and how trainings run. `group_size` is the most in a stack, by default what suits the device.
 
-    `workers` and `ray`, a cluster's address, have Ray's processes train; `crew` names a part of the catalogue that
-    does. `offline` writes nothing to MLflow, `fresh` puts the old journal aside, `quiet` shows no progress.
+    `workers` and `ray`, a cluster's address, have Ray's processes train; `crew` names another part of the catalogue
+    that does. `offline` writes nothing to MLflow, `fresh` puts the old journal aside, `quiet` shows no progress.
     """
 
     device: str = "auto"
     group_size: int | None = None
     workers: int | None = None
     ray: str | None = None
+    crew: str | None = None
     offline: bool = False
     fresh: bool = False
     quiet: bool = False
 
     @property
-    def crew(self) -> str:
+    def who(self) -> str:
         """Who trains, by its name in the catalogue."""
-        return "local" if self.workers is None and self.ray is None else "ray"
+        return self.crew or ("local" if self.workers is None and self.ray is None else "ray")
