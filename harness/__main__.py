@@ -220,7 +220,7 @@ def ui(
     Everybody who is logged in on this machine can open it. README.md, "Security", says how to put a password in front.
     """
     with plain_errors():
-        from harness.tracking.tracker import shown_store, store_uri
+        from harness.tracking import shown_store, store_uri
 
         uri = store_uri()
         if uri.startswith(("http://", "https://")):

@@ -297,6 +297,7 @@ PARTS: tuple[Part, ...] = (
         better="lower",
         label="calibration error",
     ),
+    Part("tracker", "mlflow", "harness.tracking.mlflow.store:MlflowStore", "MLflow, where MLFLOW_TRACKING_URI says"),
     Part("sampler", "tpe", "harness.journal.sampling:tpe", "tree-structured Parzen estimators, multivariate"),
     Part("sampler", "gp", "harness.journal.sampling:gp", "Gaussian processes"),
     Part("sampler", "random", "harness.journal.sampling:random", "independent draws"),

@@ -84,8 +84,10 @@ class Progress:
 
     def _row(self, level: Value) -> list[str]:
         search = [outcome for trial, outcome in self._outcomes[level] if trial.stage == "search"]
-        tests = [o.test_accuracy for t, o in self._outcomes[level] if t.stage == "confirm" and o.status == "finished"]
-        best = max((o.val_accuracy for o in search if o.status == "finished"), default=None)
+        tests = [
+            o["test_accuracy"] for t, o in self._outcomes[level] if t.stage == "confirm" and o.status == "finished"
+        ]
+        best = max((o["val_accuracy"] for o in search if o.status == "finished"), default=None)
         budget = self.study.budget
         return [
             escape(show(level)),

@@ -104,7 +104,7 @@ def _by_run(records: Records, wanted: Wanted, run: str) -> Record:
     """The record whose run in MLflow has that id."""
     if wanted.level is not None:
         raise UserError(f"replay: --run names the run already; leave out {wanted.level}")
-    from harness.tracking.find import find_trial  # MLflow: seconds to import
+    from harness.tracking.mlflow.find import find_trial  # MLflow: seconds to import
 
     trial = find_trial(run, records.study, records.id, [record.trial for record in records.all])
     return next(record for record in records.all if record.trial == trial)

@@ -26,7 +26,7 @@ from harness.journal import Ledger, Records, hold, put_aside
 from harness.parts.data import Data, MissingDataError, load
 from harness.study.places import report_folder
 from harness.study.study import Study
-from harness.tracking.tracker import WAIT, Tracker, shown_store
+from harness.tracking import WAIT, Tracker, shown_store
 from harness.training.memory import keep_freed_memory
 from harness.trial import Begun, Epoch, Event, Outcome, Trial
 

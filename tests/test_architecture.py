@@ -93,7 +93,7 @@ def test_nothing_flows_backwards() -> None:
         ("harness.study.file", {"torch", "mlflow", "optuna", "pandas", "matplotlib", "scipy"}),
         ("harness.report", {"torch", "mlflow"}),
         ("harness.tracking", {"torch", "mlflow", "optuna", "pandas", "matplotlib"}),
-        ("harness.tracking.writer", {"torch", "optuna", "matplotlib"}),
+        ("harness.tracking.mlflow.store", {"torch", "optuna", "matplotlib"}),
         ("harness.training.loop", {"optuna", "mlflow", "matplotlib", "sklearn", "torchvision"}),
     ],
 )

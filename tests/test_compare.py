@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.analysis.results import Results, read_results
 from harness.errors import UserError
 from harness.journal.ledger import hold
-from harness.journal.results import Results, read_results
 from harness.report.compare import compare, differences
 from harness.report.listing import HEADINGS, list_studies
 from harness.study.file import read_study

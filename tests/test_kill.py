@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from harness.journal.results import Results, read_results
+from harness.analysis.results import Results, read_results
 
 from .conftest import clean_environment, harness
 from .test_tracking import plain_key, runs_of

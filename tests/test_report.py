@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from harness import report
+from harness.analysis.results import read_results
 from harness.journal.ledger import Search
-from harness.journal.results import read_results
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.trial import Outcome, Trial

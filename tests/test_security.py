@@ -23,15 +23,15 @@ from markdown_it import MarkdownIt
 
 from harness import masking, report
 from harness.__main__ import app, one_line
+from harness.analysis.results import read_results
 from harness.console import Progress, print_table
 from harness.errors import UserError
-from harness.journal.results import read_results
 from harness.report.compare import compare
 from harness.report.escape import latex, markdown
 from harness.study.file import read_study
 from harness.study.places import report_folder
 from harness.study.study import Study
-from harness.tracking.tracker import Tracker, shown_store
+from harness.tracking import Tracker, shown_store
 
 from .conftest import ROOT, SMALL, Done, clean_environment
 from .test_report import Page

@@ -18,9 +18,9 @@ import pytest
 from mlflow import MlflowClient
 
 from harness.errors import UserError
-from harness.journal.ledger import Search
+from harness.journal import Ledger
 from harness.study.study import Study
-from harness.tracking.store import make_store
+from harness.tracking.mlflow.sqlite import make_store
 from harness.tracking.tracker import Tracker
 from harness.trial import Outcome, Trial
 
@@ -78,9 +78,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def recorded(small: Study, tmp_path: Path) -> tuple[Search, list[tuple[Trial, Outcome]]]:
+def recorded(small: Study, tmp_path: Path) -> tuple[Ledger, list[tuple[Trial, Outcome]]]:
     """A study whose first generation is in its journal."""
-    search = Search(small, tmp_path / "journal.log", ENVIRONMENT)
+    search = Ledger(small, tmp_path / "journal.log", ENVIRONMENT)
     for trial in search.generation():
         search.record(trial, made_up(trial))
     return search, list(search.recorded())
@@ -113,7 +113,7 @@ def test_a_server_that_is_not_there_is_told_at_once(
 
 def test_a_server_that_goes_and_comes_back(
     server: Server,
-    recorded: tuple[Search, list[tuple[Trial, Outcome]]],
+    recorded: tuple[Ledger, list[tuple[Trial, Outcome]]],
     small: Study,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -188,7 +188,7 @@ class Handler(BaseHTTPRequestHandler):
 def test_a_server_that_is_slow_or_answers_500(
     mood: str,
     server: Server,
-    recorded: tuple[Search, list[tuple[Trial, Outcome]]],
+    recorded: tuple[Ledger, list[tuple[Trial, Outcome]]],
     small: Study,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

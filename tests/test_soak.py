@@ -21,7 +21,7 @@ from harness.parts.data import Data
 from harness.run import Driver
 from harness.study.file import read_study
 from harness.study.study import Study
-from harness.tracking.tracker import Tracker, key
+from harness.tracking import Tracker, key
 from harness.trial import Trial
 
 from .conftest import ROOT

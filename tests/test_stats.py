@@ -8,6 +8,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from harness import analysis
+from harness.analysis.results import Results, read_results
 from harness.analysis.samples import (
     expected_best,
     expected_best_interval,
@@ -17,7 +18,6 @@ from harness.analysis.samples import (
     probability_of_improvement,
     smallest_sample,
 )
-from harness.journal.results import Results, read_results
 from harness.study.study import Choice, Published, Range, Study
 
 from .test_search import drive

@@ -18,18 +18,19 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
 
+from harness.analysis.results import Results, read_results
+from harness.config import Config
 from harness.errors import UserError
-from harness.journal.ledger import Search
-from harness.journal.results import Results, read_results
+from harness.journal import Ledger
 from harness.parts.models import build
 from harness.study.study import Study
-from harness.tracking.store import make_store
-from harness.tracking.tracker import Tracker, shown_store
-from harness.tracking.writer import in_one_line
-from harness.trial import Config, Epoch, Outcome
+from harness.tracking import Tracker, shown_store
+from harness.tracking.calls import in_one_line
+from harness.tracking.mlflow.sqlite import make_store
+from harness.trial import Epoch, Outcome
 
 from .conftest import Done, harness, make_trial
-from .test_search import made_up
+from .test_search import figures, made_up
 
 ENVIRONMENT = {"git_commit": "abc", "torch": "2"}
 
@@ -123,7 +124,7 @@ def test_artifacts(client: MlflowClient, runs: dict[str, Run], tmp_path: Path) -
     assert len(list(csv.DictReader(io.StringIO((local / "history.csv").read_text())))) >= 1
     assert json.loads((local / "study.json").read_text())["axis"] == "depth"
     width, activation = int(run.data.params["width"]), run.data.params["activation"]
-    network = build(Config(depth=3, width=width, activation=activation), 64, 10, 0)  # type: ignore[arg-type]
+    network = build(Config(depth=3, width=width, activation=activation), (1, 8, 8), 10, 0)
     network.load_state_dict(load_file(local / "weights.safetensors"))
 
 
@@ -178,7 +179,7 @@ def test_epochs_of_a_running_trial_arrive_within_seconds(small: Study, store: st
     with tracking(small) as tracker:
         tracker.begin(trial)
         for number in (1, 2):
-            tracker.epoch(trial, Epoch(number, 1.0, 0.5, 1.0, 0.5, time.time()))
+            tracker.epoch(trial, Epoch(number, figures(1.0, 0.5, 1.0, 0.5), time.time()))
         limit = time.monotonic() + 8
         seen: set[str] = set()
         while time.monotonic() < limit and "val_loss" not in seen:
@@ -194,17 +195,17 @@ def test_epochs_of_a_running_trial_arrive_within_seconds(small: Study, store: st
 
 
 def test_an_interrupted_study_leaves_no_run_open_and_is_caught_up(small: Study, store: str, tmp_path: Path) -> None:
-    search = Search(small, tmp_path / "journal.log", ENVIRONMENT)
-    first, second, *_ = search.generation()
-    with contextlib.suppress(KeyboardInterrupt), tracking(small, search.id) as tracker:
+    ledger = Ledger(small, tmp_path / "journal.log", ENVIRONMENT)
+    first, second, *_ = ledger.generation()
+    with contextlib.suppress(KeyboardInterrupt), tracking(small, ledger.id) as tracker:
         tracker.begin(first)
         tracker.begin(second)
-        search.record(first, made_up(first))  # in the journal, not in MLflow
+        ledger.record(first, made_up(first))  # in the journal, not in MLflow
         raise KeyboardInterrupt
     by_key = {run.data.tags["key"]: run.info.status for run in runs_of(MlflowClient(store), "mine")}
     assert by_key["1/search/0"] == by_key["1/search/1"] == by_key["study"] == "KILLED"
-    with tracking(small, search.id) as tracker:
-        tracker.catch_up(search.recorded())
+    with tracking(small, ledger.id) as tracker:
+        tracker.catch_up(ledger.recorded())
         tracker.begin(second)
         tracker.end(second, made_up(second))
     runs = [r for r in runs_of(MlflowClient(store), "mine") if "incomplete" not in r.data.tags]
@@ -275,7 +276,7 @@ def test_a_new_winners_seeds_are_runs_of_their_own(small: Study, store: str) -> 
 
 
 def test_figures_that_are_not_finite_do_no_harm(small: Study, store: str) -> None:
-    trial, epoch = make_trial(), Epoch(1, math.inf, 0.1, math.nan, 0.1, time.time())
+    trial, epoch = make_trial(), Epoch(1, figures(math.inf, 0.1, math.nan, 0.1), time.time())
     with tracking(small) as tracker:
         tracker.begin(trial)
         tracker.epoch(trial, epoch)

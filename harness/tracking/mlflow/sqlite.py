@@ -1,4 +1,4 @@
-"""How a new SQLite store is made without leaving a half-made one behind."""
+"""How a new SQLite store is made without leaving a half-made one behind. First of all it sets how MLflow behaves."""
 
 import logging
 import os

@@ -1,0 +1,112 @@
+"""Trials, epochs and outcomes in MLflow's terms: metrics, params, artifacts."""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlflow.entities import Metric
+from safetensors.numpy import save
+
+from harness import catalogue
+from harness.catalogue import show
+from harness.study.study import Study
+from harness.trial import Epoch, Figures, Outcome, Trial
+
+if TYPE_CHECKING:
+    from harness.plots.runs import RunPictures
+
+
+def milliseconds(seconds: float) -> int:
+    """MLflow's time."""
+    return round(1000 * seconds)
+
+
+def epoch_metrics(epoch: Epoch) -> list[Metric]:
+    """The figures of one epoch that were measured, by their own names; steps are epochs."""
+    now = milliseconds(epoch.time)
+    return [Metric(name, value, now, epoch.number) for name, value in measured(epoch.figures).items()]
+
+
+def outcome_metrics(outcome: Outcome) -> list[Metric]:
+    """Figures of the best epoch, under names of their own: MLflow's table shows a metric's last value."""
+    figures = {name: value for name, value in outcome.figures.items() if name != "train_loss"}  # the epochs' tells more
+    known = {**figures, "best_epoch": outcome.best_epoch, "seconds": outcome.seconds, "parameters": outcome.parameters}
+    now = milliseconds(outcome.ended)
+    return [Metric(metric_name(name), float(value), now, 0) for name, value in measured(known).items()]
+
+
+def measured(figures: Figures) -> dict[str, float]:
+    """Without what was not measured."""
+    return {name: value for name, value in figures.items() if value == value}  # NaN is not
+
+
+def metric_name(figure: str) -> str:
+    """A run's figure as MLflow's pages group it: val_loss is best/val_loss, test_loss test/loss."""
+    images, _, what = figure.partition("_")
+    return {
+        "train": f"best/{figure}",
+        "val": f"best/{figure}",
+        "test": f"test/{what}",
+        "untrained": f"test/{figure}",
+        "best": f"best/{what}",
+    }.get(images, figure)
+
+
+def params(trial: Trial) -> dict[str, str]:
+    """The trial's hyperparameters and seed; what selects the winner only where that is not the usual one."""
+    known = {name: value for name, value in trial.config if value is not None}
+    if known.get("metric") == catalogue.task().metric:
+        del known["metric"]
+    return {name: show(value) for name, value in {**known, "seed": trial.seed}.items()}
+
+
+def write_artifacts(folder: Path, study: Study, trial: Trial, outcome: Outcome) -> None:
+    """The files that belong to a trial's run; pictures for confirmation runs only."""
+    (folder / "study.json").write_text(resolved(study))
+    if outcome.history:
+        (folder / "history.csv").write_text(_history_csv(outcome.history))
+    if outcome.weights is not None:
+        (folder / "weights.safetensors").write_bytes(save(dict(outcome.weights)))
+    if outcome.confusion is not None:
+        draw = pictures()
+        title = f"{study.level_name(trial.level)}, seed {trial.seed}"
+        (folder / "loss_curve.png").write_bytes(draw.loss(_losses(outcome.history), outcome.best_epoch, title))
+        (folder / "confusion_matrix.png").write_bytes(draw.confusion(outcome.confusion, title))
+
+
+@cache
+def pictures() -> "RunPictures":
+    """What draws the pictures of confirmation runs; the first time it imports matplotlib, which takes a second."""
+    from harness.plots.runs import RunPictures
+
+    return RunPictures()
+
+
+def resolved(study: Study) -> str:
+    """The study as it was run, overrides and defaults included, as JSON."""
+    return json.dumps(study.model_dump(mode="json"), indent=2) + "\n"
+
+
+def digest(folder: Path) -> str:
+    """What changes with the name or the bytes of any file in a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.relative_to(folder)}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _losses(history: Sequence[Epoch]) -> list[dict[str, float]]:
+    return [{"number": epoch.number, **{name: epoch[name] for name in ("train_loss", "val_loss")}} for epoch in history]
+
+
+def _history_csv(history: Sequence[Epoch]) -> str:
+    text = io.StringIO()
+    names = tuple(history[0].figures)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["number", *names, "time"])
+    writer.writerows([epoch.number, *(epoch[name] for name in names), epoch.time] for epoch in history)
+    return text.getvalue()
