@@ -159,14 +159,14 @@ def compare(
 
     with plain_errors():
         from harness.report.compare import compare as compare_results
-        from harness.report.compare import find_results
+        from harness.report.compare import find_studies
 
         several = []
         for name in studies:
             path, _, dataset = name.partition("@")
             study = read_study(path, dataset=dataset or None)
-            several += find_results(study, study_folder(Path(path)), dataset or None)
-        target = out or report_folder("-".join(["compare", *(results.study.label for results in several)]))
+            several += find_studies(study, study_folder(Path(path)), dataset or None)
+        target = out or report_folder("-".join(["compare", *(findings.study.label for findings in several)]))
         compare_results(several, target)
         typer.echo(f"report   {target / 'report.html'}\ntables   {target / 'tables' / 'studies.csv'}")
 

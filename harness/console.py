@@ -13,6 +13,7 @@ from rich.table import Table
 
 from harness.catalogue import Value, show
 from harness.errors import printable
+from harness.figures import NONE, text
 from harness.study.study import Study
 from harness.trial import Epoch, Outcome, Trial
 
@@ -83,18 +84,26 @@ class Progress:
         return table
 
     def _row(self, level: Value) -> list[str]:
-        search = [outcome for trial, outcome in self._outcomes[level] if trial.stage == "search"]
-        tests = [
-            o["test_accuracy"] for t, o in self._outcomes[level] if t.stage == "confirm" and o.status == "finished"
-        ]
-        best = max((o["val_accuracy"] for o in search if o.status == "finished"), default=None)
-        budget = self.study.budget
+        budget, outcomes = self.study.budget, self._outcomes[level]
+        search = [outcome for trial, outcome in outcomes if trial.stage == "search"]
+        tests = [outcome for trial, outcome in outcomes if trial.stage == "confirm" and outcome.status == "finished"]
         return [
             escape(show(level)),
-            f"{len(search)}/{budget.trials}" if self.study.tune else "-",
+            f"{len(search)}/{budget.trials}" if self.study.tune else NONE,
             str(sum(outcome.status == "pruned" for outcome in search)),
             str(sum(outcome.status in ("failed", "diverged") for outcome in search)),
-            "-" if best is None else f"{100 * best:.2f} %",
+            self._best(outcome for outcome in search if outcome.status == "finished"),
             f"{len(tests)}/{budget.seeds}",
-            f"{100 * sum(tests) / len(tests):.2f} %" if tests else "-",
+            self._mean(tests),
         ]
+
+    def _best(self, outcomes: Iterable[Outcome]) -> str:
+        """The best validation figure so far."""
+        measure, name = self.study.measure, f"val_{self.study.metric}"
+        gains = [measure.sign() * outcome[name] for outcome in outcomes]
+        return text(measure.sign() * max(gains), measure.unit) if gains else NONE
+
+    def _mean(self, outcomes: Sequence[Outcome]) -> str:
+        """The mean test figure so far."""
+        tests = [outcome[f"test_{self.study.metric}"] for outcome in outcomes]
+        return text(sum(tests) / len(tests), self.study.measure.unit) if tests else NONE

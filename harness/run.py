@@ -79,23 +79,22 @@ def sync(study: Study, folder: Path, tracker: Tracker, say: Say = print) -> None
 def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> None:
     """Write the report, see to it that MLflow has everything, and tell what is missing and where the rest lies."""
     from harness import analysis, report  # seconds to import, which no training has to wait for
-    from harness.analysis.results import read_results
 
-    results = read_results(journal)
-    for note in analysis.flags(results, analysis.compare_table(results)):
+    findings = analysis.find(analysis.read_results(journal))
+    for note in findings.flags:
         say(f"warning: {note}")
     try:
-        target = report.write(results, report_folder(results.study.label))
+        target = report.write(findings, report_folder(findings.study.label))
     except UserError as error:
         again = f"once it can be, harness report {journal.parent} writes it from the journal"
         raise StudyStoppedError(f"{error}; {again}") from None
     recorded = list(ledger.recorded())
-    tracker.summary(report.headline(results), target)
+    tracker.summary(findings.headline, target)
     patience = WAIT + len(recorded) / 5  # seconds: more than a healthy store takes
     tracker.drain(patience)
     if tracker.missing:  # the store may have come back meanwhile
         tracker.catch_up(recorded, patience)
-        tracker.summary(report.headline(results), target)
+        tracker.summary(findings.headline, target)
         tracker.drain(patience)
     if tracker.failure:
         say(
@@ -108,7 +107,7 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> None:
     if tracker.offline:
         say(f"MLflow   nothing written (--offline); harness sync {journal.parent} does it later")
     else:
-        label = results.study.label
+        label = findings.study.label
         say(f"MLflow   {shown_store()}, experiment {label} (browse it with: harness ui)")
 
 

@@ -1,15 +1,17 @@
 """Several studies side by side: `harness compare` and `harness list`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from harness.analysis.results import Results, read_results
+from harness.analysis import Findings, find, read_results
+from harness.analysis.studies import differences_table
 from harness.errors import UserError
-from harness.journal.ledger import hold
-from harness.report.compare import compare, differences
+from harness.journal import hold
+from harness.report.compare import compare
 from harness.report.listing import HEADINGS, list_studies
 from harness.study.file import read_study
 
@@ -21,10 +23,10 @@ Write = Callable[..., Path]
 Command = Callable[..., Done]
 
 
-def finished(write: Write, name: str, text: str = SMALL, seeds: int = 3) -> Results:
+def finished(write: Write, name: str, text: str = SMALL, seeds: int = 3) -> Findings:
     folder = write(text, name)
     drive(read_study(folder, [f"budget.seeds={seeds}"]), folder / "journal.log")
-    return read_results(folder / "journal.log")
+    return find(read_results(folder / "journal.log"))
 
 
 def test_two_studies_make_one_table_and_plot(write_study: Write, tmp_path: Path) -> None:
@@ -42,9 +44,9 @@ def test_two_studies_make_one_table_and_plot(write_study: Write, tmp_path: Path)
 
 def test_the_same_value_is_compared_seed_by_seed(write_study: Write) -> None:
     one, two = finished(write_study, "one", seeds=3), finished(write_study, "two", seeds=4)
-    runs = two.runs.copy()
+    runs = two.results.runs.copy()
     runs["test_accuracy"] += 0.01
-    table = differences([one, Results(**{**vars(two), "runs": runs})])
+    table = differences_table([one, find(replace(two.results, runs=runs))])
     assert table["value"].tolist() == ["depth=1", "depth=2"]
     assert table["n"].tolist() == [3, 3]  # seeds that both have
     assert table["difference"].tolist() == pytest.approx([0.01, 0.01])
@@ -53,8 +55,8 @@ def test_the_same_value_is_compared_seed_by_seed(write_study: Write) -> None:
 
 def test_other_images_are_not_compared_by_a_test(write_study: Write, tmp_path: Path) -> None:
     one, two = finished(write_study, "one"), finished(write_study, "two")
-    other = Results(**{**vars(two), "environment": {**two.environment, "data_sha256": "another"}})
-    assert differences([one, other]).empty
+    other = find(replace(two.results, environment={**two.results.environment, "data_sha256": "another"}))
+    assert differences_table([one, other]).empty
     page = (compare([one, other], tmp_path / "out") / "report.md").read_text()
     assert "No value was measured on the same images in two of them" in page
 
@@ -72,6 +74,24 @@ def test_a_study_is_not_compared_with_itself(write_study: Write, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("metric", "unit"), [("macro_f1", "%"), ("loss", "nats")])
+def test_studies_by_another_measure(metric: str, unit: str, write_study: Write, tmp_path: Path) -> None:
+    text = f'metric = "{metric}"\n{SMALL}'
+    folder = compare([finished(write_study, "one", text), finished(write_study, "two", text)], tmp_path / "out")
+    table, page = pd.read_csv(folder / "tables" / "studies.csv"), (folder / "report.md").read_text()
+    assert table[f"test_{metric}"].notna().all()
+    assert f"| test {unit} | 95 % interval | train {unit} |" in page
+    assert f"mean difference ({'nats' if metric == 'loss' else 'points'})" in page
+    assert "accuracy" not in page
+
+
+def test_studies_that_select_by_different_measures_are_not_compared(write_study: Write, tmp_path: Path) -> None:
+    one, two = finished(write_study, "one"), finished(write_study, "two", f'metric = "loss"\n{SMALL}')
+    with pytest.raises(UserError, match="must select by the same metric, got one by accuracy, two by loss"):
+        compare([one, two], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_commands(write_study: Write, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     finished(write_study, "one")
     finished(write_study, "two")
@@ -85,7 +105,7 @@ def test_the_commands(write_study: Write, command: Command, monkeypatch: pytest.
     monkeypatch.setenv("COLUMNS", "200")
     done = command("list")
     assert done.returncode == 0, done.stderr
-    for word in ("never ran", "finished", "12/12", "unknown key", "depth="):
+    for word in ("never ran", "finished", "12/12", "unknown key", "depth=", "accuracy 9"):
         assert word in done.stdout
     assert command("list", "nowhere").returncode == 2
 

@@ -132,9 +132,9 @@ def test_its_runs_are_trained_again(here: Path, capsys: pytest.CaptureFixture[st
     told: list[str] = []
     for record in records.all[::4]:
         level = study.level_name(record.trial.level)
-        is_search = record.trial.stage == "search"
-        which = {"trial": record.trial.number} if is_search else {"seed": record.trial.seed}
-        assert replay(study, Path("studies/old"), Wanted(level, together=True, **which), 1e-3, told.append), told[-1]
+        seed, number = (None, record.trial.number) if record.trial.stage == "search" else (record.trial.seed, None)
+        wanted = Wanted(level, seed, number, together=True)
+        assert replay(study, Path("studies/old"), wanted, 1e-3, told.append), told[-1]
     assert sum(line.startswith("same: all figures") for line in told) == len(records.all[::4])
 
 

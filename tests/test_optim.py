@@ -125,7 +125,7 @@ class Recording(TorchDispatchMode):
     """What a captured CUDA graph is, on a CPU: a step's operations, to be done again on the tensors of that time."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[tuple[Any, Any, Any, Any]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from harness import report
-from harness.analysis.results import read_results
-from harness.journal.ledger import Search
+from harness.analysis import find, read_results
+from harness.journal import Ledger
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.trial import Outcome, Trial
@@ -30,7 +30,7 @@ Write = Callable[[str], Path]
 
 def written(study: Study, folder: Path) -> Path:
     drive(study, folder / "journal.log")
-    return report.write(read_results(folder / "journal.log"), folder / "report")
+    return report.write(find(read_results(folder / "journal.log")), folder / "report")
 
 
 class Page(HTMLParser):
@@ -88,19 +88,19 @@ def test_the_page_is_one_file(smoke: Path) -> None:
 def test_written_twice_it_is_the_same(small: Study, tmp_path: Path) -> None:
     folder = written(small, tmp_path)
     before = {path: path.read_bytes() for path in sorted(folder.rglob("*.*"))}
-    report.write(read_results(tmp_path / "journal.log"), folder)
+    report.write(find(read_results(tmp_path / "journal.log")), folder)
     assert {path: path.read_bytes() for path in sorted(folder.rglob("*.*"))} == before
 
 
 def test_a_report_of_a_study_that_has_only_begun(small: Study, tmp_path: Path) -> None:
-    search = Search(small, tmp_path / "journal.log", ENVIRONMENT)
+    ledger = Ledger(small, tmp_path / "journal.log", ENVIRONMENT)
     for attempt in range(2):
-        folder = report.write(read_results(tmp_path / "journal.log"), tmp_path / "report")
+        folder = report.write(find(read_results(tmp_path / "journal.log")), tmp_path / "report")
         text = (folder / "report.md").read_text()
         assert "No answer yet" in text
         assert "0 of 6 search trials done" in text
         if attempt == 0:
-            search.generation()
+            ledger.generation()
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_what_went_wrong_has_a_sensible_page(
     outcome_of: Callable[[Trial], Outcome], told: str, small: Study, tmp_path: Path
 ) -> None:
     drive(small, tmp_path / "journal.log", outcome_of=outcome_of)
-    folder = report.write(read_results(tmp_path / "journal.log"), tmp_path / "report")
+    folder = report.write(find(read_results(tmp_path / "journal.log")), tmp_path / "report")
     page, html = ((folder / f"report.{kind}").read_text() for kind in ("md", "html"))
     assert told in page
     assert " nan" not in page.lower()
@@ -238,7 +238,7 @@ def test_an_unwritable_folder_is_told(small: Study, tmp_path: Path) -> None:
     drive(small, tmp_path / "journal.log")
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ValueError, match="the report cannot be written"):
-        report.write(read_results(tmp_path / "journal.log"), tmp_path / "file" / "report")
+        report.write(find(read_results(tmp_path / "journal.log")), tmp_path / "file" / "report")
 
 
 def test_the_report_command_needs_no_run(smoke: Path) -> None:
@@ -257,7 +257,7 @@ def test_the_golden_report(tmp_path: Path) -> None:
 
     HARNESS_GOLDEN=1 stores them anew. Pictures are left out: their bytes depend on the fonts of the machine.
     """
-    folder = report.write(read_results(GOLDEN / "journal.log"), tmp_path / "report")
+    folder = report.write(find(read_results(GOLDEN / "journal.log")), tmp_path / "report")
     made = {
         str(path.relative_to(folder)): re.sub(r'src="data:[^"]*"', 'src="..."', path.read_text())
         for path in sorted(folder.rglob("*.*"))
@@ -280,14 +280,16 @@ def test_a_large_study_is_reported_in_time(small: Study, tmp_path: Path) -> None
     confirmed = results.runs[(results.runs["stage"] == "confirm") & (results.runs["level"] == 0)]
     generator = np.random.default_rng(0)
     runs = []
-    for place in range(len(levels)):
-        many = search.sample(500, replace=True, random_state=place).assign(level=place, number=range(500), winner=False)
+    for row in range(len(levels)):
+        many = search.sample(500, replace=True, random_state=row).assign(level=row, number=range(500), winner=False)
         many["val_accuracy"] = generator.uniform(0.5, 0.99, 500)
         many["lr"] = 10 ** generator.uniform(-3, -1, 500)
-        runs += [many, confirmed.assign(level=place)]
+        runs += [many, confirmed.assign(level=row)]
     study = results.study.model_copy(update=wide)
     started = time.perf_counter()
-    folder = report.write(replace(results, study=study, runs=pd.concat(runs, ignore_index=True)), tmp_path / "report")
+    folder = report.write(
+        find(replace(results, study=study, runs=pd.concat(runs, ignore_index=True))), tmp_path / "report"
+    )
     assert time.perf_counter() - started < 20
     assert sum(path.stat().st_size for path in folder.rglob("*.*")) < 3_000_000
     assert len(pd.read_csv(folder / "tables" / "tuning.csv")) == 2500

@@ -23,7 +23,7 @@ from markdown_it import MarkdownIt
 
 from harness import masking, report
 from harness.__main__ import app, one_line
-from harness.analysis.results import read_results
+from harness.analysis import find, read_results
 from harness.console import Progress, print_table
 from harness.errors import UserError
 from harness.report.compare import compare
@@ -239,9 +239,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Path("studies", name, "study.toml").write_text(words + SMALL + published)
             study = read_study(Path("studies", name))
             drive(study, Path("studies", name, "journal.log"))
-            several.append(read_results(Path("studies", name, "journal.log")))
+            several.append(find(read_results(Path("studies", name, "journal.log"))))
         links = {"bad": "javascript:alert(5)", "worse": 'http://x"onclick="alert(6)', NAME: "http://127.0.0.1:5000/#/a"}
-        report.write(replace(several[0], links=links), report_folder(several[0].study.label))
+        report.write(find(replace(several[0].results, links=links)), report_folder(several[0].study.label))
         compare(several, Path("reports/compare"))
     return folder / "reports"
 

@@ -134,7 +134,7 @@ def test_a_store_of_ten_thousand_runs(small: Study, tmp_path: Path, monkeypatch:
     with Tracker() as tracker:
         tracker.open(small, "id", ENVIRONMENT)
         opened = time.monotonic() - began
-        assert tracker._written == {key(small, trial) for trial in trials}
+        assert tracker._complete == {key(small, trial) for trial in trials}
     found = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_experiment_by_name("mine")
     assert found is not None
     print(

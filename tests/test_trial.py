@@ -35,7 +35,7 @@ def test_a_name_that_is_not_there_is_told_with_the_nearest() -> None:
         (lambda: Config(learning_rate=1), "learning_rate: unknown hyperparameter"),
     ):
         with pytest.raises(UserError, match=told.replace("?", r"\?")):
-            call()  # type: ignore[no-untyped-call]
+            call()
 
 
 def test_a_figure_has_a_unit() -> None:

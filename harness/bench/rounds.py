@@ -45,9 +45,8 @@ def bench(
 
     A contender whose first round took more than `once_above` times the bare loop's is not asked for a second one.
     """
-    from harness import plots
     from harness.bench.page import Measured, write_page
-    from harness.plots.bench import bench_figure
+    from harness.plots import Picture, save_all
 
     contenders = contenders if "a" in contenders else "a" + contenders  # the reference
     chosen = {letter for letter in contenders if _present(letter, say)}
@@ -64,7 +63,8 @@ def bench(
     answers.to_csv(target / "answers.csv", index=False)
     table = summary(timings)
     page = write_page(target, Measured(table, throughput, costs, answers), device)
-    plots.save(bench_figure(table, throughput), target / "bench")
+    picture = Picture("bench:bench_figure", (table, throughput), "Ratios to the bare loop, and throughput.")
+    save_all({"bench": picture}, target)
     return page
 
 

@@ -3,8 +3,8 @@
 Our window on Optuna.
 """
 
-from harness.journal.file import find_journal, hold, holder, put_aside
+from harness.journal.file import find_journal, hold, holder, put_aside, ran_on
 from harness.journal.ledger import Ledger, edits
 from harness.journal.records import Record, Records
 
-__all__ = ["Ledger", "Record", "Records", "edits", "find_journal", "hold", "holder", "put_aside"]
+__all__ = ["Ledger", "Record", "Records", "edits", "find_journal", "hold", "holder", "put_aside", "ran_on"]

@@ -70,6 +70,13 @@ def find_journal(study: Study, folder: Path) -> Path:
     return others[0] if not journal.exists() and len(others) == 1 else journal
 
 
+def ran_on(study: Study, folder: Path) -> list[Study]:
+    """The study on each data set that it has a journal of in `folder`."""
+    journals = sorted(path for path in folder.glob("journal*.log") if ".old" not in path.name)
+    names = [journal.stem.removeprefix("journal").removeprefix("-") for journal in journals]
+    return [study.model_copy(update={"dataset": name or study.written_for}) for name in names]
+
+
 @contextmanager
 def hold(journal: Path) -> Iterator[None]:
     """Keep a second driver out, with a plain message; the lock goes when this process does, however it ends."""

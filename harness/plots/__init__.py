@@ -1,21 +1,8 @@
-"""Tables in, figures out: the pictures of a study. Our window on matplotlib; the same picture from the same table."""
+"""Tables in, figures out: the pictures of a study. Our window on matplotlib; the same picture from the same table.
 
-from harness.plots.base import Figure, png, save
-from harness.plots.comparison import (
-    accuracy_figure,
-    cost_figure,
-    difference_figure,
-    learning_figure,
-    studies_figure,
-)
+`pictures.py` says what is drawn and when, without matplotlib; the other modules draw.
+"""
 
-__all__ = [
-    "Figure",
-    "accuracy_figure",
-    "cost_figure",
-    "difference_figure",
-    "learning_figure",
-    "png",
-    "save",
-    "studies_figure",
-]
+from harness.plots.pictures import Picture, save_all
+
+__all__ = ["Picture", "save_all"]

@@ -5,14 +5,15 @@ compared value has the same colour and marker in every picture.
 """
 
 import io
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Figure
+from numpy.typing import NDArray
 from PIL import Image
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -58,20 +59,39 @@ def new_figure(width: float, height: float, dpi: int = 150, layout: Any = "const
     return figure, figure.subplots()
 
 
+def both(figure: Figure) -> dict[str, bytes]:
+    """The figure as PNG and SVG, by their names. Laid out once, for the PNG: that is half of the work."""
+    image, buffer = png(figure), io.BytesIO()
+    figure.set_layout_engine("none")
+    canvas: Any = FigureCanvasSVG(figure)  # savefig would draw it once more, to lay it out
+    with mpl.rc_context(STYLE):
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
+    return {"png": image, "svg": buffer.getvalue()}
+
+
 def png(figure: Figure) -> bytes:
     """The figure as PNG bytes, of 256 colours: a third of the size, and nothing that the eye sees is lost."""
     canvas: Any = FigureCanvasAgg(figure)  # its own calls have no types
     canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     buffer = io.BytesIO()
     dpi = (figure.dpi, figure.dpi)
-    picture.quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True, dpi=dpi)
+    _in_256_colours(np.asarray(canvas.buffer_rgba())).save(buffer, "png", dpi=dpi, compress_level=8)
     return buffer.getvalue()
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write `path`.png and `path`.svg."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".png").write_bytes(png(figure))
-    with mpl.rc_context(STYLE):
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+def _in_256_colours(rgba: NDArray[np.uint8]) -> Image.Image:
+    """An image (H, W, 4) with a palette, by median cut.
+
+    A colour counts as often as the square root of its pixels. Pillow counts every pixel: four times slower, and the
+    rare colours of edges come out worse.
+    """
+    pixels = rgba.view("<u4")[..., 0] & 0xFFFFFF  # opaque
+    colours, counts = np.unique(pixels, return_counts=True)
+    times = np.ceil(np.sqrt(counts)).astype(int)
+    sample = np.repeat(colours.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3], times, axis=0)
+    cut = Image.frombytes("RGB", (len(sample), 1), sample.tobytes()).quantize(256, dither=Image.Dither.NONE)
+    places = np.zeros(1 << 24, np.uint8)
+    places[colours] = np.asarray(cut)[0, np.cumsum(times) - 1]
+    image = Image.frombytes("P", pixels.shape[::-1], places[pixels].tobytes())
+    image.putpalette(cut.getpalette() or [])
+    return image

@@ -1,6 +1,6 @@
-"""Tables in, figures out: the pictures of a study. Our window on matplotlib; the same picture from the same table."""
+"""The compared values side by side: accuracy, learning curves, differences, costs; and several studies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -11,98 +11,120 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
 
-from harness.catalogue import show
-from harness.plots.base import GREY, INK, STYLE, level_style, new_figure, panels, png, save
+from harness.catalogue import Measure, Unit, show
+from harness.figures import interval, number
+from harness.plots.base import GREY, INK, STYLE, level_style, new_figure, panels
 
-__all__ = [
-    "Figure",
-    "accuracy_figure",
-    "cost_figure",
-    "difference_figure",
-    "learning_figure",
-    "png",
-    "save",
-    "studies_figure",
-]
+LINES: Any = {
+    "train": {"marker": "s", "linestyle": "--", "color": GREY, "label": "train"},
+    "val": {"marker": "^", "linestyle": "-.", "color": GREY, "label": "validation"},
+    "test": {"marker": "o", "linestyle": "-", "color": INK, "label": "test"},
+}
+"""The means of `means_figure`, by images."""
+
+BESIDE: Any = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
+"""A legend on the right of the axes."""
 
 
-def accuracy_figure(table: pd.DataFrame, seeds: pd.DataFrame, axis: str, title: str) -> Figure:
-    """Train, validation and test accuracy against the compared value, with the test mean's interval.
+def means_figure(table: pd.DataFrame, seeds: pd.DataFrame, axis: str, measure: Measure, title: str) -> Figure:
+    """A measure on training, validation and test images against the compared value, with the test mean's interval.
 
-    `table` is `analysis.compare_table`'s; `seeds` holds each run's `level` (a row of the table) and `test_accuracy`.
+    `table` is `Findings.table`; `seeds` holds each run's `level` (a row of the table) and its figure on test images.
     """
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(6.4, 4.2)
         numeric = pd.api.types.is_numeric_dtype(table[axis])
         x = table[axis].to_numpy(float) if numeric else np.arange(len(table), dtype=float)
-        for column, label, marker, style, colour in (
-            ("train_accuracy", "train", "s", "--", GREY),
-            ("val_accuracy", "validation", "^", "-.", GREY),
-            ("test_accuracy", "test", "o", "-", INK),
-        ):
-            if column == "val_accuracy" and table[column].isna().all():
-                continue  # nothing was held out
-            axes.plot(x, 100 * table[column], marker=marker, markersize=5, linestyle=style, color=colour, label=label)
-        low, high = 100 * table["test_accuracy_low"].to_numpy(float), 100 * table["test_accuracy_high"].to_numpy(float)
-        axes.fill_between(x, low, high, color=INK, alpha=0.15, label="95 % interval of\nthe test mean")
-        if len(table) == 1:  # a band without width is not seen
-            axes.vlines(x, low, high, color=INK)
-        for level, own in seeds.groupby("level"):
-            dots = 100 * own["test_accuracy"].to_numpy(float)
-            colour = level_style(int(level))["color"]
-            axes.plot(np.full(len(dots), x[int(level)]), dots, ".", color=colour, alpha=0.75, markersize=6, zorder=3)
-        axes.plot([], [], ".", color=GREY, label="test, each seed")
-        if table["published_test_accuracy"].notna().any():
-            axes.plot(x, 100 * table["published_test_accuracy"], "kx", markersize=8, mew=1.5, label="published test")
-        axes.set(xlabel=axis.replace("_", " "), ylabel="accuracy (%)", title=title)
+        shown = _in_units(table, measure)
+        _means(axes, x, shown)
+        _dots(axes, x, seeds["level"], measure.unit.factor * seeds[f"test_{measure.name}"])
+        if shown["published"].notna().any():
+            axes.plot(x, shown["published"], "kx", markersize=8, mew=1.5, label="published test")
+        axes.set(xlabel=axis.replace("_", " "), ylabel=_label(measure), title=title)
         _ticks(axes, x, table[axis], numeric)
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+        axes.legend(**BESIDE)
     return figure
 
 
-def studies_figure(table: pd.DataFrame, title: str) -> Figure:
-    """Mean test accuracy with intervals, against the compared value where all studies compare the same thing.
+def _in_units(table: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """What the compare table has of the measure, in its unit: by images, the test mean's interval, and published."""
+    test = f"test_{measure.name}"
+    columns = {images: f"{images}_{measure.name}" for images in LINES}
+    columns |= {"low": f"{test}_low", "high": f"{test}_high", "published": f"published_{test}"}
+    return measure.unit.factor * pd.DataFrame({new: table[old] for new, old in columns.items() if old in table})
 
-    `table` has a row for each `study` and `value` of its `axis`, and the columns of `analysis.compare_table`.
+
+def _label(measure: Measure, images: str = "") -> str:
+    """An axis' label: what it shows, in which unit."""
+    return f"{images} {measure.words} ({measure.unit.symbol})".strip()
+
+
+def _means(axes: Axes, x: Any, shown: pd.DataFrame) -> None:
+    for images, style in LINES.items():
+        if images != "val" or shown["val"].notna().any():  # nothing may be held out
+            axes.plot(x, shown[images], markersize=5, **style)
+    axes.fill_between(x, shown["low"], shown["high"], color=INK, alpha=0.15, label="95 % interval of\nthe test mean")
+    if len(shown) == 1:  # a band without width is not seen
+        axes.vlines(x, shown["low"], shown["high"], color=INK)
+
+
+def _dots(axes: Axes, x: Any, rows: pd.Series, figures: pd.Series) -> None:
+    """A dot for each seed, in its compared value's colour."""
+    for row, own in figures.groupby(rows):
+        colour = level_style(int(row))["color"]
+        axes.plot(np.full(len(own), x[int(row)]), own, ".", color=colour, alpha=0.75, markersize=6, zorder=3)
+    axes.plot([], [], ".", color=GREY, label="test, each seed")
+
+
+def studies_figure(table: pd.DataFrame, measure: Measure, title: str) -> Figure:
+    """Means on the test images with intervals, against the compared value where all studies compare the same thing.
+
+    `table` is `studies_table`'s: a row for each `study` and `value` of its `axis`.
     """
     with mpl.rc_context(STYLE):
         same = table["axis"].nunique() == 1
-        values = list(dict.fromkeys(table["value"] if same else table["axis"] + " = " + table["value"]))
+        names = table["value"] if same else table["axis"] + " = " + table["value"]
+        values = list(dict.fromkeys(names))
         figure, axes = new_figure(max(6.4, 0.7 * len(values) + 2.5), 4.0)
-        studies = list(dict.fromkeys(table["study"]))
-        for place, study in enumerate(studies):
-            own = table[(table["study"] == study) & table["test_accuracy"].notna()]
-            names = own["value"] if same else own["axis"] + " = " + own["value"]
-            x = names.map(values.index).to_numpy(float) + 0.3 * ((place + 0.5) / len(studies) - 0.5)
-            mean = 100 * own["test_accuracy"].to_numpy(float)
-            low, high = (100 * own[f"test_accuracy_{end}"].to_numpy(float) for end in ("low", "high"))
-            bars = np.nan_to_num([mean - low, high - mean])
-            line = "-" if same else "none"
-            axes.errorbar(x, mean, yerr=bars, label=study, linestyle=line, linewidth=1, **level_style(place))
+        shown = _in_units(table, measure).assign(study=table["study"], x=names.map(values.index).astype(float))
+        _bars(axes, shown[shown["test"].notna()], list(dict.fromkeys(table["study"])), "-" if same else "none")
         axes.set_xticks(range(len(values)), values, rotation=30 if len("".join(values)) > 50 else 0)
-        axes.set(
-            xlabel=table["axis"].iloc[0].replace("_", " ") if same else "", ylabel="test accuracy (%)", title=title
-        )
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+        xlabel = table["axis"].iloc[0].replace("_", " ") if same else ""
+        axes.set(xlabel=xlabel, ylabel=_label(measure, "test"), title=title)
+        axes.legend(**BESIDE)
     return figure
 
 
+def _bars(axes: Axes, shown: pd.DataFrame, studies: Sequence[str], line: str) -> None:
+    """Each study's means with intervals, beside those of the others."""
+    for place, study in enumerate(studies):
+        own = shown[shown["study"] == study]
+        x = own["x"] + 0.3 * ((place + 0.5) / len(studies) - 0.5)
+        bars = np.nan_to_num([own["test"] - own["low"], own["high"] - own["test"]])
+        axes.errorbar(x, own["test"], yerr=bars, label=study, linestyle=line, linewidth=1, **level_style(place))
+
+
+KINDS: Any = {
+    "train": {"linestyle": "--", "label": "training (mean; range over seeds shaded)"},
+    "val": {"linestyle": "-", "label": "validation"},
+}
+
+
 def learning_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figure:
-    """Training and validation loss against the epoch, a panel per compared value; `analysis.learning_table`'s table."""
+    """Training and validation loss by epoch, a panel per compared value; `table` is `Findings.learning`."""
     with mpl.rc_context(STYLE):
         columns = min(3, max(1, len(names)))
         figure, grid = panels(len(names), 3, (3.2, 2.6), sharex=True, sharey=True)
-        for place, (axes, name) in enumerate(zip(grid, names, strict=True)):
-            _learning_panel(axes, table[table["level"] == place], name, level_style(place)["color"])
+        for row, (axes, name) in enumerate(zip(grid, names, strict=True)):
+            _learning_panel(axes, table[table["level"] == row], name, level_style(row)["color"])
         for axes in grid[-columns:]:
             axes.set_xlabel("epoch")
             axes.tick_params(labelbottom=True)
         for axes in grid[::columns]:
             axes.set_ylabel("loss (nats)")
-        styles: Any = {"train": ("--", "training (mean; range over seeds shaded)"), "val": ("-", "validation")}
-        kinds = [kind for kind in styles if kind in set(table["kind"])]
-        lines = [Line2D([], [], color=GREY, linestyle=styles[kind][0], label=styles[kind][1]) for kind in kinds]
+        lines = [Line2D([], [], color=GREY, **style) for kind, style in KINDS.items() if (table["kind"] == kind).any()]
         if lines:
             figure.legend(handles=lines, loc="outside lower center", ncols=2)
         figure.suptitle(title)
@@ -110,9 +132,9 @@ def learning_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Fi
 
 
 def _learning_panel(axes: Axes, table: pd.DataFrame, name: str, colour: str) -> None:
-    for kind, style in (("train", "--"), ("val", "-")):
+    for kind, style in KINDS.items():
         part = table[table["kind"] == kind]
-        axes.plot(part["epoch"], part["mean"], linestyle=style, color=colour)
+        axes.plot(part["epoch"], part["mean"], linestyle=style["linestyle"], color=colour)
         axes.fill_between(part["epoch"], part["low"], part["high"], color=colour, alpha=0.15)
     if not table.empty:
         _log_ticks(axes, axes.yaxis)
@@ -120,10 +142,10 @@ def _learning_panel(axes: Axes, table: pd.DataFrame, name: str, colour: str) -> 
     axes.set_title(name, fontsize=10)
 
 
-def difference_figure(pairs: pd.DataFrame, names: Sequence[str], title: str) -> Figure:
-    """Row minus column in test accuracy, in points, with 95 % intervals; bold where Holm's p is below 0.05.
+def difference_figure(pairs: pd.DataFrame, names: Sequence[str], unit: Unit, title: str) -> Figure:
+    """Row minus column on the test images, with 95 % intervals; bold where Holm's p is below 0.05.
 
-    `pairs` is `analysis.paired_table`'s.
+    `pairs` is `Findings.pairs`.
     """
     with mpl.rc_context({**STYLE, "axes.grid": False}):
         side = 1.15 * len(names) + 1.4
@@ -131,46 +153,72 @@ def difference_figure(pairs: pd.DataFrame, names: Sequence[str], title: str) -> 
         gaps = np.full((len(names), len(names)), np.nan)
         for pair in pairs.itertuples():
             for row, column, sign in ((pair.second, pair.first, 1), (pair.first, pair.second, -1)):
-                gaps[row, column] = 100 * sign * pair.difference
-                low, high = sorted((100 * sign * pair.low, 100 * sign * pair.high))
-                text = f"{gaps[row, column]:+.2f}" + ("" if np.isnan(low) else f"\n{low:+.2f} to {high:+.2f}")
+                gaps[row, column] = unit.factor * sign * pair.difference
                 weight = "bold" if pair.p_holm < 0.05 else "normal"
-                axes.text(column, row, text, ha="center", va="center", fontsize=7, weight=weight)
-        largest = np.nanmax(np.abs(gaps)) or 1.0
-        picture = axes.imshow(gaps, cmap="PuOr", vmin=-1.6 * largest, vmax=1.6 * largest)
-        figure.colorbar(picture, label="points", shrink=0.8)
-        places = range(len(names))
-        axes.set_xticks(places, names, rotation=30, ha="right", fontsize=8)
-        axes.set_yticks(places, names, fontsize=8)
+                axes.text(column, row, _gap(pair, unit, sign), weight=weight, **IN_CELL)
+        _gap_colours(axes, gaps, unit.gap)
+        _gap_ticks(axes, names)
         axes.set_title(title, fontsize=10)
     return figure
 
 
-def cost_figure(table: pd.DataFrame, fronts: dict[str, pd.DataFrame], names: Sequence[str], title: str) -> Figure:
-    """Test accuracy against what it costs, a panel per cost (a column of the compare table), with its Pareto front."""
+IN_CELL: Any = {"ha": "center", "va": "center", "fontsize": 7}
+
+
+def _gap(pair: Any, unit: Unit, sign: int) -> str:
+    """A difference, and its interval below it where there is one."""
+    low, high = sorted((sign * pair.low, sign * pair.high))
+    mean = number(sign * pair.difference, unit, "+")
+    return mean if np.isnan(low) else f"{mean}\n{interval(low, high, unit, '+')}"
+
+
+def _gap_colours(axes: Axes, gaps: NDArray[np.float64], unit: str) -> None:
+    largest = np.nanmax(np.abs(gaps)) or 1.0
+    picture = axes.imshow(gaps, cmap="PuOr", vmin=-1.6 * largest, vmax=1.6 * largest)
+    axes.get_figure().colorbar(picture, label=unit, shrink=0.8)  # type: ignore[union-attr]
+
+
+def _gap_ticks(axes: Axes, names: Sequence[str]) -> None:
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+
+
+FRONT: Any = {"color": GREY, "linestyle": ":"}
+COSTS = {"seconds": "seconds of training, one model", "parameters": "parameters"}
+
+
+def cost_figure(
+    table: pd.DataFrame, fronts: Mapping[str, pd.DataFrame], names: Sequence[str], measure: Measure, title: str
+) -> Figure:
+    """Means on the test images against what they cost, a panel per cost (a column of the table), with Pareto fronts."""
     with mpl.rc_context(STYLE):
         figure, grid = panels(len(fronts), 2, (3.7, 3.2), sharey=True)
         for axes, (cost, front) in zip(grid, fronts.items(), strict=True):
-            axes.step(front[cost], 100 * front["test_accuracy"], where="post", color=GREY, linestyle=":", zorder=1)
-            for place, row in enumerate(table.to_dict("records")):
-                if pd.isna(row["test_accuracy"]):
-                    continue
-                low, high = (abs(row[f"test_accuracy_{end}"] - row["test_accuracy"]) for end in ("low", "high"))
-                bars: Any = [[100 * np.nan_to_num(low)], [100 * np.nan_to_num(high)]]
-                where = [float(row[cost])], [100 * row["test_accuracy"]]
-                axes.errorbar(*where, yerr=bars, linestyle="none", label=names[place], **level_style(place))
-            costs = table[cost].dropna().astype(float)
-            if costs.max() > 5 * costs.min():
-                _log_ticks(axes, axes.xaxis)
-            else:
-                axes.xaxis.set_major_locator(MaxNLocator(4))
-            axes.set_xlabel({"seconds": "seconds of training, one model", "parameters": "parameters"}[cost])
-        grid[0].set_ylabel("test accuracy (%)")
-        handles, labels = grid[0].get_legend_handles_labels()
-        handles.append(Line2D([], [], color=GREY, linestyle=":"))
-        figure.legend(handles, [*labels, "Pareto front"], loc="outside lower center", ncols=4, fontsize=8)
+            axes.step(front[cost], _in_units(front, measure)["test"], where="post", zorder=1, **FRONT)
+            _points(axes, table[cost], _in_units(table, measure), names)
+            _cost_ticks(axes, table[cost].dropna().astype(float))
+            axes.set_xlabel(COSTS[cost])
+        grid[0].set_ylabel(_label(measure, "test"))
+        marks = [*grid[0].get_legend_handles_labels()[0], Line2D([], [], **FRONT, label="Pareto front")]
+        figure.legend(handles=marks, loc="outside lower center", ncols=4, fontsize=8)
         figure.suptitle(title, fontsize=11)
     return figure
+
+
+def _points(axes: Axes, costs: pd.Series, shown: pd.DataFrame, names: Sequence[str]) -> None:
+    """A mark with its interval for each compared value that was measured."""
+    for row, cells in enumerate(shown.to_dict("records")):
+        if not np.isnan(cells["test"]):
+            bars = np.nan_to_num([[cells["test"] - cells["low"]], [cells["high"] - cells["test"]]])
+            x = [float(costs[row])]
+            axes.errorbar(x, [cells["test"]], yerr=bars, linestyle="none", label=names[row], **level_style(row))
+
+
+def _cost_ticks(axes: Axes, costs: pd.Series) -> None:
+    if costs.max() > 5 * costs.min():
+        _log_ticks(axes, axes.xaxis)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
 def _log_ticks(axes: Axes, side: Axis) -> None:

@@ -6,15 +6,18 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
-from harness.catalogue import Value, show
+from harness.catalogue import Measure, Value, show
 from harness.plots.base import GREY, STYLE, level_style, new_figure, panels
 
+CURVES = ("best", "expected", "low", "high")
 MANY = 500  # marks, above which an SVG holds them as one picture
 STATES = {
     "finished": "#009E73",
@@ -22,24 +25,20 @@ STATES = {
     "diverged": "#CC79A7",
     "failed": "#000000",
 }
+ALPHA = {"search": 0.55, "confirm": 1.0}
 
 
-def tuning_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figure:
-    """The best validation accuracy after k trials; `analysis.tuning_table`'s table."""
+def tuning_figure(table: pd.DataFrame, names: Sequence[str], measure: Measure, title: str) -> Figure:
+    """The best of a measure on validation images after k trials; `table` is `Findings.tuning`."""
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(6.4, 3.8)
-        for place, own in table.groupby("level"):
-            colour = level_style(int(place))["color"]
-            axes.step(own["k"], 100 * own["best"], where="post", color=colour, label=names[int(place)])
-            axes.plot(own["k"], 100 * own["expected"], "--", color=colour, linewidth=1)
-            axes.fill_between(
-                own["k"], 100 * own["low"].astype(float), 100 * own["high"].astype(float), color=colour, alpha=0.12
-            )
-        worst = table.loc[table["k"] <= 2, "expected"].min() if len(table) else 0
-        top = table["best"].max()
-        axes.set_ylim(100 * max(worst, top - 0.25), 100 * top + 0.02 * 100 * (top - max(worst, top - 0.25)) + 1e-3)
+        shown = table.assign(**{name: measure.unit.factor * table[name] for name in CURVES})
+        for row, own in shown.groupby("level"):
+            _curves(axes, own, level_style(int(row))["color"], names[int(row)])
+        axes.set_ylim(*_tuning_limits(shown, measure))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel="search trials", ylabel="best validation accuracy (%)", title=title)
+        ylabel = f"best validation {measure.words} ({measure.unit.symbol})"
+        axes.set(xlabel="search trials", ylabel=ylabel, title=title)
         handles, labels = axes.get_legend_handles_labels()
         handles += [Line2D([], [], color=GREY), Line2D([], [], color=GREY, linestyle="--", linewidth=1)]
         labels += ["so far, as searched", "expected of k trials\nin random order"]
@@ -47,43 +46,77 @@ def tuning_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figu
     return figure
 
 
+def _curves(axes: Axes, own: pd.DataFrame, colour: str, name: str) -> None:
+    """A compared value's best so far, and what to expect of it in random order."""
+    axes.step(own["k"], own["best"], where="post", color=colour, label=name)
+    axes.plot(own["k"], own["expected"], "--", color=colour, linewidth=1)
+    axes.fill_between(own["k"], own["low"], own["high"], color=colour, alpha=0.12)
+
+
+def _tuning_limits(shown: pd.DataFrame, measure: Measure) -> list[float]:
+    """From what one or two trials find to the best, but not far below it: there is nothing to be seen there."""
+    sign = measure.sign()
+    best = (sign * shown["best"]).max()
+    worst = (sign * shown.loc[shown["k"] <= 2, "expected"]).min()
+    end = max(worst, best - (2 * abs(best) if measure.unit.relative else 0.25 * measure.unit.factor))
+    margin = 0.02 * (best - end) + 1e-5 * measure.unit.factor
+    return sorted([sign * end, sign * (best + margin)])
+
+
 def slice_figure(
-    runs: pd.DataFrame, scales: Mapping[str, str | tuple[Value, ...]], names: Sequence[str], title: str
+    runs: pd.DataFrame,
+    scales: Mapping[str, str | tuple[Value, ...]],
+    names: Sequence[str],
+    measure: Measure,
+    title: str,
 ) -> Figure:
-    """Validation accuracy of the finished search trials against each tuned hyperparameter, a panel for each.
+    """A measure of the finished search trials on validation images against each tuned hyperparameter, a panel each.
 
     `scales` says "log" or "linear" for a range, and names the choices where there are some.
     """
     with mpl.rc_context(STYLE):
         figure, grid = panels(len(scales), 3, (3.1, 2.5), sharey=True)
+        figures = measure.unit.factor * runs[f"val_{measure.name}"]
         for axes, (key, scale) in zip(grid, scales.items(), strict=True):
-            for place, own in runs.groupby("level"):
-                own = own.dropna(subset=key)
-                if isinstance(scale, str):
-                    x = own[key].to_numpy(float)
-                else:  # levels beside each other, not on top
-                    x = np.array([scale.index(value) for value in own[key]], float)
-                    x += 0.6 * ((int(place) + 0.5) / len(names) - 0.5)
-                dots: Any = {"linestyle": "none", "markersize": 4, "alpha": 0.8, "rasterized": len(runs) > MANY}
-                axes.plot(x, 100 * own["val_accuracy"].astype(float), **dots, **level_style(int(place)))
-            if isinstance(scale, str):
-                axes.set_xscale(scale)
-            else:
-                axes.set_xticks(
-                    range(len(scale)), [show(value) for value in scale], rotation=20 if len(scale) > 3 else 0
-                )
-                axes.set_xlim(-0.5, len(scale) - 0.5)
+            _slice(axes, runs.assign(y=figures).dropna(subset=key), key, scale, len(names))
+            _slice_ticks(axes, scale)
             axes.set_xlabel(key.replace("_", " "))
-        values = 100 * runs["val_accuracy"].astype(float)
-        low, high = values.quantile(0.1), values.max()
-        margin = 0.05 * (high - low) or 0.5
-        grid[0].set_ylim(low - margin, high + margin)
+        grid[0].set_ylim(*_slice_limits(figures, measure))
         for axes in grid[::3]:
-            axes.set_ylabel("validation accuracy (%)")
-        marks = [Line2D([], [], linestyle="none", label=name, **level_style(place)) for place, name in enumerate(names)]
-        figure.legend(handles=marks, loc="outside lower center", ncols=5, fontsize=8)
+            axes.set_ylabel(f"validation {measure.words} ({measure.unit.symbol})")
+        figure.legend(handles=_level_marks(names), loc="outside lower center", ncols=5, fontsize=8)
         figure.suptitle(title)
     return figure
+
+
+def _level_marks(names: Sequence[str]) -> list[Line2D]:
+    return [Line2D([], [], linestyle="none", label=name, **level_style(row)) for row, name in enumerate(names)]
+
+
+def _slice(axes: Axes, runs: pd.DataFrame, key: str, scale: str | tuple[Value, ...], levels: int) -> None:
+    dots: Any = {"linestyle": "none", "markersize": 4, "alpha": 0.8, "rasterized": len(runs) > MANY}
+    for row, own in runs.groupby("level"):
+        if isinstance(scale, str):
+            x = own[key].to_numpy(float)
+        else:  # levels beside each other, not on top
+            x = np.array([scale.index(value) for value in own[key]], float)
+            x += 0.6 * ((int(row) + 0.5) / levels - 0.5)
+        axes.plot(x, own["y"], **dots, **level_style(int(row)))
+
+
+def _slice_ticks(axes: Axes, scale: str | tuple[Value, ...]) -> None:
+    if isinstance(scale, str):
+        axes.set_xscale(scale)
+    else:
+        axes.set_xticks(range(len(scale)), [show(value) for value in scale], rotation=20 if len(scale) > 3 else 0)
+        axes.set_xlim(-0.5, len(scale) - 0.5)
+
+
+def _slice_limits(figures: pd.Series, measure: Measure) -> tuple[float, float]:
+    """All but the worst tenth."""
+    low, high = figures.quantile([0.1, 1.0] if measure.better == "higher" else [0.0, 0.9])
+    margin = 0.05 * (high - low) or 0.005 * measure.unit.factor
+    return low - margin, high + margin
 
 
 def importance_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figure:
@@ -104,36 +137,46 @@ def importance_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> 
 
 
 def timeline_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figure:
-    """Which trial trained when, and what came of it; `analysis.timeline_table`'s table."""
+    """Which trial trained when, and what came of it; `table` is `Findings.timeline`."""
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(7.2, 0.9 + 0.55 * len(names))
-        longest = table["end"].max()
-        unit, factor = ("hours", 1 / 60) if longest > 180 else ("minutes", 1.0) if longest > 3 else ("seconds", 60.0)
-        lanes = table.groupby("level")["lane"].max() + 1
+        unit, factor = _time_unit(table["end"].max())
+        boxes = _boxes(table, factor)
         for status, colour in STATES.items():
-            for confirming in (False, True):
-                part = table[(table["status"] == status) & ((table["stage"] == "confirm") == confirming)]
-                if part.empty:
-                    continue
-                tall = 0.8 / lanes.reindex(part["level"]).to_numpy(float)
-                bottom = part["level"].to_numpy(float) - 0.4 + part["lane"].to_numpy(float) * tall
-                wide = factor * (part["end"] - part["start"]).to_numpy(float)
-                left = factor * part["start"].to_numpy(float)
-                corners = [(left, bottom), (left + wide, bottom), (left + wide, bottom + tall), (left, bottom + tall)]
-                boxes = np.stack([np.stack(corner, axis=1) for corner in corners], axis=1)
-                style: Any = {
-                    "facecolors": colour,
-                    "alpha": 1.0 if confirming else 0.55,
-                    "rasterized": len(table) > MANY,
-                }
-                axes.add_collection(PolyCollection(list(boxes), edgecolors="white", linewidths=0.2, **style))
+            for stage, alpha in ALPHA.items():
+                chosen = boxes[((table["status"] == status) & (table["stage"] == stage)).to_numpy()]
+                if len(chosen):
+                    style: Any = {"facecolors": colour, "alpha": alpha, "rasterized": len(table) > MANY}
+                    axes.add_collection(PolyCollection(list(chosen), edgecolors="white", linewidths=0.2, **style))
         axes.autoscale_view()
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set(xlabel=f"{unit} since the first trial began", title=title)
-        seen = [status for status in STATES if status in set(table["status"])]
-        marks = [Patch(color=STATES[status], label=status) for status in seen]
-        if (table["stage"] == "search").any():
-            marks += [Patch(color=GREY, alpha=0.55, label="search"), Patch(color=GREY, label="confirmation")]
-        axes.legend(handles=marks, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+        axes.legend(handles=_marks(table), loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
     return figure
+
+
+def _time_unit(longest: float) -> tuple[str, float]:
+    """What so many minutes are told in, and how many of it are a minute."""
+    if longest > 180:
+        return "hours", 1 / 60
+    return ("minutes", 1.0) if longest > 3 else ("seconds", 60.0)
+
+
+def _boxes(table: pd.DataFrame, factor: float) -> NDArray[np.float64]:
+    """A box for each run (N, 4, 2): its time from left to right, its lane of its level from top to bottom."""
+    lanes = table.groupby("level")["lane"].max() + 1
+    tall = 0.8 / lanes.reindex(table["level"]).to_numpy(float)
+    bottom = table["level"].to_numpy(float) - 0.4 + table["lane"].to_numpy(float) * tall
+    left, right = (factor * table[end].to_numpy(float) for end in ("start", "end"))
+    corners = [(left, bottom), (right, bottom), (right, bottom + tall), (left, bottom + tall)]
+    return np.stack([np.stack(corner, axis=1) for corner in corners], axis=1)
+
+
+def _marks(table: pd.DataFrame) -> list[Patch]:
+    """The legend of the timeline: states that there are, and stages where there are two."""
+    marks = [Patch(color=colour, label=state) for state, colour in STATES.items() if (table["status"] == state).any()]
+    if (table["stage"] == "search").any():
+        named = {"search": "search", "confirm": "confirmation"}
+        marks += [Patch(color=GREY, alpha=ALPHA[stage], label=name) for stage, name in named.items()]
+    return marks

@@ -1,5 +1,5 @@
-"""Writes `reports/<name>/` from a journal: tables, figures, one page. Knows neither torch nor MLflow."""
+"""Writes `reports/<name>/`: tables, pictures, one page. Knows neither torch nor MLflow."""
 
-from harness.report.write import headline, report_study, results_of, write, write_latex
+from harness.report.write import findings_of, report_study, write
 
-__all__ = ["headline", "report_study", "results_of", "write", "write_latex"]
+__all__ = ["findings_of", "report_study", "write"]

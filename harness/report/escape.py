@@ -27,6 +27,6 @@ def markdown(text: str) -> str:
     return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line)
 
 
-def figure(text: str) -> str:
-    """Text of a figure: matplotlib takes what stands between two dollars for a formula, and breaks no lines."""
+def in_picture(text: str) -> str:
+    """Text of a picture: matplotlib takes what stands between two dollars for a formula, and breaks no lines."""
     return "\n".join(re.findall(".{1,40}", text)).replace("$", r"\$")

@@ -1,167 +1,186 @@
-"""Tables as people read them: percentages, an interval in one cell, a dash where nothing was measured."""
+"""Tables as people read them: figures in their units, an interval in one cell, a dash where nothing was measured."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from harness import analysis
-from harness.analysis.results import Results
-from harness.catalogue import show
+from harness import catalogue
+from harness.analysis import Findings
+from harness.analysis.words import verdict
+from harness.catalogue import COUNT, EPOCHS, NATS, SECONDS, SHARE, Unit, show
+from harness.figures import NONE, interval, number, probability, share
 from harness.study.study import Study
 
-NONE = "–"
-PERCENT = ("search_val_accuracy", "val_accuracy", "test_accuracy", "train_accuracy", "published_test_accuracy")
-HEADINGS = {
-    "trials": "trials",
-    "pruned": "pruned",
-    "failed": "failed",
-    "seeds": "seeds",
-    "val_accuracy": "validation %",
-    "test_accuracy": "test %",
-    "interval": "95 % interval",
-    "train_accuracy": "train %",
-    "published_test_accuracy": "published test %",
-    "epochs": "epochs",
-    "seconds": "seconds",
-    "parameters": "parameters",
-}
+COUNTED = ("trials", "pruned", "failed", "seeds")
+INTERVAL = "95 % interval"
+SEARCHED = ("trials", "pruned", "failed")  # says nothing of a study without a search
+
+Cells = Mapping[str, Any]
+"""A row of a table, by column."""
 
 
-def display_table(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+def compare_grid(findings: Findings) -> pd.DataFrame:
     """The compare table."""
-    rows = []
-    for row, level in zip(table.to_dict("records"), study.levels, strict=True):
-        cells = {study.axis: show(level)}
-        for key, heading in HEADINGS.items():
-            if key in ("published_test_accuracy", "val_accuracy") and table[key].isna().all():
-                continue
-            if key in ("trials", "pruned", "failed") and not study.tune:
-                continue
-            cells[heading] = _cell(key, row)
-        rows.append(cells)
-    return pd.DataFrame(rows)
+    study, table = findings.study, findings.table
+    columns = {key: heading for key, heading in _headings(study).items() if _is_shown(study, table, key)}
+    rows = [{heading: _cell(study, cells, key) for key, heading in columns.items()} for cells in records(table)]
+    return _by_level(study, rows)
 
 
-def _cell(key: str, row: Mapping[str, Any]) -> str:
-    if key == "interval":
-        return interval(row["test_accuracy_low"], row["test_accuracy_high"], "accuracy")
-    value = row[key]
-    if pd.isna(value):
-        return NONE
-    if key in PERCENT:
-        return f"{100 * value:.2f}"
-    if key == "seconds":
-        return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
-    return f"{value:.1f}" if key == "epochs" else f"{int(value):,}"
+def narrow_grid(findings: Findings) -> pd.DataFrame:
+    """The compare table without the columns that would not fit a printed page."""
+    wide = [*SEARCHED, f"validation {findings.study.measure.unit.symbol}", "epochs", "seconds"]
+    return compare_grid(findings).drop(columns=wide, errors="ignore")
 
 
-def seeds_table(table: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """Other middles than the mean, and what the test set's size alone makes uncertain."""
-    columns = {
-        "test_accuracy": "mean %",
-        "test_accuracy_median": "median %",
-        "test_accuracy_iqm": "interquartile mean %",
+def _headings(study: Study) -> dict[str, str]:
+    m, symbol = study.metric, study.measure.unit.symbol
+    return {
+        **{name: name for name in COUNTED},
+        f"val_{m}": f"validation {symbol}",
+        f"test_{m}": f"test {symbol}",
+        "interval": INTERVAL,
+        f"train_{m}": f"train {symbol}",
+        f"published_test_{m}": f"published test {symbol}",
+        **{name: name for name in ("epochs", "seconds", "parameters")},
     }
-    columns["noise_floor"] = "noise floor (points)"
-    rows = [
-        {study.axis: show(level)} | {new: figure("accuracy", row[old]) for old, new in columns.items()}
-        for row, level in zip(table.to_dict("records"), study.levels, strict=True)
-    ]
-    return pd.DataFrame(rows)
 
 
-def winners_table(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+def _is_shown(study: Study, table: pd.DataFrame, key: str) -> bool:
+    """Nothing may be held out, or published, or searched."""
+    if key in SEARCHED:
+        return bool(study.tune)
+    return not key.startswith(("val_", "published_")) or bool(table[key].notna().any())
+
+
+def _cell(study: Study, cells: Cells, key: str) -> str:
+    unit = {"epochs": EPOCHS, "seconds": SECONDS, "parameters": COUNT}.get(key, study.measure.unit)
+    if key == "interval":
+        low, high = (cells[f"test_{study.metric}_{end}"] for end in ("low", "high"))
+        return interval(low, high, unit)
+    if pd.isna(cells[key]):
+        return NONE
+    return number(cells[key], COUNT if key in COUNTED else unit)
+
+
+def middles_grid(findings: Findings) -> pd.DataFrame:
+    """Other middles than the mean, and what the test set's size alone makes uncertain where that is known."""
+    study, unit = findings.study, findings.study.measure.unit
+    names = {"": "mean", "_median": "median", "_iqm": "interquartile mean"}
+    columns = {f"test_{study.metric}{end}": f"{name} {unit.symbol}" for end, name in names.items()}
+    if findings.has_noise_floor:
+        columns["noise_floor"] = f"noise floor ({unit.gap})"
+    rows = [{new: number(cells[old], unit) for old, new in columns.items()} for cells in records(findings.table)]
+    return _by_level(study, rows)
+
+
+def winners_grid(findings: Findings) -> pd.DataFrame:
     """What the search chose for each compared value; a dash where it had no effect."""
-    rows = [
-        {study.axis: show(level)} | {key: str(row[key]) or NONE for key in study.tune}
-        for row, level in zip(table.to_dict("records"), study.levels, strict=True)
-    ]
-    return pd.DataFrame(rows, columns=[study.axis, *study.tune])
+    study = findings.study
+    rows = [{key: str(cells[key]) or NONE for key in study.tune} for cells in records(findings.table)]
+    return _by_level(study, rows)
 
 
-def published_grid(results: Results) -> pd.DataFrame:
+def published_grid(findings: Findings) -> pd.DataFrame:
     """Published and measured figures, with a verdict in words."""
-    study, rows = results.study, []
-    for _, row in analysis.published_table(results).iterrows():
-        name = row["figure"]
-        rows.append(
-            {
-                study.axis: show(study.levels[row["level"]]),
-                "figure": name.replace("_", " ") + (" %" if name.endswith("accuracy") else ""),
-                "published": figure(name, row["published"]),
-                "measured mean": figure(name, row["mean"]),
-                "95 % interval": interval(row["low"], row["high"], name),
-                "n": str(row["n"]),
-                "difference": figure(name, row["difference"], sign="+"),
-                "measured is": analysis.verdict(row),
-            }
-        )
+    study = findings.study
+    rows = [
+        {study.axis: show(study.levels[cells["level"]]), **_published_cells(cells)}
+        for _, cells in findings.published.iterrows()
+    ]
     return pd.DataFrame(rows)
 
 
-def pairs_grid(pairs: pd.DataFrame, study: Study) -> pd.DataFrame:
+def _published_cells(cells: pd.Series) -> dict[str, str]:
+    figure = catalogue.figure(cells["figure"])
+    return {
+        "figure": f"{figure.words} %" if figure.unit is SHARE else figure.words,
+        "published": number(cells["published"], figure.unit),
+        "measured mean": number(cells["mean"], figure.unit),
+        INTERVAL: interval(cells["low"], cells["high"], figure.unit),
+        "n": str(cells["n"]),
+        "difference": number(cells["difference"], figure.unit, sign="+"),
+        "measured is": verdict(cells),
+    }
+
+
+def pairs_grid(findings: Findings) -> pd.DataFrame:
     """Differences between compared values, seed by seed."""
-    rows = []
-    for row in pairs.to_dict("records"):
-        first, second = (show(study.levels[int(row[side])]) for side in ("first", "second"))
-        rows.append(
-            {
-                study.axis: f"{second} − {first}",
-                "n": str(row["n"]),
-                "mean difference (points)": figure("accuracy", row["difference"], sign="+"),
-                "95 % interval": interval(row["low"], row["high"], "accuracy", sign="+"),
-                "p": _p(row["p"]),
-                "p (Holm)": _p(row["p_holm"]),
-                "better in": NONE if math.isnan(row["improvement"]) else f"{100 * row['improvement']:.0f} %",
-            }
-        )
+    study, rows = findings.study, []
+    for cells in records(findings.pairs):
+        first, second = (show(study.levels[int(cells[side])]) for side in ("first", "second"))
+        gap = gap_cells(cells, study.measure.unit)
+        rows.append({study.axis: f"{second} − {first}", **gap})
     return pd.DataFrame(rows)
 
 
-def gaps_grid(results: Results, table: pd.DataFrame) -> pd.DataFrame:
-    """How far the test is behind the training, in loss and accuracy."""
-    rows = []
-    for row, gap in zip(table.to_dict("records"), analysis.gap_table(results).to_dict("records"), strict=True):
-        rows.append(
-            {
-                results.study.axis: show(results.study.levels[gap["level"]]),
-                "train loss": figure("loss", row["train_loss"]),
-                "test loss": figure("loss", row["test_loss"]),
-                "test − train loss": figure("loss", gap["loss_gap"], sign="+"),
-                "95 % interval": interval(gap["loss_gap_low"], gap["loss_gap_high"], "loss", sign="+"),
-                "train − test accuracy (points)": figure("accuracy", gap["accuracy_gap"], sign="+"),
-            }
-        )
-    return pd.DataFrame(rows)
+def gap_cells(cells: Cells, unit: Unit) -> dict[str, str]:
+    """A paired difference, as a paired table has it."""
+    return {
+        "n": str(cells["n"]),
+        f"mean difference ({unit.gap})": number(cells["difference"], unit, sign="+"),
+        INTERVAL: interval(cells["low"], cells["high"], unit, sign="+"),
+        "p": probability(cells["p"]),
+        "p (Holm)": probability(cells["p_holm"]),
+        "better in": share(cells["improvement"]),
+    }
 
 
-def classes_grid(results: Results) -> pd.DataFrame:
+def gaps_grid(findings: Findings) -> pd.DataFrame:
+    """How far the test is behind the training, in loss and in the study's measure."""
+    both = zip(records(findings.table), records(findings.gaps), strict=True)
+    return _by_level(findings.study, [_gaps_cells(findings.study, means, gaps) for means, gaps in both])
+
+
+def _gaps_cells(study: Study, means: Cells, gaps: Cells) -> dict[str, str]:
+    cells = {
+        "train loss": number(means["train_loss"], NATS),
+        "test loss": number(means["test_loss"], NATS),
+        "test − train loss": number(gaps["loss_gap"], NATS, sign="+"),
+        INTERVAL: interval(gaps["loss_gap_low"], gaps["loss_gap_high"], NATS, sign="+"),
+    }
+    if study.metric == "loss":
+        return cells
+    measure = study.measure
+    sides = "train − test" if measure.better == "higher" else "test − train"
+    gap = number(gaps[f"{study.metric}_gap"], measure.unit, sign="+")
+    return {**cells, f"{sides} {measure.words} ({measure.unit.gap})": gap}
+
+
+def measures_grid(findings: Findings) -> pd.DataFrame:
+    """What else was measured on the test images, with intervals; empty where nothing was."""
+    study, others = findings.study, findings.other_measures
+    rows = [dict[str, str]() for _ in study.levels]
+    for cells in records(others):
+        measure = catalogue.measure(cells["measure"])
+        rows[cells["level"]][f"{measure.words} {measure.unit.symbol}"] = _with_interval(cells, measure.unit)
+    return _by_level(study, rows) if len(others) else pd.DataFrame()
+
+
+def _with_interval(cells: Cells, unit: Unit) -> str:
+    mean, ends = number(cells["mean"], unit), interval(cells["low"], cells["high"], unit)
+    return mean if ends == NONE else f"{mean} ({ends})"
+
+
+def classes_grid(findings: Findings) -> pd.DataFrame:
     """Accuracy on each class, in percent, over all seeds."""
-    table, study = analysis.class_table(results), results.study
+    table, study = findings.classes, findings.study
     right = table[table["true"] == table["predicted"]]
     rows = [
-        {study.axis: show(study.levels[int(place)])}
-        | {f"class {row.true} %": f"{100 * row.share:.2f}" for row in own.itertuples()}
-        for place, own in right.groupby("level")
+        {study.axis: show(study.levels[int(row)])}
+        | {f"class {cells.true} %": number(cells.share, SHARE) for cells in own.itertuples()}
+        for row, own in right.groupby("level")
     ]
     return pd.DataFrame(rows)
 
 
-def interval(low: float, high: float, name: str, sign: str = "") -> str:
-    """Both ends of an interval of a figure of that name."""
-    return NONE if math.isnan(low) else f"{figure(name, low, sign)} to {figure(name, high, sign)}"
+def _by_level(study: Study, rows: Iterable[Mapping[str, str]]) -> pd.DataFrame:
+    """A row of cells for each compared value, which comes first; a dash for a cell that it lacks."""
+    levels = zip(study.levels, rows, strict=True)
+    return pd.DataFrame([{study.axis: show(level), **cells} for level, cells in levels]).fillna(NONE)
 
 
-def figure(name: str, value: float, sign: str = "") -> str:
-    """A figure of that name: accuracies in percent, losses to four digits."""
-    if pd.isna(value):
-        return NONE
-    if name.endswith("accuracy"):
-        return f"{100 * value:{sign}.2f}"
-    return f"{value:{sign}.4f}" if name.endswith("loss") else f"{value:{sign}.1f}"
-
-
-def _p(value: float) -> str:
-    return NONE if math.isnan(value) else f"{value:.3g}"
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table."""
+    return table.to_dict("records")  # type: ignore[no-any-return]

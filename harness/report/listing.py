@@ -3,17 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
-
-from harness import analysis
-from harness.analysis.results import Results
-from harness.errors import UserError
-from harness.journal.file import holder
-from harness.report.write import results_of
+from harness.analysis import Findings
+from harness.errors import UserError, listed
+from harness.figures import NONE, text
+from harness.journal import holder, ran_on
+from harness.report.write import findings_of
 from harness.study.file import read_study
 from harness.study.study import Study
 
-HEADINGS = ("study", "data", "compares", "state", "search", "seeds", "best", "test accuracy")
+HEADINGS = ("study", "data", "compares", "state", "search", "seeds", "best", "test")
 
 
 def list_studies(folder: Path) -> Iterator[tuple[str, ...]]:
@@ -22,38 +20,45 @@ def list_studies(folder: Path) -> Iterator[tuple[str, ...]]:
         try:
             study = read_study(file.parent)
         except UserError as error:
-            yield (file.parent.name, "", "", str(error), "", "", "", "")
+            yield _row(file.parent.name, "", "", str(error))
             continue
-        journals = sorted(p for p in file.parent.glob("journal*.log") if ".old" not in p.name)
-        if not journals:
-            yield (study.name, ", ".join(study.datasets), study.axis, "never ran", "", "", "", "")
-        for journal in journals:
-            yield _row(study, journal)
+        studies = ran_on(study, file.parent)
+        if not studies:
+            yield _row(study.name, listed(study.datasets), study.axis, "never ran")
+        yield from (_study_row(one, file.parent) for one in studies)
 
 
-def _row(study: Study, journal: Path) -> tuple[str, ...]:
-    name = journal.stem.removeprefix("journal").removeprefix("-")
-    study = study.model_copy(update={"dataset": name or study.written_for})
-    running = holder(journal)
+def _study_row(study: Study, folder: Path) -> tuple[str, ...]:
+    holder_now = holder(folder / study.journal)
+    running = f"{holder_now} runs it" if holder_now else ""
     try:
-        results = results_of(study, journal.parent)
+        findings = findings_of(study, folder)
     except UserError as error:
-        return (study.label, study.dataset, study.axis, f"{running} runs it" if running else str(error), "", "", "", "")
-    study, table = results.study, analysis.compare_table(results)
-    wanted = len(study.levels) * study.budget.trials if study.tune else 0
-    done, seeds = int(table["trials"].sum()), int(table["seeds"].sum())
-    all_seeds = len(study.levels) * study.budget.seeds
-    ended = len(results.runs[(results.runs["stage"] == "confirm") & (results.runs["status"] != "waiting")])
-    state = f"{running} runs it" if running else "finished" if (done, ended) >= (wanted, all_seeds) else "stopped"
-    searched = f"{done}/{wanted}" if study.tune else "–"
-    return (
-        *(study.label, ", ".join(study.datasets), study.axis, state, searched, f"{seeds}/{all_seeds}"),
-        *_best(results, table),
-    )
+        return _row(study.label, study.dataset, study.axis, running or str(error))
+    study = findings.study
+    return _row(study.label, listed(study.datasets), study.axis, running or _state(findings), *_progress(findings))
 
 
-def _best(results: Results, table: pd.DataFrame) -> tuple[str, str]:
-    if table["test_accuracy"].isna().all():
-        return "", ""
-    best = int(table["test_accuracy"].idxmax())
-    return results.study.level_name(results.study.levels[best]), f"{100 * table['test_accuracy'][best]:.2f} %"
+def _state(findings: Findings) -> str:
+    budget, runs = findings.study.budget, findings.results.runs
+    levels = len(findings.study.levels)
+    wanted = (levels * budget.trials if findings.study.tune else 0, levels * budget.seeds)
+    confirmed = (runs["stage"] == "confirm") & (runs["status"] != "waiting")
+    return "finished" if (findings.table["trials"].sum(), confirmed.sum()) >= wanted else "stopped"
+
+
+def _progress(findings: Findings) -> tuple[str, ...]:
+    """How far search and confirmation are, and what did best so far."""
+    study, table = findings.study, findings.table
+    levels, best = len(study.levels), findings.best
+    searched = f"{table['trials'].sum()}/{levels * study.budget.trials}" if study.tune else NONE
+    seeds = f"{table['seeds'].sum()}/{levels * study.budget.seeds}"
+    if best is None:
+        return searched, seeds
+    mean = text(table[f"test_{study.metric}"][best], study.measure.unit)
+    return searched, seeds, study.level_name(study.levels[best]), f"{study.measure.words} {mean}"
+
+
+def _row(*cells: str) -> tuple[str, ...]:
+    """The cells that are known, the rest empty."""
+    return (*cells, *[""] * (len(HEADINGS) - len(cells)))

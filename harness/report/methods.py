@@ -8,33 +8,50 @@ from harness.study.study import Study
 
 def methods(study: Study) -> list[str]:
     """How it was done, in sentences made from the study file."""
-    axis, budget = study.axis.replace("_", " "), study.budget
     config = study.config(study.levels[0], {})
+    timeout = study.budget.trial_timeout
+    return [
+        _setting(study, config),
+        *(_search(study) if study.tune else ()),
+        _stopping(config),
+        *([f"A training that takes longer than {timeout:g} s has failed."] if timeout is not None else []),
+        _confirmation(study),
+        "Intervals are 95 % BCa bootstrap intervals of the mean over seeds. Differences are taken seed by seed; "
+        "p-values are exact Wilcoxon signed-rank, Holm-corrected for all pairs.",
+    ]
+
+
+def _setting(study: Study, config: Config) -> str:
     fixed = ", ".join(f"{key} = {show(value)}" for key, value in study.fixed.items()) or "nothing beyond the defaults"
     data = "data set is" if study.datasets[:1] == study.datasets else "data sets are"
-    texts = [f"The {data} {' and '.join(study.datasets)}, the model {study.model}; fixed: {fixed}. {_images(config)}"]
-    if study.tune:
-        texts.append(
-            f"For each {axis} a search of its own: {budget.trials} trials by Optuna's {study.search.sampler} sampler "
-            f"(seed {study.search.seed}, the same for all) with the {study.search.pruner} pruner, over "
-            + "; ".join(f"{key} {describe(domain)}" for key, domain in study.tune.items())
-            + ". Search trials see training and validation images only."
-        )
-        texts.append("The winner is the finished trial with the highest validation accuracy (ties: the lower loss).")
-    texts.append(_stopping(config))
-    if budget.trial_timeout is not None:
-        texts.append(f"A training that takes longer than {budget.trial_timeout:g} s has failed.")
-    texts.append(
-        f"Each {axis} is then trained with {budget.seeds} fresh seeds, the same for all; split, initialisation, order "
-        "and dropout vary with the seed. Only these runs read the test images, before and after training. All figures "
-        "above are their means; training accuracy is that of the final weights, without dropout, on the training "
-        "images or an even sample of them that is at least as large as the test set."
+    return f"The {data} {' and '.join(study.datasets)}, the model {study.model}; fixed: {fixed}. {_images(config)}"
+
+
+def _search(study: Study) -> tuple[str, str]:
+    """What was searched how, and who won."""
+    search, measure = study.search, study.measure
+    space = "; ".join(f"{key} {describe(domain)}" for key, domain in study.tune.items())
+    side = "highest" if measure.better == "higher" else "lowest"
+    ties = "" if study.metric == "loss" else " (ties: the lower loss)"
+    return (
+        f"For each {_axis(study)} a search of its own: {study.budget.trials} trials by Optuna's {search.sampler} "
+        f"sampler (seed {search.seed}, the same for all) with the {search.pruner} pruner, over {space}. Search trials "
+        "see training and validation images only.",
+        f"The winner is the finished trial with the {side} validation {measure.words}{ties}.",
     )
-    texts.append(
-        "Intervals are 95 % BCa bootstrap intervals of the mean over seeds. Differences are taken seed by seed; "
-        "p-values are exact Wilcoxon signed-rank, Holm-corrected for all pairs."
+
+
+def _confirmation(study: Study) -> str:
+    return (
+        f"Each {_axis(study)} is then trained with {study.budget.seeds} fresh seeds, the same for all; split, "
+        "initialisation, order and dropout vary with the seed. Only these runs read the test images, before and after "
+        f"training. All figures above are their means; training {study.measure.words} is that of the final weights, "
+        "without dropout, on the training images or an even sample of them that is at least as large as the test set."
     )
-    return texts
+
+
+def _axis(study: Study) -> str:
+    return study.axis.replace("_", " ")
 
 
 def _images(config: Config) -> str:

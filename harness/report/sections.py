@@ -1,22 +1,25 @@
 """What the page says, in order: sections of words, tables and pictures, the same for HTML and Markdown."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 
-from harness import analysis
-from harness.analysis.results import Results
-from harness.report.figures import Picture
+from harness.analysis import Findings
+from harness.analysis.tables import test_images
+from harness.catalogue import Measure
+from harness.figures import difference, text
+from harness.plots import Picture
 from harness.report.grids import (
     classes_grid,
-    display_table,
+    compare_grid,
     gaps_grid,
+    measures_grid,
+    middles_grid,
     pairs_grid,
     published_grid,
-    seeds_table,
-    winners_table,
+    winners_grid,
 )
 from harness.report.methods import methods
 
@@ -24,6 +27,12 @@ WEB = re.compile(r"https?://[^\s()<>\"'`\\]+")  # a journal may come from anybod
 ONE_RUN = (
     "Each published figure is one run, and one run has no spread: what lies outside the interval may still be luck."
 )
+PAIRS = (
+    "Second minus first, over the seeds that both have. “Better in”: how often a run of the second is better than a "
+    "run of the first, ties counted half."
+)
+OTHERS = "Means of the same runs on the test images, with 95 % intervals. None of them took part in choosing a winner."
+STORE = "The pages of a local store are served by the command harness ui."
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Section:
     title: str
     texts: Sequence[str] = ()
     grids: Sequence[pd.DataFrame] = ()
-    figures: Sequence[tuple[str, str]] = ()  # file names and captions
+    pictures: Sequence[tuple[str, str]] = ()  # file names and captions
     after: Sequence[str] = ()  # below the tables
     notes: Sequence[str] = ()  # what to know before believing the rest
     links: Mapping[str, str] = field(default_factory=dict)
@@ -41,66 +50,122 @@ class Section:
     shown: bool = True
 
 
-def make_sections(
-    results: Results, table: pd.DataFrame, pairs: pd.DataFrame, figures: Mapping[str, Picture]
-) -> list[Section]:
+@dataclass(frozen=True)
+class Page:
+    """What the page says: a title with a line below it, the answer, and sections; `label` is the window's title."""
+
+    label: str
+    title: str
+    subtitle: str
+    answer: str
+    sections: Sequence[Section]
+
+
+Captions = Mapping[str, str]
+"""What the pictures of the page show, by their file names."""
+
+
+def make_sections(findings: Findings, pictures: Mapping[str, Picture]) -> list[Section]:
     """The sections that have something to say."""
-    study = results.study
-
-    def pictures(*names: str) -> list[tuple[str, str]]:
-        return [(name, figures[name].caption) for name in names if name in figures]
-
-    sections = [
-        Section(
-            "What was measured",
-            grids=[display_table(table, study)],
-            after=_floor(results, table),
-            figures=pictures(f"accuracy_vs_{study.axis}"),
-        )
+    captions = {name: picture.caption for name, picture in pictures.items()}
+    return [
+        _measured(findings, captions),
+        *_published(findings),
+        *_believe(findings),
+        *_differences(findings, captions),
+        Section("Training against test", grids=[gaps_grid(findings)], pictures=_of(captions, "learning_curves")),
+        *_other_measures(findings),
+        *_classes(findings, captions),
+        *_costs(captions),
+        *_search(findings, captions),
+        Section("Other middles, and when it ran", grids=[middles_grid(findings)], pictures=_of(captions, "timeline")),
+        Section("How it was done", methods(findings.study)),
+        *_runs(findings),
+        Section("Reproduction record", record=_record(findings), shown=False),
     ]
+
+
+def _of(captions: Captions, *names: str) -> list[tuple[str, str]]:
+    return [(name, captions[name]) for name in names if name in captions]
+
+
+def _measured(findings: Findings, captions: Captions) -> Section:
+    study = findings.study
+    return Section(
+        "What was measured",
+        [] if findings.is_usual else [explained(study.measure)],
+        [compare_grid(findings)],
+        _of(captions, f"{study.metric}_vs_{study.axis}"),
+        _noise_floor(findings),
+    )
+
+
+def explained(measure: Measure) -> str:
+    """What the figures are where a reader may not expect it."""
+    return f"Figures are of the {measure.words}, of which {measure.better} is better: {measure.doc}."
+
+
+def _noise_floor(findings: Findings) -> list[str]:
+    """What the size of the test set alone leaves uncertain, at the best figure."""
+    best, measure = findings.best, findings.study.measure
+    if best is None or pd.isna(findings.table["noise_floor"][best]):
+        return []
+    cells, images = findings.table.loc[best], test_images(findings.results, best)
+    mean = text(cells[f"test_{findings.study.metric}"], measure.unit, digits=1)
+    return [
+        f"Noise floor: measured on {images:,} test images, one {measure.words} of {mean} has a binomial standard error "
+        f"of {difference(cells['noise_floor'], measure.unit)}, whatever the training."
+    ]
+
+
+def _published(findings: Findings) -> Iterator[Section]:
+    study = findings.study
     if study.published:
         texts = [f"Published: {study.published.source}.", *([ONE_RUN] if study.published.runs == 1 else [])]
         after = [f"Note: {study.note}"] if study.note else []
-        sections.append(Section("Published and measured", texts, [published_grid(results)], after=after))
+        yield Section("Published and measured", texts, [published_grid(findings)], after=after)
     elif study.note:
-        sections.append(Section("Note", [study.note]))
-    if flags := analysis.flags(results, table):
-        sections.append(Section("Before you believe it", notes=flags))
-    if len(pairs):
-        texts = [
-            "Second minus first, over the seeds that both have. “Better in”: how often a run of the second is better "
-            "than a run of the first, ties counted half."
-        ]
-        sections.append(Section("Differences", texts, [pairs_grid(pairs, study)], pictures("differences")))
-    sections.append(
-        Section("Training against test", grids=[gaps_grid(results, table)], figures=pictures("learning_curves"))
-    )
-    if "confusion" in figures:
-        shown = pictures("confusion", "mistakes", "probabilities")
-        sections.append(Section("Class by class", grids=[classes_grid(results)], figures=shown))
-    if "cost" in figures:
-        sections.append(Section("What it costs", figures=pictures("cost")))
-    if study.tune:
-        grids, shown = [winners_table(table, study)], pictures("tuning", "slices", "importance")
-        texts = ["What the search chose for each compared value."]
-        sections.append(Section("The search", texts, grids, shown))
-    seeds = Section("Other middles, and when it ran", grids=[seeds_table(table, study)], figures=pictures("timeline"))
-    sections += [seeds, Section("How it was done", methods(study))]
-    links = {name: address for name, address in results.links.items() if WEB.fullmatch(address)}
+        yield Section("Note", [study.note])
+
+
+def _believe(findings: Findings) -> Iterator[Section]:
+    if findings.flags:
+        yield Section("Before you believe it", notes=findings.flags)
+
+
+def _differences(findings: Findings, captions: Captions) -> Iterator[Section]:
+    if len(findings.pairs):
+        yield Section("Differences", [PAIRS], [pairs_grid(findings)], _of(captions, "differences"))
+
+
+def _other_measures(findings: Findings) -> Iterator[Section]:
+    grid = measures_grid(findings)
+    if len(grid):
+        yield Section("Other measures", [OTHERS], [grid])
+
+
+def _classes(findings: Findings, captions: Captions) -> Iterator[Section]:
+    if "confusion" in captions:
+        shown = _of(captions, "confusion", "mistakes", "probabilities")
+        yield Section("Class by class", grids=[classes_grid(findings)], pictures=shown)
+
+
+def _costs(captions: Captions) -> Iterator[Section]:
+    if "cost" in captions:
+        yield Section("What it costs", pictures=_of(captions, "cost"))
+
+
+def _search(findings: Findings, captions: Captions) -> Iterator[Section]:
+    if findings.study.tune:
+        said = ["What the search chose for each compared value."]
+        yield Section("The search", said, [winners_grid(findings)], _of(captions, "tuning", "slices", "importance"))
+
+
+def _runs(findings: Findings) -> Iterator[Section]:
+    links = {name: address for name, address in findings.results.links.items() if WEB.fullmatch(address)}
     if links:
-        text = "The pages of a local store are served by the command harness ui."
-        sections.append(Section("The runs in MLflow", [text], links=links))
-    record = {name: str(value) for name, value in results.environment.items()}
-    return [*sections, Section("Reproduction record", record=record, shown=False)]
+        yield Section("The runs in MLflow", [STORE], links=links)
 
 
-def _floor(results: Results, table: pd.DataFrame) -> list[str]:
-    """What the size of the test set alone leaves uncertain, at the best accuracy."""
-    if table["noise_floor"].isna().all():
-        return []
-    best = int(table["test_accuracy"].idxmax())
-    row, images = table.loc[best], analysis.test_images(results, best)
-    return [
-        f"Noise floor: measured on {images:,} test images, one accuracy of {100 * row['test_accuracy']:.1f} % has a "
-        f"binomial standard error of {100 * row['noise_floor']:.2f} points, whatever the training."
-    ]
+def _record(findings: Findings) -> dict[str, str]:
+    return {name: str(value) for name, value in findings.results.environment.items()}

@@ -1,0 +1,144 @@
+"""All that is found out about a study: every table once, the answer, and what to know before believing it.
+
+    findings = find(read_results(journal))
+    findings.answer                     # "depth=3 had the highest mean test accuracy, 97.86 % ..."
+    findings.table                      # a row per compared value
+
+Report, screen, `harness compare` and `harness list` are views of it. A table is computed when it is first asked for.
+"""
+
+from collections.abc import Container
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import pandas as pd
+
+from harness import catalogue
+from harness.analysis import caveats, runs, search, tables, words
+from harness.analysis.results import Results
+from harness.study.study import Study
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What came of a study; each table is described where it is made."""
+
+    results: Results = field(repr=False)
+
+    @property
+    def study(self) -> Study:
+        """What was asked."""
+        return self.results.study
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row per compared value: counts, mean figures, the winner's hyperparameters (`tables.compare_table`)."""
+        return tables.compare_table(self.results)
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """A row per pair of compared values: their difference, seed by seed (`tables.paired_table`)."""
+        return tables.paired_table(self.results)
+
+    @cached_property
+    def classes(self) -> pd.DataFrame:
+        """Confusion counts over all seeds (`tables.class_table`)."""
+        return tables.class_table(self.results)
+
+    @cached_property
+    def gaps(self) -> pd.DataFrame:
+        """How far the test is behind the training (`tables.gap_table`)."""
+        return tables.gap_table(self.results)
+
+    @cached_property
+    def published(self) -> pd.DataFrame:
+        """Published figures with what was measured (`tables.published_table`)."""
+        return tables.published_table(self.results)
+
+    @cached_property
+    def learning(self) -> pd.DataFrame:
+        """Loss by epoch of the confirmation runs (`tables.learning_table`)."""
+        return tables.learning_table(self.results)
+
+    @cached_property
+    def measures(self) -> pd.DataFrame:
+        """Every measure that was taken on test images, with intervals (`tables.measures_table`)."""
+        return tables.measures_table(self.results)
+
+    @property
+    def other_measures(self) -> pd.DataFrame:
+        """Of `measures` those that no other table is about; empty where nothing else was measured."""
+        return self.measures[~self.measures["measure"].isin([self.study.metric, "loss"])]
+
+    @cached_property
+    def tuning(self) -> pd.DataFrame:
+        """The best after k search trials (`search.tuning_table`)."""
+        return search.tuning_table(self.results)
+
+    @cached_property
+    def importance(self) -> pd.DataFrame:
+        """What each tuned hyperparameter was worth (`search.importance_table`)."""
+        return search.importance_table(self.results)
+
+    @cached_property
+    def timeline(self) -> pd.DataFrame:
+        """When each run was trained (`search.timeline_table`)."""
+        return search.timeline_table(self.results)
+
+    @cached_property
+    def seeds(self) -> pd.DataFrame:
+        """A row per confirmation run (`runs.seeds_table`)."""
+        return runs.seeds_table(self.results)
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """A row per search trial (`runs.trials_table`)."""
+        return runs.trials_table(self.results)
+
+    @cached_property
+    def best(self) -> int | None:
+        """The row of the compared value that did best on the test images; None before anything was measured."""
+        return tables.best_row(self.study, self.table)
+
+    def best_among(self, rows: Container[int]) -> int | None:
+        """The same of some rows only."""
+        return tables.best_row(self.study, self.table[[row in rows for row in self.table.index]])
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether the study leads with its task's own measure, which readers expect and headings need not name."""
+        return self.study.metric == catalogue.task().metric
+
+    @property
+    def has_noise_floor(self) -> bool:
+        """Whether the size of the test set alone says how uncertain the study's measure is."""
+        return self.study.metric in tables.BINOMIAL
+
+    @cached_property
+    def answer(self) -> str:
+        """One sentence: which compared value did best, how surely, and from which others it can be told apart."""
+        return words.answer(self.study, self.table, self.pairs)
+
+    @cached_property
+    def flags(self) -> list[str]:
+        """What to know before believing the tables, in words."""
+        return caveats.flags(self.results, self.table, self.tuning)
+
+    def front(self, cost: str) -> pd.DataFrame:
+        """The rows of `table` that none beats in both `cost` (one of its columns) and the test images."""
+        return tables.front(self.study, self.table, cost)
+
+    @property
+    def headline(self) -> dict[str, dict[str, float]]:
+        """The mean figures of each level, by its name and theirs; only what was measured."""
+        m = self.study.metric
+        names = (f"val_{m}", f"test_{m}", f"test_{m}_low", f"test_{m}_high", "parameters")
+        return {
+            self.study.level_name(level): {name: float(cells[name]) for name in names if pd.notna(cells[name])}
+            for level, cells in zip(self.study.levels, self.table.to_dict("records"), strict=True)
+        }
+
+
+def find(results: Results) -> Findings:
+    """What came of a study."""
+    return Findings(results)

@@ -1,0 +1,55 @@
+"""A row for every run, for those who go on with the figures in pandas: tables/seeds.csv and tables/trials.csv.
+
+    runs = pd.read_csv("reports/depth/tables/seeds.csv")
+    runs.groupby("depth")["test_accuracy"].agg(["mean", "std"])
+
+Both begin with the compared value, under its own name, the run's number and `state` ("finished", "pruned", "diverged",
+"failed", or "waiting" while there is no outcome) with the last line of its reason. Then come the hyperparameters that
+the study decides, in full (`epochs` is the limit; all others have their defaults), and what was measured, by name.
+Tuples are written as 500-400.
+"""
+
+import pandas as pd
+
+from harness import catalogue
+from harness.analysis.results import Results
+from harness.analysis.tables import as_cell
+
+COUNTED = ("best_epoch", "trained_epochs", "parameters", "retries")
+OF_TESTS = ("test_", "untrained_")  # which no search trial has
+
+
+def seeds_table(results: Results) -> pd.DataFrame:
+    """The confirmation runs by level and `seed`."""
+    runs = results.runs[results.runs["stage"] == "confirm"].sort_values(["level", "number"])
+    return _table(results, runs, ["seed"], _figures(results, runs))
+
+
+def trials_table(results: Results) -> pd.DataFrame:
+    """The search trials by level and `number`; `winner` is the one that its level chose."""
+    runs = results.runs[results.runs["stage"] == "search"].sort_values(["level", "number"])
+    figures = [name for name in _figures(results, runs) if not name.startswith(OF_TESTS)]
+    return _table(results, runs, ["number", "winner"], figures)
+
+
+def _table(results: Results, runs: pd.DataFrame, which: list[str], figures: list[str]) -> pd.DataFrame:
+    study = results.study
+    levels = [as_cell(level) for level in study.levels]
+    head = pd.DataFrame({study.axis: [levels[row] for row in runs["level"]]}, index=runs.index)
+    state = pd.DataFrame({"state": runs["status"], "reason": runs["reason"].map(_last_line)})
+    given = runs[[name for name in study.chosen if name != study.axis]].map(as_cell)
+    counted = runs[list(COUNTED)].astype("Int64")
+    parts = [head, runs[which], state, given, runs[figures], runs["seconds"], counted]
+    return pd.concat(parts, axis=1).reset_index(drop=True)
+
+
+def _figures(results: Results, runs: pd.DataFrame) -> list[str]:
+    """The measures that one of the runs has, and always those that the study is about."""
+    known = [name for name in catalogue.figure_names() if name in runs and catalogue.figure(name).measure]
+    lead = (results.study.metric, "loss")
+    return [name for name in known if catalogue.figure(name).measure in lead or runs[name].notna().any()]
+
+
+def _last_line(reason: object) -> object:
+    """Of a failed run's traceback what was raised."""
+    return reason.splitlines()[-1] if isinstance(reason, str) and reason else reason

@@ -1,0 +1,178 @@
+"""Which pictures a report has, with their captions; each is left out where there is nothing to see."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from harness.analysis import Findings
+from harness.analysis.tables import finished, searched
+from harness.catalogue import Value
+from harness.plots import Picture
+from harness.report.escape import in_picture
+from harness.study.space import Choice, Range
+from harness.study.study import Study
+
+Named = Iterator[tuple[str, Picture]]
+"""Pictures with their file names."""
+
+
+def make_pictures(findings: Findings) -> dict[str, Picture]:
+    """The pictures of the page, by their file names."""
+    label = in_picture(findings.study.label)
+    names = [findings.study.level_name(level) for level in findings.study.levels]
+    parts = (_of_means, _of_differences, _of_costs, _of_classes, _of_examples, _of_search, _of_slices, _of_time)
+    return {name: picture for part in parts for name, picture in part(findings, label, names)}
+
+
+def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
+    study = findings.study
+    axis, words = study.axis.replace("_", " "), study.measure.words
+    seeds = finished(findings.results.runs)[["level", f"test_{study.metric}"]]
+    yield (
+        f"{study.metric}_vs_{study.axis}",
+        Picture(
+            "comparison:means_figure",
+            (findings.table, seeds, study.axis, study.measure, f"{label}: {words}"),
+            f"Mean {words} against {axis}; the band is the 95 % interval of the test mean, each dot one seed.",
+        ),
+    )
+    yield (
+        "learning_curves",
+        Picture(
+            "comparison:learning_figure",
+            (findings.learning, names, f"{label}: loss of the confirmation runs"),
+            "Loss per epoch of the confirmation runs, mean and range over seeds, log axis.",
+        ),
+    )
+
+
+def _of_differences(findings: Findings, label: str, names: list[str]) -> Named:
+    measure, pairs = findings.study.measure, findings.pairs
+    if len(pairs) and pairs["n"].max() > 0:
+        title = f"{label}: test {measure.words}, row minus column ({measure.unit.gap})"
+        yield (
+            "differences",
+            Picture(
+                "comparison:difference_figure",
+                (pairs, names, measure.unit, title),
+                f"Mean paired differences in test {measure.words}, row minus column, with 95 % intervals; bold: "
+                "Holm's p < 0.05.",
+            ),
+        )
+
+
+def _of_costs(findings: Findings, label: str, names: list[str]) -> Named:
+    measure, table = findings.study.measure, findings.table
+    if findings.best is not None and len(table) > 1:
+        fronts = {cost: findings.front(cost) for cost in ("seconds", "parameters")}
+        wanted = measure.words if measure.better == "higher" else f"a low {measure.words}"
+        yield (
+            "cost",
+            Picture(
+                "comparison:cost_figure",
+                (table, fronts, names, measure, f"{label}: what {wanted} costs"),
+                f"Mean test {measure.words} against training time and number of parameters; dotted: the Pareto front.",
+            ),
+        )
+
+
+def _of_classes(findings: Findings, label: str, names: list[str]) -> Named:
+    if not findings.classes.empty:
+        yield (
+            "confusion",
+            Picture(
+                "classes:confusion_figure",
+                (findings.classes, names, f"{label}: test images of all seeds, by class"),
+                "Confusion counts of all seeds: rows true classes, columns predicted; the diagonal shows accuracies.",
+            ),
+        )
+
+
+def _of_examples(findings: Findings, label: str, names: list[str]) -> Named:
+    examples = findings.results.examples
+    best = findings.best_among(examples)
+    if best is None:
+        return
+    shown, name = examples[best], names[best]
+    yield (
+        "mistakes",
+        Picture(
+            "classes:mistakes_figure",
+            (shown, f"{label}: the worst mistakes of {name}, first seed"),
+            f"The test images that {name} got most wrong in its first seed, worst first.",
+        ),
+    )
+    yield (
+        "probabilities",
+        Picture(
+            "classes:probabilities_figure",
+            (shown[0], f"{label}: {name}, first seed"),
+            f"The first test image, of class {shown[0].label}, and the class probabilities that {name} gives it.",
+        ),
+    )
+
+
+def _of_search(findings: Findings, label: str, names: list[str]) -> Named:
+    measure = findings.study.measure
+    if findings.tuning["best"].notna().any():
+        yield (
+            "tuning",
+            Picture(
+                "search:tuning_figure",
+                (findings.tuning, names, measure, f"{label}: what the search found"),
+                f"Best validation {measure.words} after k search trials.",
+            ),
+        )
+    if len(findings.importance):
+        yield (
+            "importance",
+            Picture(
+                "search:importance_figure",
+                (findings.importance, names, f"{label}: importance of the hyperparameters"),
+                "Importance of each hyperparameter within its range (Optuna's PED-ANOVA on the finished trials).",
+            ),
+        )
+
+
+def _of_slices(findings: Findings, label: str, names: list[str]) -> Named:
+    study = findings.study
+    done = _where_it_matters(study, searched(findings.results.runs))
+    if len(done):
+        scales = {key: _scale(domain) for key, domain in study.tune.items()}
+        side = "below" if study.measure.better == "higher" else "above"
+        yield (
+            "slices",
+            Picture(
+                "search:slice_figure",
+                (done, scales, names, study.measure, f"{label}: finished search trials"),
+                f"Validation {study.measure.words} of each finished search trial by its hyperparameters; the worst "
+                f"tenth lies {side}.",
+            ),
+        )
+
+
+def _where_it_matters(study: Study, trials: pd.DataFrame) -> pd.DataFrame:
+    """The finished trials; a hyperparameter whose condition does not hold means nothing, and is missing."""
+    done = trials[trials["status"] == "finished"].copy()
+    for key, domain in study.tune.items():
+        for other, wanted in domain.when.items():
+            done[key] = done[key].where(done[other] == wanted)
+    return done[["level", *study.tune, f"val_{study.metric}"]]
+
+
+def _scale(domain: Choice | Range) -> str | tuple[Value, ...]:
+    if isinstance(domain, Choice):
+        return domain.values
+    return "log" if domain.log else "linear"
+
+
+def _of_time(findings: Findings, label: str, names: list[str]) -> Named:
+    if len(findings.timeline):
+        yield (
+            "timeline",
+            Picture(
+                "search:timeline_figure",
+                (findings.timeline, names, f"{label}: when each trial ran"),
+                "Every trial from its start to its end, coloured by what came of it.",
+            ),
+        )
