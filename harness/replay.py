@@ -7,6 +7,7 @@ Nothing is written. What counts is the journal: the study as it was run, not the
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -203,7 +204,7 @@ def compare(then: Outcome, now: Outcome, tolerance: float) -> Iterator[Compared]
     """Every figure of two outcomes but times; counts and words have no tolerance."""
     yield _words("status", then.status, now.status)
     if "failed" in (then.status, now.status):
-        yield _words("reason", *("".join(one.reason.splitlines()[-1:]) for one in (then, now)))
+        yield _words("reason", *(_why(one) for one in (then, now)))
     for name in ("epochs", "parameters", "best_epoch"):
         old, new = getattr(then, name), getattr(now, name)
         yield Compared(name, str(old), str(new), abs(new - old), new != old)
@@ -265,6 +266,12 @@ def verdict(figures: Sequence[Compared], tolerance: float) -> str:
     if not worst.difference:
         return "same: all figures are equal to the last bit"
     return f"same: all figures lie within {tolerance:g}; the largest difference is {amount(worst.difference)}"
+
+
+def _why(outcome: Outcome) -> str:
+    """The last line of a reason; of an exception's class the name alone, since modules move."""
+    last = "".join(outcome.reason.splitlines()[-1:])
+    return re.sub(r"^(?:\w+\.)+(?=\w+:)", "", last)
 
 
 def _words(name: str, then: str, now: str) -> Compared:

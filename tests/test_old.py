@@ -34,7 +34,7 @@ from .test_kill import figures
 from .test_tracking import runs_of
 
 OLD = ROOT / "tests" / "data" / "old"
-STATUS = {"finished": 19, "failed": 8, "diverged": 2, "pruned": 3}
+STATUS = {"finished": 17, "failed": 10, "diverged": 2, "pruned": 3}
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_finished_it_trains_nothing_and_no_run_is_written_twice(here: Path, comm
     assert set(after) == {run.info.run_id for run in before}
     for run in before:
         if "container" not in run.data.tags:
-            assert after[run.info.run_id].data.metrics == run.data.metrics
+            assert after[run.info.run_id].data.metrics == pytest.approx(run.data.metrics, nan_ok=True)
             assert after[run.info.run_id].info.end_time == run.info.end_time
     pd.testing.assert_frame_equal(figures(read_results(journal(here))), table, check_exact=True)
     assert f'"format":{FORMAT}' in journal(here).read_text()
@@ -150,11 +150,11 @@ def test_new_journals_hold_names_and_configs(digits: Data, here: Path) -> None:
     study = read_study("studies/old", ["budget.trials=7"])
     path = here / "studies" / "old" / "new.log"
     ledger = Ledger(study, path, {"git_commit": "abc"}, {"group_size": None, "crew": "local", "threads": 1})
-    [trial, *_] = ledger.generation()
+    trial = next(trial for trial in ledger.generation() if trial.config.kernel == 3)  # the others leave nothing of it
     [outcome] = [event for _, event in train([trial], digits) if isinstance(event, Outcome)]
     ledger.record(trial, outcome)
     entries = [json.loads(line) for line in path.read_text().splitlines()]
     [kept] = [e["user_attr"]["outcome"] for e in entries if "outcome" in e.get("user_attr", {})]
     assert kept["config"] == trial.config.record()
-    assert {"number", "time", "train_loss", "val_accuracy"} <= set(kept["history"])
+    assert set(kept["history"]) == {"number", "time", "train_loss", "train_accuracy", "val_loss", "val_accuracy"}
     assert {"val_loss", "val_accuracy"} <= set(kept["figures"])
