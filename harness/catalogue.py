@@ -117,6 +117,7 @@ class Measure(Part):
     unit: Unit = SHARE
     better: Literal["higher", "lower"] = "higher"
     label: str = ""  # as sentences and axes say it
+    binomial: bool = False  # whether it is a share of images each of which counts or does not
 
     @property
     def words(self) -> str:
@@ -271,7 +272,9 @@ PARTS: tuple[Part, ...] = (
         running=("loss", "accuracy"),
     ),
     Measure("measure", "loss", "harness.parts.measures:Loss", "mean cross-entropy", unit=NATS, better="lower"),
-    Measure("measure", "accuracy", "harness.parts.measures:Accuracy", "share of images put into their class"),
+    Measure(
+        "measure", "accuracy", "harness.parts.measures:Accuracy", "share of images put into their class", binomial=True
+    ),
     Measure(
         "measure",
         "macro_f1",
@@ -288,6 +291,7 @@ PARTS: tuple[Part, ...] = (
         "harness.parts.measures:Top5",
         "share of images whose class is among the five most probable ones",
         label="top-5 accuracy",
+        binomial=True,
     ),
     Measure(
         "measure",

@@ -1,9 +1,14 @@
 """The rules of the house: who may know whom. See ARCHITECTURE.md."""
 
 import ast
+import io
+import re
 import subprocess
 import sys
+import tokenize
 import tomllib
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -54,6 +59,7 @@ ORDER = [
         "errors",
         "masking",
         "catalogue",
+        "figures",
         "config",
         "trial",
         "study",
@@ -103,10 +109,93 @@ def test_heavy_imports_are_paid_for_by_those_who_need_them(module: str, forbidde
     assert not forbidden & set(done.stdout.split())
 
 
-def test_modules_stay_readable() -> None:
+SKIPPED = {
+    *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT),
+    *(tokenize.ENCODING, tokenize.ENDMARKER),
+}
+BRANCHES = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.IfExp, ast.comprehension, ast.Assert, ast.match_case)
+MOST_BRANCHES = 12
+MOST_TOKENS, IN_STRAIGHT_LINES = 300, 650  # a picture is one long list of calls, and so are options and rivals
+STRAIGHT = ("plots/", "bench/rivals.py", "__main__.py")
+MEDIAN, P95 = 65, 250  # of tokens; equinox has 42 and 255, pluggy 43 and 188, optuna's core 51 and 346
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a function is: tokens without comments and docstring, and paths through it."""
+
+    where: str
+    name: str
+    tokens: int
+    branches: int
+
+
+def sizes() -> list[Size]:
+    found = []
     for path in MODULES:
-        assert path.read_text().count("\n") <= 300, path
-        assert path.name != "utils.py"
+        text = path.read_text()
+        tokens = [t for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type not in SKIPPED]
+        lines = Counter(token.start[0] for token in tokens)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                size = sum(lines[line] for line in range(node.lineno, (node.end_lineno or 0) + 1))
+                size -= ast.get_docstring(node) is not None
+                inner = list(ast.walk(node))
+                paths = 1 + sum(isinstance(one, BRANCHES) for one in inner)
+                paths += sum(len(one.values) - 1 for one in inner if isinstance(one, ast.BoolOp))
+                found.append(Size(str(path.relative_to(PACKAGE)), node.name, size, paths))
+    return found
+
+
+def test_functions_stay_readable() -> None:
+    """A file may be as long as its one subject; a function may not."""
+    known = sizes()
+    assert [size for size in known if size.branches > MOST_BRANCHES] == []
+    limits = {size: IN_STRAIGHT_LINES if size.where.startswith(STRAIGHT) else MOST_TOKENS for size in known}
+    assert [size for size, limit in limits.items() if size.tokens > limit] == []
+    tokens = sorted(size.tokens for size in known)
+    assert tokens[len(tokens) // 2] <= MEDIAN
+    assert tokens[int(0.95 * len(tokens))] <= P95
+    assert not [path for path in MODULES if path.name == "utils.py"]
+
+
+def test_one_name_means_one_class() -> None:
+    names = Counter(
+        node.name
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_nothing_passes_the_type_checker_by() -> None:
+    """Options travel as records: nothing of ours takes or hands on a dict of whatever there is."""
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.args.kwarg:
+                assert path.name == "config.py", (path, node.name)  # a Config's values have the catalogue's types
+
+
+def test_the_picture_of_the_rooms_is_that_of_the_imports() -> None:
+    done = subprocess.run([sys.executable, ROOT / "docs" / "rooms.py"], capture_output=True, text=True, check=True)
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    assert f"```mermaid\n{done.stdout}```" in text
+    for name in ORDER:
+        assert f"`{name}.py`" in text or f"`{name}/`" in text, name
+
+
+def test_accuracy_is_one_measure_among_others() -> None:
+    """Its name stands where it is measured, catalogued or read from old journals, and in the benchmark."""
+    about_it = {"catalogue.py", "parts/measures.py", "parts/tasks.py", "trial.py"}
+    for path in MODULES:
+        place = str(path.relative_to(PACKAGE))
+        if place not in about_it and not place.startswith("bench/"):
+            code = "\n".join(line for line in path.read_text().splitlines())
+            names = {
+                n.value for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Constant) and isinstance(n.value, str)
+            }
+            assert not {name for name in names if re.fullmatch(r"(\w+_)?accuracy(_\w+)?", name)}, place
 
 
 def test_published_figures_stand_in_study_files_only() -> None:

@@ -112,7 +112,7 @@ class Findings:
     @property
     def has_noise_floor(self) -> bool:
         """Whether the size of the test set alone says how uncertain the study's measure is."""
-        return self.study.metric in tables.BINOMIAL
+        return self.study.measure.binomial
 
     @cached_property
     def answer(self) -> str:

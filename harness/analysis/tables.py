@@ -29,8 +29,6 @@ from harness.study.study import Study
 Counts = tuple[tuple[int, ...], ...]
 """Of test images: rows true classes, columns predicted ones."""
 
-BINOMIAL = ("accuracy", "top5")  # shares of images, each of which counts or does not
-
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
     """The confirmation runs that came to their end, in order of their seeds."""
@@ -81,7 +79,7 @@ def _compare_row(results: Results, row: int) -> dict[str, object]:
         **_costs(confirmed),
         f"published_test_{metric}": _published(study, row),
         **_middles(f"test_{metric}", sample),
-        "noise_floor": _noise_floor(metric, sample, test_images(results, row)),
+        "noise_floor": _noise_floor(study.measure, sample, test_images(results, row)),
         "train_loss": confirmed["train_loss"].mean(),
         "test_loss": confirmed["test_loss"].mean(),
         **_chosen(study, runs[runs["winner"]]),
@@ -98,8 +96,8 @@ def _middles(name: str, sample: Sample) -> dict[str, float]:
     return {f"{name}_median": median, f"{name}_iqm": interquartile_mean(sample)}
 
 
-def _noise_floor(metric: str, sample: Sample, images: int) -> float:
-    return noise_floor(sample.mean(), images) if metric in BINOMIAL and len(sample) else np.nan
+def _noise_floor(measure: Measure, sample: Sample, images: int) -> float:
+    return noise_floor(sample.mean(), images) if measure.binomial and len(sample) else np.nan
 
 
 def _counts(status: pd.Series) -> dict[str, int]:

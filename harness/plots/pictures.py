@@ -132,6 +132,12 @@ def _pieces(thing: object) -> Iterable[bytes]:
             yield f"{len(thing)} of".encode()
             for one in thing:
                 yield from _pieces(one)
+        case _:
+            yield from _single(thing)
+
+
+def _single(thing: object) -> Iterable[bytes]:
+    match thing:
         case None | bool() | int() | float() | str() | np.generic():
             yield f"{thing!r},".encode()
         case _ if is_dataclass(thing) and not isinstance(thing, type):
