@@ -99,7 +99,7 @@ def test_figures_are_those_of_the_journal(client: MlflowClient, runs: dict[str, 
         assert run.data.metrics["parameters"] == row.parameters
         assert ("test/accuracy" in run.data.metrics) == (row.stage == "confirm")
         history = client.get_metric_history(run.info.run_id, "val_loss")
-        assert [metric.step for metric in history] == list(range(1, row.trained_epochs + 1))
+        assert [metric.step for metric in history] == list(range(1, int(row.trained_epochs) + 1))
     assert {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "best/epoch", "test/loss", "seconds"} <= set(
         runs["1/confirm/0"].data.metrics
     )
