@@ -229,7 +229,9 @@ def ui(
         if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
             raise UserError(f"{shown_store()}: no runs here yet; run a study first, as in: make study NAME=depth")
         typer.echo(f"http://127.0.0.1:{port}  (runs in {shown_store()}; stop with Ctrl-C)")
-        raise typer.Exit(subprocess.call(ui_command(port), env={**os.environ, "MLFLOW_BACKEND_STORE_URI": uri}))
+        # Without its job runners, which are for language models: eight processes, each of which loads MLflow once more.
+        environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
+        raise typer.Exit(subprocess.call(ui_command(port), env=environment))
 
 
 @app.command()

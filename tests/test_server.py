@@ -51,7 +51,7 @@ class Server:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", *store, *place],
             cwd=self.folder,
-            env=clean_environment(),
+            env={**clean_environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # eight processes more
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
