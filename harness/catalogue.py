@@ -464,6 +464,18 @@ def knob_row(one: Knob) -> dict[str, str]:
     return _row(one.name, "" if one.default is None else show(one.default), one.values(), one.doc)
 
 
+def hyperparameter_table() -> str:
+    """Every hyperparameter in a Markdown table: README.md has it as it is, and a test keeps it so."""
+    lines = ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
+    for name in hyperparameters():
+        one = knobs()[name]
+        row = knob_row(one)
+        owners_of = owners(name, "model")
+        of = f" (model = {' or '.join(owners_of)})" if owners_of and set(owners_of) != set(names("model")) else ""
+        lines.append(f"| `{name}` | {row['values']} | {row['default']} | {one.doc}{of} |")
+    return "\n".join(lines)
+
+
 def _row(knob: str, default: str, values: str, meaning: str) -> dict[str, str]:
     return {"knob": knob, "default": default, "values": values, "meaning": meaning}
 

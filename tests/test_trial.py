@@ -9,6 +9,8 @@ from harness.config import Config
 from harness.errors import UserError
 from harness.trial import Epoch, Outcome
 
+from .conftest import ROOT
+
 
 def test_every_part_can_be_built() -> None:
     for kind in catalogue.KINDS:
@@ -127,3 +129,10 @@ def test_an_outcome_of_format_1_is_read() -> None:
     assert (outcome["val_accuracy"], outcome["untrained_accuracy"], outcome.epochs) == (0.2, 0.1, 2)
     assert math.isnan(outcome["test_loss"])
     assert outcome.confusion == ((1, 0), (2, 3))
+
+
+def test_the_readme_has_the_catalogues_tables() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert f"-->\n{catalogue.hyperparameter_table()}\n<!-- end -->" in text
+    for name in catalogue.names("measure"):
+        assert f"| `{name}` | {catalogue.measure(name).doc} | {catalogue.measure(name).better} |" in text
