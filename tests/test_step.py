@@ -1,12 +1,17 @@
 """The step of a stack, as it is and as a CUDA graph would run it."""
 
 import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from harness.parts.data import Data
+from harness import catalogue
+from harness.parts.data import Data, load
+from harness.training.cohort import Cohort
 from harness.training.loop import train
 from harness.training.step import CapturedStep, Step
 from harness.trial import Outcome, Trial
@@ -76,8 +81,6 @@ def test_a_step_that_cannot_be_captured_is_told_and_trains_on(digits: Data, monk
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU on this machine")
 def test_on_a_gpu_the_step_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.parts.data import load
-
     data = load("digits", "cuda")
     made: list[CapturedStep] = []
 
@@ -104,3 +107,68 @@ def test_a_lower_precision_learns_as_well(precision: Any, data: Data) -> None:
     assert lower["test_accuracy"] > 0.93
     if precision == "bf16":
         assert lower["test_loss"] != exact["test_loss"]
+
+
+@pytest.fixture
+def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, Any]], Cohort]]:
+    """Cohorts whose tensors claim to lie on a GPU and have no values: who asks for one, or mixes devices, is found out.
+
+    What it cannot see: capture itself, streams, kernels that are missing, and speed.
+    """
+    randperm, uniform = torch.randperm, torch.Tensor.uniform_
+    monkeypatch.setattr("harness.training.cohort.generator", lambda *seed: object())  # torch makes none without a GPU
+    monkeypatch.setattr(torch, "randperm", lambda n, generator=None, device=None: randperm(n, device=device))
+    monkeypatch.setattr(torch.Tensor, "uniform_", lambda tensor, *ends, generator=None: uniform(tensor, *ends))
+    monkeypatch.setattr("harness.training.feed.bool", lambda shifted: True, raising=False)  # read before the first step
+    digits = load("digits", "cpu")
+
+    def make(config: dict[str, Any]) -> Cohort:
+        images = torch.empty(digits.images.shape, dtype=torch.uint8, device="cuda")
+        data = replace(digits, images=images, labels=torch.empty(len(images), dtype=torch.int64, device="cuda"))
+        return Cohort.of([make_trial(k, seed=k, stage="confirm", **config) for k in range(3)], data)
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        yield make
+
+
+def one_step(cohort: Cohort) -> Step:
+    noise = [member.noise for member in cohort.members]
+    step = Step(cohort.task, cohort.stack, cohort.optimizer(), cohort.training, noise)
+    step(next(cohort.training.batches(64)))
+    return step
+
+
+CONFIGS: list[dict[str, Any]] = [
+    *({knob: name} for knob in ("optimizer", "activation") for name in catalogue.names(knob)),
+    *({"precision": precision} for precision in catalogue.knob("precision").choices),
+    *({"normalisation": pixels} for pixels in catalogue.knob("normalisation").choices),
+    {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.1},
+    {"dropout": 0.2},
+    {"split": "pooled"},
+    {"model": "cnn", "channels": (4,), "kernel": 2},
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_a_step_on_a_gpu_neither_waits_for_the_host_nor_mixes_devices(
+    config: dict[str, Any], fake_gpu: Callable[[dict[str, Any]], Cohort]
+) -> None:
+    cohort = fake_gpu(config)
+    assert one_step(cohort).figures().is_cuda
+    for figure in cohort.measure(cohort.tests, catalogue.names("measure")).figures().values():
+        assert figure.is_cuda
+
+
+def test_a_step_that_waits_is_found_out(
+    fake_gpu: Callable[[dict[str, Any]], Cohort], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = fake_gpu({})
+    plain = cohort.task.loss
+
+    def curious(outputs: torch.Tensor, targets: torch.Tensor) -> Any:
+        sums, slope = plain(outputs, targets)
+        return [one * sums[0].sum().item() for one in sums], slope
+
+    monkeypatch.setattr(cohort.task, "loss", curious)
+    with pytest.raises(DataDependentOutputException):
+        one_step(cohort)
