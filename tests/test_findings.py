@@ -166,7 +166,7 @@ def test_the_headline_has_the_names_of_figures(write_study: Write) -> None:
                 "validation nats | test nats | 95 % interval | train nats",
                 "mean difference (nats)",
                 "the lowest validation loss.",
-                "the worst tenth lies above",
+                "by its hyperparameters; log axis.",
             ),
         ),
         (
@@ -268,6 +268,14 @@ def test_a_study_that_has_only_begun_has_rows_too(write_study: Write) -> None:
     assert findings.trials["state"].tolist() == ["pruned"] * 12
     assert {"test_accuracy", "val_loss", "seconds"} <= set(findings.seeds)
     assert findings.best is None
+
+
+def test_equal_importances_have_one_order(write_study: Write) -> None:
+    findings = studied(write_study, "accuracy")
+    orders = [{"momentum": 0.25, "lr": 0.25, "optimizer": 0.5}, {"lr": 0.25, "optimizer": 0.5, "momentum": 0.25}]
+    for shares in orders:
+        table = find(replace(findings.results, importances={0: shares})).importance
+        assert table["hyperparameter"].tolist() == ["optimizer", "lr", "momentum"]
 
 
 def test_tables_are_computed_once(write_study: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

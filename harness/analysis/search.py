@@ -42,11 +42,15 @@ def _curves(values: Sample, sign: int, independent: bool) -> dict[str, Sample | 
 
 
 def importance_table(results: Results) -> pd.DataFrame:
-    """How much of the variation in the study's measure each tuned hyperparameter explains, by Optuna's evaluator."""
+    """How much of the variation in the study's measure each tuned hyperparameter explains, by Optuna's evaluator.
+
+    The most important first; of equal ones the first in the study file, since Optuna's order changes between processes.
+    """
+    rank = list(results.study.tune).index
     rows = [
-        {"level": row, "hyperparameter": name, "importance": share}
+        {"level": row, "hyperparameter": name, "importance": shares[name]}
         for row, shares in results.importances.items()
-        for name, share in shares.items()
+        for name in sorted(shares, key=lambda name: (-shares[name], rank(name)))
     ]
     return pd.DataFrame(rows, columns=["level", "hyperparameter", "importance"])
 

@@ -10,9 +10,11 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -32,9 +34,9 @@ STYLE: Any = {
 INK, GREY = "#222222", "#777777"  # what belongs to no compared value
 
 
-def level_style(place: int) -> Any:
-    """Colour and marker of the compared value at that place of the study."""
-    return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]}
+def level_style(row: int) -> Any:
+    """Colour and marker of the compared value at that row of the study."""
+    return {"color": COLOURS[row % len(COLOURS)], "marker": MARKERS[(row + row // len(COLOURS)) % len(MARKERS)]}
 
 
 def panels(
@@ -57,6 +59,21 @@ def new_figure(width: float, height: float, dpi: int = 150, layout: Any = "const
     figure = Figure(figsize=(width, height), dpi=dpi, layout=layout)
     FigureCanvasAgg(figure)
     return figure, figure.subplots()
+
+
+def log_ticks(axes: Axes, side: Axis) -> None:
+    """A log scale with plain numbers: 0.1, 0.2, 0.5, 1."""
+    axes.set(**{"xscale" if side is axes.xaxis else "yscale": "log"})
+    side.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+    side.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    side.set_minor_locator(NullLocator())
+
+
+def _short(value: float) -> str:
+    """A number that fits between its neighbours: 0.1, 5,000, 20k, 3M."""
+    if value >= 1e6:
+        return f"{value / 1e6:,.6g}M"
+    return f"{value / 1e3:.6g}k" if value >= 1e4 else f"{value:,.6g}"
 
 
 def both(figure: Figure) -> dict[str, bytes]:

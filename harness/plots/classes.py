@@ -1,7 +1,6 @@
 """What a study's models make of the classes and of single test images."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,26 +14,29 @@ from harness.trial import Example
 
 
 def confusion_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figure:
-    """Confusion counts, a panel per compared value; `analysis.class_table`'s table. The diagonal shows accuracies."""
+    """Confusion counts, a panel per compared value; `table` is `Findings.classes`. The diagonal shows accuracies."""
     with mpl.rc_context({**STYLE, "axes.grid": False}):
         figure, grid = panels(len(names), 3, (4.0, 4.0))
-        for place, (axes, name) in enumerate(zip(grid, names, strict=False)):
-            part = table[table["level"] == place]
-            axes.set(title=name, xlabel="predicted class", ylabel="true class")
-            if part.empty:
-                axes.set(xticks=[], yticks=[])
-                continue
-            counts = part.pivot_table(index="true", columns="predicted", values="count").to_numpy(int)
-            shares = part.pivot_table(index="true", columns="predicted", values="share").to_numpy(float)
-            axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # the root, so that rare mistakes show
-            axes.set(xticks=range(len(counts)), yticks=range(len(counts)))
-            for (row, column), count in np.ndenumerate(counts):
-                if count:
-                    text = f"{100 * shares[row, row]:.1f}%" if row == column else str(count)
-                    keys: Any = {"color": "white" if shares[row, column] > 0.25 else "black", "fontsize": 6}
-                    axes.text(column, row, text, ha="center", va="center", **keys)
+        for row, (axes, name) in enumerate(zip(grid, names, strict=False)):
+            axes.set(title=name, xlabel="predicted class", ylabel="true class", xticks=[], yticks=[])
+            own = table[table["level"] == row]
+            if len(own):
+                _confusion(axes, own)
         figure.suptitle(title)
     return figure
+
+
+def _confusion(axes: Axes, own: pd.DataFrame) -> None:
+    """One compared value's counts, coloured by their share of the true class."""
+    counts = own.pivot_table(index="true", columns="predicted", values="count").to_numpy(int)
+    shares = own.pivot_table(index="true", columns="predicted", values="share").to_numpy(float)
+    axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # the root, so that rare mistakes show
+    axes.set(xticks=range(len(counts)), yticks=range(len(counts)))
+    for (true, predicted), count in np.ndenumerate(counts):
+        if count:
+            text = f"{100 * shares[true, true]:.1f}%" if true == predicted else str(count)
+            colour = "white" if shares[true, predicted] > 0.25 else "black"
+            axes.text(predicted, true, text, ha="center", va="center", color=colour, fontsize=6)
 
 
 def mistakes_figure(examples: Sequence[Example], title: str) -> Figure:

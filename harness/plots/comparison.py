@@ -1,4 +1,4 @@
-"""The compared values side by side: accuracy, learning curves, differences, costs; and several studies."""
+"""The compared values side by side: means, learning curves, differences, costs; and several studies."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,15 +7,14 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from harness.catalogue import Measure, Unit, show
 from harness.figures import interval, number
-from harness.plots.base import GREY, INK, STYLE, level_style, new_figure, panels
+from harness.plots.base import GREY, INK, STYLE, level_style, log_ticks, new_figure, panels
 
 LINES: Any = {
     "train": {"marker": "s", "linestyle": "--", "color": GREY, "label": "train"},
@@ -99,11 +98,11 @@ def studies_figure(table: pd.DataFrame, measure: Measure, title: str) -> Figure:
 
 def _bars(axes: Axes, shown: pd.DataFrame, studies: Sequence[str], line: str) -> None:
     """Each study's means with intervals, beside those of the others."""
-    for place, study in enumerate(studies):
+    for index, study in enumerate(studies):
         own = shown[shown["study"] == study]
-        x = own["x"] + 0.3 * ((place + 0.5) / len(studies) - 0.5)
+        x = own["x"] + 0.3 * ((index + 0.5) / len(studies) - 0.5)
         bars = np.nan_to_num([own["test"] - own["low"], own["high"] - own["test"]])
-        axes.errorbar(x, own["test"], yerr=bars, label=study, linestyle=line, linewidth=1, **level_style(place))
+        axes.errorbar(x, own["test"], yerr=bars, label=study, linestyle=line, linewidth=1, **level_style(index))
 
 
 KINDS: Any = {
@@ -137,7 +136,7 @@ def _learning_panel(axes: Axes, table: pd.DataFrame, name: str, colour: str) -> 
         axes.plot(part["epoch"], part["mean"], linestyle=style["linestyle"], color=colour)
         axes.fill_between(part["epoch"], part["low"], part["high"], color=colour, alpha=0.15)
     if not table.empty:
-        _log_ticks(axes, axes.yaxis)
+        log_ticks(axes, axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(name, fontsize=10)
 
@@ -162,6 +161,7 @@ def difference_figure(pairs: pd.DataFrame, names: Sequence[str], unit: Unit, tit
     return figure
 
 
+WIDEST = 16  # characters that fit into a cell of the differences
 IN_CELL: Any = {"ha": "center", "va": "center", "fontsize": 7}
 
 
@@ -169,7 +169,9 @@ def _gap(pair: Any, unit: Unit, sign: int) -> str:
     """A difference, and its interval below it where there is one."""
     low, high = sorted((sign * pair.low, sign * pair.high))
     mean = number(sign * pair.difference, unit, "+")
-    return mean if np.isnan(low) else f"{mean}\n{interval(low, high, unit, '+')}"
+    ends = interval(low, high, unit, "+")
+    lines = [ends] if len(ends) <= WIDEST else ends.replace(" to ", " to /").split("/")
+    return mean if np.isnan(low) else "\n".join([mean, *lines])
 
 
 def _gap_colours(axes: Axes, gaps: NDArray[np.float64], unit: str) -> None:
@@ -216,24 +218,9 @@ def _points(axes: Axes, costs: pd.Series, shown: pd.DataFrame, names: Sequence[s
 
 def _cost_ticks(axes: Axes, costs: pd.Series) -> None:
     if costs.max() > 5 * costs.min():
-        _log_ticks(axes, axes.xaxis)
+        log_ticks(axes, axes.xaxis)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))
-
-
-def _log_ticks(axes: Axes, side: Axis) -> None:
-    """A log scale with plain numbers: 0.1, 0.2, 0.5, 1."""
-    axes.set(**{"xscale" if side is axes.xaxis else "yscale": "log"})
-    side.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
-    side.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-    side.set_minor_locator(NullLocator())
-
-
-def _short(value: float) -> str:
-    """A number that fits between its neighbours: 0.1, 5,000, 20k, 3M."""
-    if value >= 1e6:
-        return f"{value / 1e6:,.6g}M"
-    return f"{value / 1e3:.6g}k" if value >= 1e4 else f"{value:,.6g}"
 
 
 def _ticks(axes: Axes, x: Any, values: pd.Series, numeric: bool) -> None:

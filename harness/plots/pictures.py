@@ -32,7 +32,7 @@ END = 12  # bytes of a PNG's last chunk, IEND
 class Picture:
     """A figure, and what it shows in words: its caption, and what a reader is told who cannot see it.
 
-    `draw` names the function of this package that makes the figure, as "comparison:accuracy_figure"; `arguments` are
+    `draw` names the function of this package that makes the figure, as "comparison:means_figure"; `arguments` are
     tables, arrays, words, numbers, frozen dataclasses, and what is made of them: nothing else has a digest.
     """
 

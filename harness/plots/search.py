@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from harness.catalogue import Measure, Value, show
-from harness.plots.base import GREY, STYLE, level_style, new_figure, panels
+from harness.plots.base import GREY, STYLE, level_style, log_ticks, new_figure, panels
 
 CURVES = ("best", "expected", "low", "high")
 MANY = 500  # marks, above which an SVG holds them as one picture
@@ -35,7 +35,10 @@ def tuning_figure(table: pd.DataFrame, names: Sequence[str], measure: Measure, t
         shown = table.assign(**{name: measure.unit.factor * table[name] for name in CURVES})
         for row, own in shown.groupby("level"):
             _curves(axes, own, level_style(int(row))["color"], names[int(row)])
-        axes.set_ylim(*_tuning_limits(shown, measure))
+        if measure.unit.relative:
+            log_ticks(axes, axes.yaxis)
+        else:
+            axes.set_ylim(*_tuning_limits(shown, measure))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         ylabel = f"best validation {measure.words} ({measure.unit.symbol})"
         axes.set(xlabel="search trials", ylabel=ylabel, title=title)
@@ -58,7 +61,7 @@ def _tuning_limits(shown: pd.DataFrame, measure: Measure) -> list[float]:
     sign = measure.sign()
     best = (sign * shown["best"]).max()
     worst = (sign * shown.loc[shown["k"] <= 2, "expected"]).min()
-    end = max(worst, best - (2 * abs(best) if measure.unit.relative else 0.25 * measure.unit.factor))
+    end = max(worst, best - 0.25 * measure.unit.factor)
     margin = 0.02 * (best - end) + 1e-5 * measure.unit.factor
     return sorted([sign * end, sign * (best + margin)])
 
@@ -81,7 +84,10 @@ def slice_figure(
             _slice(axes, runs.assign(y=figures).dropna(subset=key), key, scale, len(names))
             _slice_ticks(axes, scale)
             axes.set_xlabel(key.replace("_", " "))
-        grid[0].set_ylim(*_slice_limits(figures, measure))
+        if measure.unit.relative:
+            log_ticks(grid[0], grid[0].yaxis)
+        else:
+            grid[0].set_ylim(*_slice_limits(figures, measure))
         for axes in grid[::3]:
             axes.set_ylabel(f"validation {measure.words} ({measure.unit.symbol})")
         figure.legend(handles=_level_marks(names), loc="outside lower center", ncols=5, fontsize=8)
@@ -105,9 +111,9 @@ def _slice(axes: Axes, runs: pd.DataFrame, key: str, scale: str | tuple[Value, .
 
 
 def _slice_ticks(axes: Axes, scale: str | tuple[Value, ...]) -> None:
-    if isinstance(scale, str):
-        axes.set_xscale(scale)
-    else:
+    if scale == "log":
+        log_ticks(axes, axes.xaxis)
+    elif not isinstance(scale, str):
         axes.set_xticks(range(len(scale)), [show(value) for value in scale], rotation=20 if len(scale) > 3 else 0)
         axes.set_xlim(-0.5, len(scale) - 0.5)
 
@@ -126,10 +132,10 @@ def importance_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> 
         levels = sorted(table["level"].unique())
         figure, axes = new_figure(6.4, 0.9 + len(order) * (0.12 * len(levels) + 0.2))
         thick = 0.8 / len(levels)
-        for index, place in enumerate(levels):
-            shares = table[table["level"] == place].set_index("hyperparameter")["importance"].reindex(order)
+        for index, row in enumerate(levels):
+            shares = table[table["level"] == row].set_index("hyperparameter")["importance"].reindex(order)
             y = np.arange(len(order)) + 0.4 - (index + 0.5) * thick
-            axes.barh(y, shares, thick, color=level_style(int(place))["color"], label=names[int(place)])
+            axes.barh(y, shares, thick, color=level_style(int(row))["color"], label=names[int(row)])
         axes.set_yticks(range(len(order)), [key.replace("_", " ") for key in order])
         axes.set(xlabel="share of the importance", title=title)
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)

@@ -140,13 +140,13 @@ def _of_slices(findings: Findings, label: str, names: list[str]) -> Named:
     if len(done):
         scales = {key: _scale(domain) for key, domain in study.tune.items()}
         side = "below" if study.measure.better == "higher" else "above"
+        cut = "log axis" if study.measure.unit.relative else f"the worst tenth lies {side}"
         yield (
             "slices",
             Picture(
                 "search:slice_figure",
                 (done, scales, names, study.measure, f"{label}: finished search trials"),
-                f"Validation {study.measure.words} of each finished search trial by its hyperparameters; the worst "
-                f"tenth lies {side}.",
+                f"Validation {study.measure.words} of each finished search trial by its hyperparameters; {cut}.",
             ),
         )
 
