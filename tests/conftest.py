@@ -22,6 +22,14 @@ from harness.study.study import Study
 from harness.trial import Trial
 
 ROOT = Path(__file__).parent.parent
+LONG = ("tracking", "cluster", "readme", "server", "stop", "kill", "contributing", "security", "cli", "report", "bench")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several test processes each takes the next file: the longest first, so that they end together."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        places = {f"test_{name}.py": place for place, name in enumerate(LONG)}
+        items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 def harness(
@@ -76,6 +84,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
     with FileLock(f"{made}.lock"):
         if not (made / "reports").exists():
+            shutil.rmtree(made, ignore_errors=True)  # what another test process failed to make
             study = made / "studies" / "smoke"
             shutil.copytree(ROOT / "studies" / "smoke", study, ignore=shutil.ignore_patterns("journal*"))
             done = harness("run", "studies/smoke", cwd=made)

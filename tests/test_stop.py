@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from .conftest import SMALL, clean_environment, harness
+from .conftest import SMALL, Done, clean_environment
 from .test_tracking import runs_of
 
 Write = Callable[[str], Path]
+Command = Callable[..., Done]
 LONG = SMALL.replace("epochs = 4", "epochs = 100").replace("patience = 2", "patience = 100")
 
 
@@ -42,7 +43,7 @@ def started(folder: Path) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_stops_after_the_epoch_and_goes_on(
-    number: signal.Signals, smoke: Path, write_study: Write, tmp_path: Path
+    number: signal.Signals, smoke: Path, write_study: Write, command: Command, tmp_path: Path
 ) -> None:
     shutil.copy(smoke / "mlflow.db", tmp_path)
     write_study(LONG)
@@ -57,7 +58,7 @@ def test_it_stops_after_the_epoch_and_goes_on(
     assert states == {"KILLED"}
     if number == signal.SIGTERM:
         return  # it goes on in the same way
-    assert harness("run", "studies/mine", cwd=tmp_path).returncode == 0
+    assert command("run", "studies/mine").returncode == 0
     table = pd.read_csv(tmp_path / "reports" / "mine" / "tables" / "compare.csv")
     assert table["trials"].tolist() == [6, 6]
     assert table["seeds"].tolist() == [2, 2]
