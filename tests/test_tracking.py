@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
 
+from harness import catalogue
 from harness.analysis.results import Results, read_results
 from harness.config import Config
 from harness.errors import UserError
@@ -29,7 +30,7 @@ from harness.tracking.calls import in_one_line
 from harness.tracking.mlflow.sqlite import make_store
 from harness.trial import Epoch, Outcome
 
-from .conftest import Done, harness, make_trial
+from .conftest import ROOT, Done, harness, make_trial
 from .test_search import figures, made_up
 
 ENVIRONMENT = {"git_commit": "abc", "torch": "2"}
@@ -134,16 +135,18 @@ def test_level_runs_carry_the_headline(smoke: Path, runs: dict[str, Run]) -> Non
         assert runs[f"depth={row.depth}"].data.metrics["test/accuracy"] == pytest.approx(row.test_accuracy, rel=1e-5)
 
 
-def test_a_finished_study_trains_nothing_and_adds_no_run(
+def test_a_finished_study_trains_nothing_and_writes_nothing(
     smoke: Path, client: MlflowClient, runs: dict[str, Run]
 ) -> None:
     journal = smoke / "studies" / "smoke" / "journal.log"
     report = smoke / "reports" / "smoke" / "tables" / "compare.csv"
     outcomes, table = journal.read_text().count('"outcome"'), report.read_bytes()
+    store = (smoke / "mlflow.db").read_bytes()
     done = harness("run", "studies/smoke", cwd=smoke)
     assert done.returncode == 0, done.stderr
     assert journal.read_text().count('"outcome"') == outcomes
     assert report.read_bytes() == table
+    assert (smoke / "mlflow.db").read_bytes() == store
     assert len(runs_of(client, "smoke")) == len(runs)
 
 
@@ -333,3 +336,71 @@ def test_a_store_that_cannot_be_opened_is_a_plain_error(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/file/mlflow.db")
     with pytest.raises(UserError, match="MLflow cannot open it"), tracking(small):
         pass
+
+
+OWN = """
+from pathlib import Path
+from harness.tracking.calls import Opened
+
+class Lines:
+    def __init__(self): self.file = Path("lines.txt").open("w", buffering=1)
+    def connect(self): pass
+    def open(self, study, journal, environment):
+        self.say("open", study.label, journal)
+        return Opened({study.label: "lines.txt"}, frozenset({"2/search/0"}), frozenset())
+    def begin(self, key, trial, started): self.say("begin", key)
+    def epoch(self, key, epoch): self.say("epoch", key, epoch.number, epoch["val_accuracy"])
+    def end(self, key, trial, outcome):
+        if outcome.status == "failed":
+            raise OSError("no paper")
+        self.say("end", key, outcome.status)
+    def summary(self, figures, report): self.say("summary", figures["depth=2"]["test_accuracy"], report)
+    def flush(self, late): pass
+    def finish(self, ending): self.say("finish", ending)
+    def say(self, *words): print(*words, file=self.file)
+"""
+
+
+@pytest.fixture
+def _own_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (tmp_path / "own_tracker.py").write_text(OWN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(
+        catalogue, "PARTS", (*catalogue.PARTS, catalogue.Part("tracker", "own", "own_tracker:Lines", ""))
+    )
+    catalogue._parts.cache_clear()
+    yield
+    catalogue._parts.cache_clear()
+
+
+@pytest.mark.usefixtures("_own_tracker")
+def test_another_tracker_is_a_class_and_an_entry(small: Study, tmp_path: Path) -> None:
+    first, second, third = (make_trial(number) for number in range(3))
+    with Tracker(kind="own") as tracker:
+        assert tracker.open(small, "id", ENVIRONMENT) == {"mine": "lines.txt"}
+        tracker.begin(second)
+        tracker.epoch(second, Epoch(1, figures(1.0, 0.5, 1.0, 0.25), time.time()))
+        tracker.catch_up([(first, made_up(first)), (second, made_up(second))])
+        tracker.summary({"depth=2": {"test_accuracy": 0.75}}, Path("reports/mine"))
+        tracker.end(third, Outcome("failed", "it broke", 1.0, 2.0))
+        tracker.drain()
+        assert (tracker.missing, tracker.failure) == (1, "OSError: no paper")
+        tracker.complete = False
+    lines = (tmp_path / "lines.txt").read_text().splitlines()
+    assert lines == [
+        "open mine id",
+        "begin 2/search/1",
+        "epoch 2/search/1 1 0.25",
+        "end 2/search/1 finished",
+        "summary 0.75 reports/mine",
+    ]  # a store that failed is left alone for a while, also at the end
+    assert tracker.missing == 2
+
+
+def test_only_one_folder_knows_mlflow() -> None:
+    others = [path for path in (ROOT / "harness" / "tracking").glob("*.py") if path.name != "__init__.py"]
+    assert len(others) > 3
+    for path in others:
+        assert "import mlflow" not in path.read_text()
+        assert "from mlflow" not in path.read_text()
+        assert "harness.tracking.mlflow" not in path.read_text().split('"""', 2)[2], path

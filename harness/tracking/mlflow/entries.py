@@ -27,9 +27,11 @@ def milliseconds(seconds: float) -> int:
 
 
 def epoch_metrics(epoch: Epoch) -> list[Metric]:
-    """The figures of one epoch that were measured, by their own names; steps are epochs."""
-    now = milliseconds(epoch.time)
-    return [Metric(name, value, now, epoch.number) for name, value in measured(epoch.figures).items()]
+    """The figures of one epoch, by their own names; NaN too, where a training diverged. Steps are epochs."""
+    now, figures = milliseconds(epoch.time), epoch.figures
+    held_out = any(name.startswith("val_") for name in measured(figures))
+    known = {name: value for name, value in figures.items() if held_out or not name.startswith("val_")}
+    return [Metric(name, value, now, epoch.number) for name, value in known.items()]
 
 
 def outcome_metrics(outcome: Outcome) -> list[Metric]:
