@@ -27,6 +27,7 @@ from harness.parts.models import build
 from harness.study.study import Study
 from harness.tracking import Tracker, shown_store
 from harness.tracking.calls import in_one_line
+from harness.tracking.mlflow.entries import epoch_metrics
 from harness.tracking.mlflow.sqlite import make_store
 from harness.trial import Epoch, Outcome
 
@@ -34,6 +35,7 @@ from .conftest import ROOT, Done, harness, make_trial
 from .test_search import figures, made_up
 
 ENVIRONMENT = {"git_commit": "abc", "torch": "2"}
+OF_ANY_OUTCOME = {"best/epoch", "seconds", "parameters"}
 
 
 @contextlib.contextmanager
@@ -287,6 +289,12 @@ def test_figures_that_are_not_finite_do_no_harm(small: Study, store: str) -> Non
     assert tracker.failure is None
     [run] = [r for r in runs_of(MlflowClient(store), "mine") if r.data.tags["key"] == "2/search/0"]
     assert run.info.status == "FAILED"
+    assert set(run.data.metrics) == {"train_loss", "train_accuracy", "val_loss", "val_accuracy"} | OF_ANY_OUTCOME
+
+
+def test_where_nothing_is_held_out_no_figures_of_it_are_shown() -> None:
+    epoch = Epoch(1, figures(math.nan, 0.1, math.nan, math.nan), 1.0)  # as journals before format 2 have it
+    assert [metric.key for metric in epoch_metrics(epoch)] == ["train_loss", "train_accuracy"]
 
 
 def test_an_error_without_words_is_told_too() -> None:
