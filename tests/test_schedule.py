@@ -105,7 +105,7 @@ def test_a_trial_that_hangs_fails_and_the_others_go_on(digits: Data, monkeypatch
 
     def hang(trials: Group, data: Data) -> object:
         if trials[0].number == 0:
-            stuck.wait(30)
+            stuck.wait(60)
         return train_group(trials, data)
 
     monkeypatch.setattr("harness.crews.local.train_group", hang)
@@ -113,15 +113,15 @@ def test_a_trial_that_hangs_fails_and_the_others_go_on(digits: Data, monkeypatch
     began = time.monotonic()
     crew = Local({"digits": digits}, How()).crew(made, watched=True)
     assert isinstance(crew, Threads)
-    outcomes = ended(list(train_all(made, crew, lambda trial: False, timeout=1.0)))
+    outcomes = ended(list(train_all(made, crew, lambda trial: False, timeout=3.0)))
     stuck.set()
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 25
     assert {number: outcome.status for number, outcome in outcomes.items()} == {
         0: "failed",
         1: "finished",
         2: "finished",
     }
-    assert outcomes[0].reason == "took longer than budget.trial_timeout = 1 s"
+    assert outcomes[0].reason == "took longer than budget.trial_timeout = 3 s"
 
 
 def test_a_slow_stack_has_the_time_of_all_its_trials(digits: Data) -> None:
@@ -129,7 +129,7 @@ def test_a_slow_stack_has_the_time_of_all_its_trials(digits: Data) -> None:
     events = train_all(made, Threads(1, {"digits": digits}), lambda trial: False, timeout=0.4)
     began = time.monotonic()
     outcomes = ended(list(events))
-    assert 1.2 <= time.monotonic() - began < 10
+    assert 1.2 <= time.monotonic() - began < 30
     assert "in a stack of 3 (so 1.2 s)" in outcomes[1].reason
     assert outcomes[1].ended - outcomes[1].started >= 1.2
 
