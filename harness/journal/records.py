@@ -6,7 +6,6 @@ for record in records.all:
 """
 
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from harness.catalogue import Value
 from harness.errors import UserError
 from harness.journal.file import FORMAT, open_to_read
+from harness.journal.importance import importances
 from harness.journal.level import LevelTrials, confirmed_winner, names, outcome_of
 from harness.study.study import Budget, Study
 from harness.trial import Outcome, Trial
@@ -106,8 +106,7 @@ class Records:
         complete = [t for t in self.levels[level].search if t.state == TrialState.COMPLETE]
         if search is None or len(complete) < ENOUGH:
             return {}
-        with warnings.catch_warnings(action="ignore"):  # that a condition holds in few trials: the report says how many
-            return optuna.importance.get_param_importances(search)
+        return importances(search)
 
     @cached_property
     def _then(self) -> Mapping[float | None, Circumstances]:
