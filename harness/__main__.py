@@ -1,5 +1,6 @@
 """The `harness` command: run, replay, report and more. Heavy imports are paid for by the command that needs them."""
 
+import gc
 import json
 import os
 import subprocess
@@ -136,13 +137,17 @@ def replay(
 def report(study: Folder, dataset: Dataset = None) -> None:
     """Write the report of a study from its journal, at any time, also while the study runs."""
     from harness.study.file import read_study
-    from harness.study.places import study_folder
+    from harness.study.places import report_folder, study_folder
 
     with plain_errors():
         checked = read_study(study, dataset=dataset)
-        from harness.report.write import report_study
+        from harness.plots import begun_early
 
-        target = report_study(checked, study_folder(study))
+        journal = study_folder(study) / checked.journal
+        with begun_early(report_folder(checked.label) / "report.html", journal) as second:  # beside pandas and Optuna
+            from harness.report.write import report_study
+
+            target = report_study(checked, study_folder(study), second)
         typer.echo(f"report   {target / 'report.html'}\ntables   {target / 'tables' / 'compare.csv'}")
 
 
@@ -300,6 +305,7 @@ def plain_errors() -> Iterator[None]:
 
 def main() -> None:
     """The console script."""
+    gc.set_threshold(20_000, 20, 20)  # what is imported stays: a tenth less to import, and to draw
     sys.exit(one_line(app, sys.argv[1:] or ["--help"]))
 
 

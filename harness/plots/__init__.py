@@ -3,6 +3,7 @@
 `pictures.py` says what is drawn and when, without matplotlib; the other modules draw.
 """
 
-from harness.plots.pictures import Picture, save_all
+from harness.plots.pictures import Picture, begun_early, save_all
+from harness.plots.second import Second
 
-__all__ = ["Picture", "save_all"]
+__all__ = ["Picture", "Second", "begun_early", "save_all"]

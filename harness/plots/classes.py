@@ -74,7 +74,10 @@ def probabilities_figure(example: Example, title: str) -> Figure:
 def _image(axes: Axes, example: Example) -> None:
     pixels = np.frombuffer(bytes.fromhex(example.pixels), np.uint8)
     side = round(len(pixels) ** 0.5)
-    axes.imshow(pixels.reshape(side, -1), cmap="gray_r", vmin=0, vmax=example.white, interpolation="nearest")
+    channels, *sides = example.shape or (1, side, side)
+    planes = pixels.reshape(channels, *sides)
+    shown = planes.transpose(1, 2, 0) if channels == 3 else planes[0]  # colours, else ink on paper
+    axes.imshow(shown, cmap="gray_r", vmin=0, vmax=example.white, interpolation="nearest")
     axes.grid(visible=False)
     axes.set_frame_on(False)
     axes.set(xticks=[], yticks=[])

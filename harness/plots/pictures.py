@@ -9,22 +9,21 @@ drawn from anything else is drawn anew. Drawn or left alone, the same picture ha
 """
 
 import hashlib
+import os
 import zlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import astuple, dataclass, is_dataclass
-from functools import cache
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
+from harness.plots.second import Second
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DRAW_WITH = ("matplotlib", "numpy", "pillow", "harness")  # what else a picture's bytes depend on
+MANY = 4  # pictures, from which on a second process is ready before this one has drawn them all
 END = 12  # bytes of a PNG's last chunk, IEND
 
 
@@ -47,31 +46,66 @@ class Picture:
 
     def digest(self) -> bytes:
         """Of what the figure's look depends on: function, arguments, the code of this package, and its libraries."""
-        sha = hashlib.sha256(_drawn_with())
-        for piece in _pieces((self.draw, self.arguments)):
-            sha.update(piece)
-        return sha.digest()
+        from harness.plots.digests import digest_of
+
+        return digest_of((self.draw, self.arguments))
 
 
-def save_all(pictures: Mapping[str, Picture], folder: Path) -> None:
-    """See to it that `folder` has `<name>.png` and `<name>.svg` of each picture. Raises OSError if it cannot."""
-    for name, picture in pictures.items():
-        digest = picture.digest()
-        if not is_drawn(folder / name, digest):
-            _draw(picture, digest, folder / name)
+def save_all(pictures: Mapping[str, Picture], folder: Path, second: Second | None = None) -> None:
+    """See to it that `folder` has `<name>.png` and `<name>.svg` of each picture. Raises OSError if it cannot.
+
+    Many are drawn together with a second process: with `second`, or one that is begun for them.
+    """
+    drawings = [Drawing(picture, picture.digest(), folder / name) for name, picture in pictures.items()]
+    jobs = [drawing for drawing in drawings if not drawing.is_there()]
+    if jobs:
+        folder.mkdir(parents=True, exist_ok=True)
+    if second is not None:
+        second.draw(jobs)
+    elif len(jobs) >= MANY and _cores() > 1:
+        with Second() as begun:
+            begun.draw(jobs)
+    else:
+        for job in jobs:
+            job.draw()
 
 
-def _draw(picture: Picture, digest: bytes, path: Path) -> None:
-    from harness.plots.base import both
+@contextmanager
+def begun_early(page: Path, journal: Path) -> Iterator[Second | None]:
+    """A second process, begun now, if the report's `page` is older than the `journal`, or not there; else None.
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for kind, content in both(picture.figure()).items():
-        path.with_suffix(f".{kind}").write_bytes(SEALS[kind](content, digest))
+    A guess at whether there will be anything to draw: a wrong one costs time and nothing else.
+    """
+    news = journal.exists() and not (page.exists() and page.stat().st_mtime > journal.stat().st_mtime)
+    if news and _cores() > 1:
+        with Second() as second:
+            yield second
+    else:
+        yield None
 
 
-def is_drawn(path: Path, digest: bytes) -> bool:
-    """Whether both files of a picture are there, as they were drawn from what has that digest."""
-    return all(_holds(path.with_suffix(f".{kind}"), kind, digest) for kind in SEALS)
+@dataclass(frozen=True)
+class Drawing:
+    """A picture and where its files are to be: `path`.png and `path`.svg."""
+
+    picture: Picture
+    digest: bytes
+    path: Path
+
+    def is_there(self) -> bool:
+        """Whether both files are there, as they were drawn from what has that digest."""
+        return all(_holds(self.path.with_suffix(f".{kind}"), kind, self.digest) for kind in SEALS)
+
+    def draw(self) -> None:
+        """Draw the picture and write both files."""
+        from harness.plots.base import both
+
+        for kind, content in both(self.picture.figure()).items():
+            self.path.with_suffix(f".{kind}").write_bytes(SEALS[kind](content, self.digest))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _holds(file: Path, kind: str, digest: bytes) -> bool:
@@ -101,52 +135,3 @@ def _seal(content: bytes, digest: bytes) -> bytes:
 
 
 SEALS: dict[str, Callable[[bytes, bytes], bytes]] = {"png": _png, "svg": _svg}
-
-
-@cache
-def _drawn_with() -> bytes:
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    sums = [hashlib.sha256(source.read_bytes()).hexdigest() for source in sources]
-    return repr([[version(name) for name in DRAW_WITH], sums]).encode()
-
-
-def _pieces(thing: object) -> Iterable[bytes]:
-    """Bytes that two things share only if they are the same to whoever draws them."""
-    match thing:
-        case pd.DataFrame():
-            yield f"DataFrame {len(thing)}".encode()
-            yield from _pieces(thing.index)
-            for name, column in thing.items():
-                yield from _pieces((name, column.array))
-        case pd.Index() | pd.api.extensions.ExtensionArray():
-            yield f"{type(thing).__name__} {thing.dtype}".encode()
-            yield from _pieces(thing.to_numpy())
-        case np.ndarray() if thing.dtype == object:
-            yield from _pieces(thing.tolist())
-        case np.ndarray():
-            yield f"{thing.dtype.str} {thing.shape}".encode()
-            yield np.ascontiguousarray(thing).tobytes()
-        case Mapping():
-            yield from _pieces(list(thing.items()))
-        case list() | tuple():
-            yield f"{len(thing)} of".encode()
-            for one in thing:
-                yield from _pieces(one)
-        case _:
-            yield from _single(thing)
-
-
-def _single(thing: object) -> Iterable[bytes]:
-    match thing:
-        case None | bool() | int() | float() | str() | np.generic():
-            yield f"{thing!r},".encode()
-        case _ if is_dataclass(thing) and not isinstance(thing, type):
-            yield from _pieces((type(thing).__name__, *astuple(thing)))
-        case _:
-            yield repr(_missing(thing)).encode()
-
-
-def _missing(thing: object) -> object:
-    if thing is pd.NA or thing is pd.NaT:
-        return thing
-    raise TypeError(f"a picture cannot be drawn from {type(thing).__name__}: it has no digest")

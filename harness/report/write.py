@@ -12,7 +12,7 @@ import pandas as pd
 from harness.analysis import Findings, find, read_results
 from harness.errors import UserError
 from harness.journal import find_journal
-from harness.plots import Picture, save_all
+from harness.plots import Picture, Second, save_all
 from harness.report.escape import latex, latex_label
 from harness.report.grids import narrow_grid, winners_grid
 from harness.report.page import render
@@ -34,10 +34,13 @@ class Report:
     tables: Mapping[str, pd.DataFrame]
     latex: Mapping[str, tuple[pd.DataFrame, str]]
 
-    def write(self, folder: Path) -> Path:
-        """Write all of it into `folder`, which is returned. The same report makes the same bytes."""
+    def write(self, folder: Path, second: Second | None = None) -> Path:
+        """Write all of it into `folder`, which is returned. The same report makes the same bytes.
+
+        `second` is a process that may help to draw.
+        """
         try:
-            save_all(self.pictures, folder / "plots")
+            save_all(self.pictures, folder / "plots", second)
             (folder / "tables").mkdir(parents=True, exist_ok=True)
             for name, table in self.tables.items():
                 rounding = None if name in IN_FULL else "%.6g"
@@ -51,8 +54,8 @@ class Report:
         return folder
 
 
-def write(findings: Findings, folder: Path) -> Path:
-    """Write the report of a study into `folder`, which is returned."""
+def write(findings: Findings, folder: Path, second: Second | None = None) -> Path:
+    """Write the report of a study into `folder`, which is returned; `second` may help to draw."""
     study, pictures = findings.study, make_pictures(findings)
     written_for = "" if study.dataset == study.written_for else f" (the study was written for {study.written_for})"
     page = Page(
@@ -62,7 +65,7 @@ def write(findings: Findings, folder: Path) -> Path:
         answer=findings.answer,
         sections=make_sections(findings, pictures),
     )
-    return Report(page, pictures, _tables(findings), _latex(findings)).write(folder)
+    return Report(page, pictures, _tables(findings), _latex(findings)).write(folder, second)
 
 
 def _tables(findings: Findings) -> dict[str, pd.DataFrame]:
@@ -98,10 +101,10 @@ def write_latex(table: pd.DataFrame, path: Path, caption: str) -> None:
     path.write_text(tex.replace(r"\centering", SMALL_TABLE, 1), encoding="utf-8")
 
 
-def report_study(study: Study, folder: Path) -> Path:
+def report_study(study: Study, folder: Path, second: Second | None = None) -> Path:
     """Read the journal of the study in `folder` and write its report, which goes to `reports/<label>`."""
     findings = findings_of(study, folder)
-    return write(findings, report_folder(findings.study.label))
+    return write(findings, report_folder(findings.study.label), second)
 
 
 def findings_of(study: Study, folder: Path) -> Findings:
