@@ -37,7 +37,7 @@ def started(folder: Path) -> subprocess.Popen[str]:
     while process.poll() is None and time.monotonic() < limit:
         if journal.exists() and '"intermediate_value"' in journal.read_text():
             return process
-        time.sleep(0.1)
+        time.sleep(0.01)  # the training takes seconds, a group less than one
     process.kill()
     raise AssertionError(process.communicate()[1])
 
@@ -56,7 +56,8 @@ def test_it_stops_after_the_epoch_and_goes_on(
     assert "stopped; the same command goes on from here" in error
     assert "Traceback" not in error
     states = {run.info.status for run in runs_of(MlflowClient(f"sqlite:///{tmp_path}/mlflow.db"), "mine")}
-    assert states == {"KILLED"}
+    assert "KILLED" in states
+    assert states <= {"KILLED", "FINISHED"}  # none open; a group may have ended before the signal came
     if number == signal.SIGTERM:
         return  # it goes on in the same way
     assert command("run", "studies/mine").returncode == 0
