@@ -22,7 +22,8 @@ from harness.study.study import Study
 from harness.trial import Trial
 
 ROOT = Path(__file__).parent.parent
-LONG = ("tracking", "cluster", "readme", "server", "stop", "kill", "contributing", "security", "cli", "report", "bench")
+LONG = ("tracking", "cluster", "pictures", "readme", "server", "report", "stop", "kill", "contributing", "bench", "cli")
+LONG += ("findings", "security", "train", "schedule")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -112,6 +113,13 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _one_draws(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where test processes share the cores a second process that draws is only in the way: a second for each report."""
+    if "PYTEST_XDIST_WORKER" in os.environ and request.path.name != "test_pictures.py":
+        monkeypatch.setattr("harness.plots.pictures._cores", lambda: 1)
 
 
 def make_trial(number: int = 0, seed: int = 1, stage: Any = "search", level: Any = 2, **config: Any) -> Trial:
