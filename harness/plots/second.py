@@ -4,19 +4,19 @@
         ...                         # read, count
         second.draw(jobs)           # some there, some here
 
-`main` is what that process does. Jobs come and answers go through its standard input and output; it
-ends when its input does. A process of its own and not a fork: a driver has threads of torch's.
+`main` is what that process does. Jobs come and answers go through a pipe of its own, whose other end this process alone
+holds; it ends when the pipe does. A process of its own and not a fork: a driver has threads of torch's.
 """
 
-import contextlib
 import gc
 import os
-import pickle
 import signal
+import socket
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
@@ -24,7 +24,7 @@ from typing import Protocol, Self
 
 
 class Job(Protocol):
-    """What is to be drawn; it must be possible to pickle it."""
+    """What is to be drawn; it must be possible to send it to another process."""
 
     def draw(self) -> None:
         """Draw and write it."""
@@ -36,12 +36,14 @@ class Second:
     def __init__(self) -> None:
         package = str(Path(__file__).parents[2])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+        ours, theirs = socket.socketpair()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from harness.plots.second import main; main()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            [sys.executable, "-c", "from harness.plots.second import main; main()", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
             env={**os.environ, "PYTHONPATH": path},
         )
+        theirs.close()
+        self._pipe = Connection(ours.detach())
 
     def __enter__(self) -> Self:
         return self
@@ -49,8 +51,8 @@ class Second:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(OSError):  # of a process that died
-            self._process.communicate()  # it ends when its input does
+        self._pipe.close()
+        self._process.wait()  # it ends when the pipe does
 
     def draw(self, jobs: Iterable[Job]) -> None:
         """Draw all of them: this process from the first on, the second one from the last. Raises what a job raises."""
@@ -68,18 +70,15 @@ class Second:
 
     def _give(self, left: deque[Job], failed: list[BaseException]) -> None:
         """Have the second process draw job after job, as long as there are any."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         while True:
             try:
                 job = left.pop()
             except IndexError:
                 return
             try:
-                pickle.dump(job, self._process.stdin)
-                self._process.stdin.flush()
-                error = pickle.load(self._process.stdout)
-            except (OSError, EOFError, pickle.UnpicklingError):
+                self._pipe.send(job)
+                error: BaseException | None = self._pipe.recv()
+            except (OSError, EOFError):
                 left.append(job)
                 return
             if error is not None:
@@ -97,21 +96,23 @@ def _draw_from(left: deque[Job]) -> None:
 
 
 def main() -> None:
-    """Serve the process at the other end of standard input and output."""
+    """Serve the process that holds the other end of the pipe whose file descriptor is the first argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is its business
-    jobs, answers = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = sys.stderr
+    pipe = Connection(int(sys.argv[1]))
     gc.set_threshold(20_000, 20, 20)  # figures are many small objects: a tenth of the time to draw them
     import harness.plots.base  # noqa: F401  # matplotlib, while there is no job yet
 
     while True:
         try:
-            job: Job = pickle.load(jobs)
-        except EOFError:
+            pipe.send(_error_of(pipe.recv()))
+        except (OSError, EOFError):
             os._exit(0)  # to take matplotlib down in good order would take a tenth of a second
-        try:
-            job.draw()
-            pickle.dump(None, answers)
-        except Exception as error:
-            pickle.dump(error, answers)
-        answers.flush()
+
+
+def _error_of(job: Job) -> Exception | None:
+    """Draw; what that raised."""
+    try:
+        job.draw()
+    except Exception as error:
+        return error
+    return None
