@@ -222,6 +222,15 @@ def test_what_a_second_process_that_died_was_given_is_drawn_here(tmp_path: Path)
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_what_cannot_be_sent_to_a_second_process_is_drawn_here(tmp_path: Path) -> None:
+    jobs = [Failing(tmp_path / str(number)) for number in range(3)]
+    for job in jobs:
+        vars(job)["here"] = lambda: None  # has no name that another process could find it by
+    with Second() as second:
+        second.draw(jobs)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_what_goes_wrong_in_the_second_process_is_raised_here(tmp_path: Path) -> None:
     good, bad = (pictures.Drawing(losses(), bytes(32), tmp_path / name) for name in ("good", "there/is/no/such/folder"))
     with Second() as second, pytest.raises(FileNotFoundError, match="no/such/folder"):

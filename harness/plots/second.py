@@ -78,7 +78,7 @@ class Second:
             try:
                 self._pipe.send(job)
                 error: BaseException | None = self._pipe.recv()
-            except (OSError, EOFError):
+            except Exception:  # it died, or the job cannot be sent: then it is drawn here
                 left.append(job)
                 return
             if error is not None:
