@@ -22,8 +22,11 @@ from harness.study.study import Study
 from harness.trial import Trial
 
 ROOT = Path(__file__).parent.parent
-LONG = ("tracking", "cluster", "pictures", "readme", "server", "report", "stop", "kill", "contributing", "bench", "cli")
-LONG += ("findings", "security", "train", "schedule")
+LONG = [
+    *("tracking", "cluster", "pictures", "readme", "server", "report", "stop", "kill"),
+    *("contributing", "bench", "cli", "findings", "security", "train", "schedule"),
+]
+"""The test files that take longest, the longest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
