@@ -58,6 +58,7 @@ ORDER = [
     *(
         "errors",
         "masking",
+        "processes",
         "catalogue",
         "figures",
         "config",

@@ -7,7 +7,6 @@ timed, for anybody. The reference is the bare loop of the same round: machines d
 import importlib.util
 import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import pandas as pd
 
 from harness.bench.work import WORKS, Work
 from harness.errors import UserError
+from harness.processes import process_environment
 
 NAMES = {
     "a": "bare torch loop",
@@ -120,10 +120,10 @@ def _rounds(
 def _lines(module: str, *arguments: str) -> list[dict[str, Any]]:
     """Run a module in a process and an empty folder of its own; the lines of JSON that it prints."""
     with tempfile.TemporaryDirectory() as folder:
-        environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-        path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [environment.get("PYTHONPATH")])])
-        data = environment.get("HARNESS_DATA_DIR")
-        environment |= {"PYTHONPATH": path, **({"HARNESS_DATA_DIR": str(Path(data).resolve())} if data else {})}
+        environment = process_environment()
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        if data := environment.get("HARNESS_DATA_DIR"):
+            environment["HARNESS_DATA_DIR"] = str(Path(data).resolve())
         command = [sys.executable, "-m", module, *arguments]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -11,16 +11,15 @@ holds; it ends when the pipe does. A process of its own and not a fork: a driver
 import gc
 import os
 import signal
-import socket
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterable
 from multiprocessing.connection import Connection
-from pathlib import Path
 from threading import Thread
 from types import TracebackType
 from typing import Protocol, Self
+
+from harness.processes import start
 
 
 class Job(Protocol):
@@ -34,16 +33,7 @@ class Second:
     """The second process, from this one. Whatever becomes of it, what it was given is drawn."""
 
     def __init__(self) -> None:
-        package = str(Path(__file__).parents[2])
-        path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-        ours, theirs = socket.socketpair()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", "from harness.plots.second import main; main()", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, "PYTHONPATH": path},
-        )
-        theirs.close()
-        self._pipe = Connection(ours.detach())
+        self._process, self._pipe = start("-c", "from harness.plots.second import main; main()")
 
     def __enter__(self) -> Self:
         return self

@@ -1,6 +1,6 @@
 """The tracking process: reads the driver's calls from a pipe, and does them to the store.
 
-    python -m harness.tracking 7 harness.tracking.mlflow.store:MlflowStore      # the pipe's file descriptor, the store
+    python -m harness.tracking harness.tracking.mlflow.store:MlflowStore 7      # the store, the pipe's file descriptor
 
 It ends when the driver says so, or when the pipe does: a driver that was killed wants nothing more of it, since the
 journal holds the truth. Signals are the driver's business.
@@ -101,7 +101,7 @@ def main() -> None:
     """Serve the driver that holds the other end of the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    descriptor, where = sys.argv[1:]
+    where, descriptor = sys.argv[1:]
     desk = Desk(Connection(int(descriptor)))
     threading.Thread(target=desk.read, daemon=True).start()
     gc.disable()  # nothing of what is imported is garbage: a sixth of the seconds that MLflow takes

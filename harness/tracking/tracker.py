@@ -10,10 +10,6 @@ The store is the view, the journal the truth: one that fails, hangs or is gone n
 lacks is written from the journal, at the end, at the next start, or by `harness sync`.
 """
 
-import os
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -27,6 +23,7 @@ import numpy as np
 
 from harness import catalogue
 from harness.errors import UserError
+from harness.processes import start
 from harness.study.study import Study
 from harness.tracking.calls import (
     Answer,
@@ -68,16 +65,7 @@ class Tracker:
 
     def _begin(self, store: str) -> None:
         """Start the process; where its store lies it has from the environment: all can see a process's arguments."""
-        ours, theirs = socket.socketpair()
-        package = str(Path(__file__).parents[2])
-        path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "harness.tracking", str(theirs.fileno()), store],
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, "PYTHONPATH": path},
-        )
-        theirs.close()
-        self._pipe = Connection(ours.detach())
+        self.process, self._pipe = start("-m", "harness.tracking", store)
 
     def __enter__(self) -> Self:
         return self
