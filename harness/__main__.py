@@ -32,8 +32,11 @@ Dataset = Annotated[
 @app.command()
 def run(
     study: Folder,
-    trials: Annotated[int | None, typer.Option(help="Search trials for each compared value.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Confirmation runs of each winner.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials of each search.")] = None,
+    searches: Annotated[
+        int | None, typer.Option(help="Searches of each compared value, by seeds of their own.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Confirmation runs of each compared value.")] = None,
     epochs: Annotated[int | None, typer.Option(help="The most epochs of a training.")] = None,
     dataset: Dataset = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto is the GPU when there is one.")] = "auto",
@@ -64,7 +67,7 @@ def run(
     from harness.study.file import read_study
     from harness.study.places import report_folder, study_folder
 
-    given = {"budget.trials": trials, "budget.seeds": seeds, "epochs": epochs}
+    given = {"budget.trials": trials, "budget.searches": searches, "budget.seeds": seeds, "epochs": epochs}
     changes = [f"{key}={value}" for key, value in given.items() if value is not None] + (overrides or [])
     how = How(device, stack, workers, ray, crew, offline, fresh, quiet)
     with plain_errors():
@@ -104,6 +107,7 @@ def replay(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The confirmation run with this seed.")] = None,
     trial: Annotated[int | None, typer.Option(help="The search trial of this number.")] = None,
+    search: Annotated[int, typer.Option(min=0, help="Of which search that trial is, from 0.")] = 0,
     run_id: Annotated[str | None, typer.Option("--run", help="The MLflow run of this id, of whatever value.")] = None,
     stack: Annotated[bool, typer.Option("--stack", help="Train it in the stack it was in, not alone.")] = False,
     tolerance: Annotated[
@@ -127,7 +131,7 @@ def replay(
         from harness.replay import Wanted
         from harness.replay import replay as replay_run
 
-        wanted = Wanted(level, seed, trial, run_id, stack, device)
+        wanted = Wanted(level, seed, trial, search, run_id, stack, device)
         if not replay_run(checked, study_folder(study), wanted, tolerance, typer.echo):
             raise typer.Exit(1)
 

@@ -89,7 +89,7 @@ class Progress:
         tests = [outcome for trial, outcome in outcomes if trial.stage == "confirm" and outcome.status == "finished"]
         return [
             escape(show(level)),
-            f"{len(search)}/{budget.trials}" if self.study.tune else NONE,
+            f"{len(search)}/{self.study.searches * budget.trials}" if self.study.tune else NONE,
             str(sum(outcome.status == "pruned" for outcome in search)),
             str(sum(outcome.status in ("failed", "diverged") for outcome in search)),
             self._best(outcome for outcome in search if outcome.status == "finished"),

@@ -28,6 +28,7 @@ def describe(data: Collection[Data], device: torch.device) -> dict[str, str]:
         "lock_sha256": _lock_hash(),
         "data": ", ".join(one.name for one in data),
         "data_sha256": ", ".join(one.fingerprint for one in data),
+        "trainable": ", ".join(str(one.trainable) for one in data),
         "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads",
         "cuda": str(torch.version.cuda) if cuda else "not used",
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
@@ -52,7 +53,7 @@ def differences(then: Mapping[str, str], now: Mapping[str, str], data: str) -> I
         yield f"OTHER DATA: the images or labels of {data} are not those of then (sha256 {old[:12]}, now {new[:12]})"
     for name in dict.fromkeys([*WORDS, *now, *then]):
         old, new = then.get(name, "not recorded"), now.get(name, "not recorded")
-        if old != new and name not in ("command", "data", "data_sha256", "git_dirty"):
+        if old != new and name not in ("command", "data", "data_sha256", "trainable", "git_dirty"):
             short = 12 if name in ("git_commit", "lock_sha256") and " " not in old + new else None
             yield f"{WORDS.get(name, name)} {old[:short]} then, {new[:short]} now"
     dirty = [when for when, known in (("then", then), ("now", now)) if known.get("git_dirty") == "yes"]

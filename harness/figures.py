@@ -19,8 +19,8 @@ def number(value: float, unit: Unit, sign: str = "", digits: int | None = None) 
         return NONE
     if unit is SECONDS and abs(value) < 1:
         return f"{value:{sign}.2g}"
-    thousands = "," if unit is COUNT else ""
-    return f"{unit.factor * value:{sign}{thousands}.{unit.digits if digits is None else digits}f}"
+    thousands, places = "," if unit is COUNT else "", unit.digits if digits is None else digits
+    return f"{round(unit.factor * value, places) + 0.0:{sign}{thousands}.{places}f}"  # no "-0.00"
 
 
 def text(value: float, unit: Unit, digits: int | None = None) -> str:

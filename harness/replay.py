@@ -41,6 +41,7 @@ class Wanted:
     level: str | None = None
     seed: int | None = None
     trial: int | None = None
+    search: int = 0
     run: str | None = None
     together: bool = False  # in the group that it was in, not alone
     device: str = "auto"
@@ -112,16 +113,22 @@ def _by_run(records: Records, wanted: Wanted, run: str) -> Record:
 
 
 def _by_number(records: Records, wanted: Wanted) -> Record:
-    """The record of a level's seed or trial of that number."""
+    """The record of a level's confirmation by its seed, or of the trial of that number in one of its searches."""
     level = find_level(records.study, wanted.level)
     what, stage, number = (
         ("seed", "confirm", wanted.seed) if wanted.trial is None else ("trial", "search", wanted.trial)
     )
     current = [r for r in records.all if r.trial.level == level and r.current and r.trial.stage == stage]
-    known = {r.trial.seed if stage == "confirm" else r.trial.number: r for r in current}
+    known = {
+        r.trial.seed if stage == "confirm" else r.trial.number: r
+        for r in current
+        if stage == "confirm" or r.trial.search == wanted.search
+    }
     if number not in known:
         there = f"{what}s {spans(sorted(known))}" if known else f"no {what}s"
         name = records.study.level_name(level)
+        if stage == "search" and records.study.searches > 1:
+            name = f"{name} search {wanted.search}"
         raise UserError(f"{records.journal}: no {what} {number} of {name}, which has {there}")
     return known[number]
 

@@ -4,6 +4,7 @@ A `Trial` is one training to be done: a `Config` and a seed. What becomes of it 
 `Epoch` after every epoch, and one `Outcome` at the end. Nothing here knows how any of it is made.
 """
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -22,9 +23,10 @@ Figures = Mapping[str, float]
 class Trial:
     """One training to be done.
 
-    `level` is the compared value that it belongs to. `stage` is "search" (training and validation images only)
-    or "confirm" (a fresh seed of the level's winner; reads the test images once). `number` counts within
-    level and stage, from 0.
+    `level` is the compared value that it belongs to, `search` which of its searches, from 0. `stage` is "search"
+    (training and validation images only) or "confirm" (a fresh seed of that search's winner; reads the test images
+    once). `number` counts within level, search and stage, from 0. `pool` is the seed that draws the test images of a
+    pooled split where that is not its own: those that its search never saw.
     """
 
     level: Value
@@ -32,6 +34,8 @@ class Trial:
     number: int
     seed: int
     config: Config
+    search: int = 0
+    pool: int | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ class Outcome:
     on the training images or an even sample of them.
 
     `seconds` is the trial's share of the training time: an epoch of a stack is shared equally by the models in it.
-    `confusion` counts test images, rows true classes, columns predicted ones. `weights` (a state dict of the
+    `confusion` counts test images, rows true classes, columns predicted ones; `hits` has a bit for each of them, in
+    their order: whether it was put into its class (`pack` makes it of an array). `weights` (a state dict of the
     network) stays with the process; everything else is kept in the journal.
     """
 
@@ -95,6 +100,7 @@ class Outcome:
     best_epoch: int = 0
     figures: Figures = field(default_factory=dict)
     confusion: tuple[tuple[int, ...], ...] | None = None
+    hits: str = ""
     examples: tuple[Example, ...] = ()  # of a value's first seed: the first test image, then the worst mistakes
     history: tuple[Epoch, ...] = ()
     retries: int = 0  # how often it was trained again because its worker was lost
@@ -130,6 +136,21 @@ class Outcome:
         if known["confusion"] is not None:
             known["confusion"] = tuple(tuple(row) for row in known["confusion"])
         return cls(**known)
+
+
+def pack(hits: Any) -> str:
+    """Booleans (N,) as text: their number, then eight in a byte, in base64."""
+    import numpy as np  # here and below: a tenth of a second, which commands without figures need not wait for
+
+    return f"{len(hits)}:{base64.b64encode(np.packbits(hits).tobytes()).decode()}"
+
+
+def unpack(text: str) -> Any:
+    """The booleans (N,) that `pack` made text of."""
+    import numpy as np
+
+    size, _, coded = text.partition(":")
+    return np.unpackbits(np.frombuffer(base64.b64decode(coded), np.uint8), count=int(size)).astype(bool)
 
 
 Event = Begun | Epoch | Outcome

@@ -157,6 +157,7 @@ epochs = 4
 patience = 2
 [budget]
 trials = 6
+searches = 1
 seeds = 2
 [search]
 generation = 3

@@ -1,75 +1,123 @@
-"""What a reader must know before believing the tables, in words."""
+"""What a reader must know before believing the tables, in words.
+
+    flags(Seen(results, table, pairs, tuning, relevance, gaps))
+
+How often each of them is false alarm is measured in tests/test_calibration.py.
+"""
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from harness.analysis.luck import noise_of_validation
 from harness.analysis.results import Results
-from harness.analysis.samples import smallest_sample
-from harness.analysis.tables import finished, matters
+from harness.analysis.samples import CONFIDENCE, EQUAL, Sample, outlier_p, spread_p
+from harness.analysis.tables import best_row, matters
+from harness.analysis.units import finished, searched, spread_of, test_images
 from harness.analysis.words import names
 from harness.catalogue import SHARE, Measure, show
-from harness.figures import difference, share, text
+from harness.figures import difference, interval, share, text
+from harness.study.notes import FEWEST, notes
 from harness.study.space import Choice, Range
 from harness.study.study import Study
 
-EDGE = 0.02  # of a range, that counts as its end
-OVERFIT = 0.02  # that training may be ahead of the test, of a share that is to be high
-RISE = 0.001  # of a search's last quarter, that says nothing, where the noise floor is not known
+EDGE = 0.02  # of a range, that counts as its end; with few trials more
+OVERFIT = 0.02  # that values may differ in how far training is ahead of the test, of a share that is to be high
+APART = 0.01  # that validation and test may be apart, of a share
+RISE = 0.001  # of what half of a search's trials brought, that says nothing, where the noise floor is not known
 RELATIVE_RISE = 0.01  # the same for a figure without a natural scale, as a share of it
+RATIO = 3.0  # of two values' standard deviations
+UNEQUAL = 0.2  # that values may differ in the share of their search trials that came to their end
 NATURAL = {"dropout": 0, "momentum": 0, "weight_decay": 0, "depth": 1}  # ends that nothing lies beyond
 
 Cells = Mapping[str, Any]
 """A row of the compare table, by column."""
 
 
-def flags(results: Results, table: pd.DataFrame, tuning: pd.DataFrame) -> list[str]:
-    """What to know, sentence by sentence. `table` and `tuning` are the compare table and the tuning table."""
-    study = results.study
+@dataclass(frozen=True)
+class Seen:
+    """What the flags are found in: results, and tables of `Findings` by their names there."""
+
+    results: Results
+    table: pd.DataFrame
+    pairs: pd.DataFrame
+    tuning: pd.DataFrame
+    relevance: pd.DataFrame
+    gaps: pd.DataFrame
+
+    @property
+    def study(self) -> Study:
+        """What was asked."""
+        return self.results.study
+
+
+def flags(seen: Seen) -> list[str]:
+    """What to know, sentence by sentence."""
     return [
-        *_of_the_whole(study, table),
-        *_of_the_levels(results, table),
-        *_still_rising(study, table, tuning),
-        *_at_the_edge(results),
+        *notes(seen.study),
+        *_of_the_search(seen),
+        *_of_the_levels(seen),
+        *_of_the_spread(seen),
+        *_of_the_images(seen),
+        *_still_rising(seen.study, seen.table, seen.tuning),
+        *_at_the_edge(seen),
     ]
 
 
-def _of_the_whole(study: Study, table: pd.DataFrame) -> Iterator[str]:
-    if study.dataset != study.written_for:
-        yield f"Measured on {study.dataset}; the study was written for {study.written_for}."
+def _of_the_search(seen: Seen) -> Iterator[str]:
+    """Whether all values had the same chances."""
+    study, table = seen.study, seen.table
     if table["trials"].nunique() > 1:
         yield (
             f"The budgets are not equal yet: {table['trials'].min()} to {table['trials'].max()} search trials; "
             "a value with more trials had more chances."
         )
-    seeds, comparisons = int(table["seeds"].min()), math.comb(len(table), 2)
-    if comparisons and seeds and seeds < (needed := smallest_sample(comparisons)):
-        one = "one comparison" if comparisons == 1 else f"{comparisons} comparisons"
+    done = searched(seen.results.runs).groupby("level")["status"].agg(lambda status: (status == "finished").mean())
+    if len(done) > 1:
+        most, least = int(done.idxmax()), int(done.idxmin())
+        error = math.sqrt(sum(max(p * (1 - p), 0.01) / table["trials"][row] for row, p in done[[most, least]].items()))
+        if done[most] - done[least] > max(UNEQUAL, 3 * error):
+            yield (
+                f"The chances were not equal: {share(done[most])} of the trials of {_name(study, most)} came to their "
+                f"end, {share(done[least])} of those of {_name(study, least)}; only such a trial can win."
+            )
+    if study.tune and study.searches == 1:
+        yield from _lucky(seen)
+
+
+def _lucky(seen: Seen) -> Iterator[str]:
+    """Whether the winner could as well have been another trial: told where one search decides."""
+    noise = noise_of_validation(seen.results)
+    rows = [row for row, close in noise.items() if close.within and close.within == close.searches]
+    if rows:
         yield (
-            f"{seeds} {'seed' if seeds == 1 else 'seeds'} can never make a difference significant: "
-            f"at least {needed} are needed for {one}."
+            f"{names(seen.study, rows)}: the second best trial's validation {seen.study.measure.words} lies within one "
+            "standard error of the winner's; which of them won is luck."
         )
 
 
-def _of_the_levels(results: Results, table: pd.DataFrame) -> Iterator[str]:
-    study = results.study
-    for row, cells in enumerate(table.to_dict("records")):
+def _of_the_levels(seen: Seen) -> Iterator[str]:
+    study, results = seen.study, seen.results
+    for row, cells in enumerate(seen.table.to_dict("records")):
         runs = results.runs[results.runs["level"] == row]
-        name = study.level_name(study.levels[row])
-        yield from (f"{name}: {note}" for note in _of_a_level(study, cells, runs))
+        yield from (f"{_name(study, row)}: {note}" for note in _of_a_level(study, cells, runs))
 
 
 def _of_a_level(study: Study, cells: Cells, runs: pd.DataFrame) -> Iterator[str]:
-    if study.tune and cells["trials"] < study.budget.trials:
-        yield f"{cells['trials']} of {study.budget.trials} search trials done."
+    planned = study.searches * study.budget.trials
+    if study.tune and cells["trials"] < planned:
+        yield f"{cells['trials']} of {planned} search trials done."
     for stage, what in (("search", "search trials"), ("confirm", "confirmation runs")):
         own = runs[runs["stage"] == stage]
         yield from _failures(own, what)
         yield from _repeats(own, what)
     yield from _cut_short(finished(runs))
-    yield from _overfit(study, cells)
+    yield from _far_from_validation(study, cells)
     if cells["seeds"] < study.budget.seeds:
         yield f"{cells['seeds']} of {study.budget.seeds} confirmation runs finished."
 
@@ -102,80 +150,186 @@ def _cut_short(confirmed: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _overfit(study: Study, cells: Cells) -> Iterator[str]:
-    """Whether training is far ahead of the test: of shares that are to be high, since 0.02 of a loss may be nothing."""
-    measure = study.measure
-    train, test = cells[f"train_{study.metric}"], cells[f"test_{study.metric}"]
-    if measure.unit is SHARE and measure.better == "higher" and train - test > OVERFIT:
+def _far_from_validation(study: Study, cells: Cells) -> Iterator[str]:
+    """Whether the test images are of another kind than those that were held out."""
+    measure, gap = study.measure, cells[f"val_{study.metric}"] - cells[f"test_{study.metric}"]
+    if measure.unit is SHARE and abs(gap) > max(APART, 4 * np.nan_to_num(cells["noise_floor"])):
         yield (
-            f"training {measure.words} {text(train, SHARE)} against {text(test, SHARE)} on the test set: "
-            f"it overfits by {difference(train - test, SHARE, digits=1)}."
+            f"{measure.words} is {text(cells[f'val_{study.metric}'], SHARE)} on validation images and "
+            f"{text(cells[f'test_{study.metric}'], SHARE)} on test images, more than chance explains: they are not of "
+            "one kind, or one of them has leaked."
         )
 
 
-def _at_the_edge(results: Results) -> Iterator[str]:
-    """Which winners' hyperparameters lie at an end of their range, where something better might lie beyond."""
-    study, found = results.study, dict[tuple[str, str, str], list[int]]()
-    for row in range(len(study.levels)):
-        for edge in _edges(study, results.runs[(results.runs["level"] == row) & results.runs["winner"]]):
-            found.setdefault(edge, []).append(row)
-    for (key, side, value), rows in found.items():
-        whose = "winner's" if len(rows) == 1 else "winners'"
-        yield (
-            f"{names(study, rows)}: the {whose} {key} = {value} lies at the {side} end of what was searched; "
-            "something better may lie beyond."
-        )
+def _of_the_spread(seen: Seen) -> Iterator[str]:
+    """What the intervals rest on, and whether it is sound."""
+    study, name = seen.study, f"test_{seen.study.metric}"
+    runs = {row: np.concatenate([*spread_of(seen.results, row, name), []]) for row in range(len(study.levels))}
+    yield from _without_spread(seen, runs)
+    yield from _unequal_spreads(study, runs)
+    for row, sample in runs.items():
+        if outlier_p(sample) * len(runs) < 1 - CONFIDENCE and len(sample) > FEWEST:
+            odd = sample[np.abs(sample - sample.mean()).argmax()]
+            yield (
+                f"{_name(study, row)}: one of {len(sample)} confirmation runs measured "
+                f"{text(float(odd), study.measure.unit)}, far from all others; the mean and its interval are not what "
+                "most runs do."
+            )
+    yield from _unequal_overfitting(seen)
 
 
-def _edges(study: Study, winners: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
-    """Key, end and value of the winner's hyperparameters that lie at one."""
-    if winners.empty:
+def _without_spread(seen: Seen, runs: Mapping[int, Sample]) -> Iterator[str]:
+    study = seen.study
+    equal = [row for row, sample in runs.items() if len(sample) >= FEWEST and np.ptp(sample) < EQUAL]
+    if equal:
+        yield f"{names(study, equal)}: all runs measured the same; the test images are too few or too easy."
+    elif ceiling := [row for row, sample in runs.items() if len(sample) and _at_the_ceiling(seen, row, sample)]:
+        yield f"{names(study, ceiling)}: within one image of perfect; there is nothing left to be better in."
+
+
+def _at_the_ceiling(seen: Seen, row: int, sample: Sample) -> bool:
+    measure, images = seen.study.measure, test_images(seen.results, row)
+    return measure.binomial and images > 0 and bool(sample.mean() > 1 - 1 / images)
+
+
+def _unequal_spreads(study: Study, runs: Mapping[int, Sample]) -> Iterator[str]:
+    known = {row: sample for row, sample in runs.items() if len(sample) >= FEWEST}
+    pairs = list(combinations(known, 2))
+    worst = min(pairs, key=lambda pair: np.nan_to_num(spread_p(known[pair[0]], known[pair[1]]), nan=1.0), default=None)
+    if worst is None:
         return
-    winner = winners.iloc[0]
-    for key, domain in study.tune.items():
-        side = _edge(domain, winner[key]) if matters(study, winner, key) else None
-        if side and not (side == "lower" and NATURAL.get(key) == winner[key]):
-            yield key, side, show(winner[key])
+    less, more = sorted(worst, key=lambda row: float(known[row].std(ddof=1)))
+    spreads = [float(known[row].std(ddof=1)) for row in (less, more)]
+    if spread_p(known[less], known[more]) * len(pairs) < 1 - CONFIDENCE and spreads[1] > RATIO * spreads[0]:
+        one, two = (difference(spread, study.measure.unit) for spread in spreads)
+        yield (
+            f"Runs of {_name(study, more)} spread {spreads[1] / spreads[0]:.1f} times as much as those of "
+            f"{_name(study, less)} (standard deviations {two} and {one}): it is the less reliable one."
+        )
 
 
-def _edge(domain: Choice | Range, value: float) -> str | None:
+def _unequal_overfitting(seen: Seen) -> Iterator[str]:
+    """Whether training is farther ahead of the test for some values: part of their difference may be that."""
+    study, measure = seen.study, seen.study.measure
+    gaps = seen.gaps.set_index("level")[f"{study.metric}_gap"].dropna()
+    if measure.unit is not SHARE or measure.better != "higher" or len(gaps) < 2:
+        return
+    most, least = int(gaps.idxmax()), int(gaps.idxmin())
+    if gaps[most] - gaps[least] > max(OVERFIT, 3 * np.nan_to_num(seen.table["noise_floor"].max())):
+        yield (
+            f"Training is ahead of the test by {difference(gaps[most], SHARE, digits=1)} for {_name(study, most)}, by "
+            f"{difference(gaps[least], SHARE, digits=1)} for {_name(study, least)}: they do not overfit alike, and "
+            "more data or regularisation may change the comparison."
+        )
+
+
+def _of_the_images(seen: Seen) -> Iterator[str]:
+    """What the test images leave open: differences that hold on these alone, and other studies that have read them."""
+    study, best = seen.study, best_row(seen.study, seen.table)
+    for cells in seen.pairs.to_dict("records"):
+        is_clear = cells["p_holm"] < 1 - CONFIDENCE
+        if (
+            best is not None
+            and is_clear
+            and best in (cells["first"], cells["second"])
+            and cells["new_low"] <= 0 <= cells["new_high"]
+        ):
+            yield (
+                f"{names(study, [cells['first'], cells['second']])} are told apart on these "
+                f"{test_images(seen.results, best):,} test images; on new ones of their kind the difference would be "
+                f"{interval(cells['new_low'], cells['new_high'], study.measure.unit, '+')} {study.measure.unit.gap}."
+            )
+    others = seen.results.others
+    if others:
+        yield (
+            f"The same test images were read by {len(others)} other {'study' if len(others) == 1 else 'studies'} of "
+            f"this folder ({', '.join(others[:5])}{', ...' if len(others) > 5 else ''}): the best of several is better "
+            "by luck alone."
+        )
+
+
+def _at_the_edge(seen: Seen) -> Iterator[str]:
+    """Which winners' hyperparameters lie at an end of their range, where something better might lie beyond."""
+    study, found = seen.study, dict[tuple[str, str], list[int]]()
+    relevant = seen.relevance[seen.relevance["p"] < 1 - CONFIDENCE]
+    for row in range(len(study.levels)):
+        runs = seen.results.runs
+        winners = runs[(runs["level"] == row) & (runs["stage"] == "search") & runs["winner"]]
+        for key in relevant.loc[relevant["level"] == row, "hyperparameter"]:
+            for side in _sides(study, winners, key):
+                found.setdefault((key, side), []).append(row)
+    for (key, side), rows in found.items():
+        yield (
+            f"{names(study, rows)}: {key} makes a difference, and the winners lie at the {side} end of what was "
+            "searched; something better may lie beyond."
+        )
+
+
+def _sides(study: Study, winners: pd.DataFrame, key: str) -> Iterator[str]:
+    """At which end of its domain a hyperparameter of most winners lies."""
+    values = [winner[key] for _, winner in winners.iterrows() if matters(study, winner, key)]
+    trials = study.searches * study.budget.trials
+    for side in ("lower", "upper"):
+        at_end = sum(_edge(study.tune[key], value, max(EDGE, 2 / trials)) == side for value in values)
+        natural = side == "lower" and key in NATURAL and _lowest(study.tune[key]) == NATURAL[key]
+        if at_end > len(winners) / 2 and not natural:
+            yield side
+
+
+def _lowest(domain: Choice | Range) -> object:
+    return min(domain.values, key=str) if isinstance(domain, Choice) else domain.low
+
+
+def _edge(domain: Choice | Range, value: float, margin: float) -> str | None:
     """At which end of its domain a value lies, "lower" or "upper", if at one."""
-    return _edge_of_choice(domain, value) if isinstance(domain, Choice) else _edge_of_range(domain, value)
+    return _edge_of_choice(domain, value) if isinstance(domain, Choice) else _edge_of_range(domain, value, margin)
 
 
 def _edge_of_choice(domain: Choice, value: float) -> str | None:
-    """Three numbers or more to choose from have ends."""
+    """Several numbers to choose from have ends."""
     numbers = [one for one in domain.values if isinstance(one, int | float)]
-    if len(numbers) < max(3, len(domain.values)):
+    if len(numbers) < max(2, len(domain.values)):
         return None
     return "lower" if value == min(numbers) else "upper" if value == max(numbers) else None
 
 
-def _edge_of_range(domain: Range, value: float) -> str | None:
+def _edge_of_range(domain: Range, value: float, margin: float) -> str | None:
     if domain.low == domain.high:
         return None
     low, high, at = (math.log(x) if domain.log else x for x in (domain.low, domain.high, value))
     way = (at - low) / (high - low)
-    return "lower" if way <= EDGE else "upper" if way >= 1 - EDGE else None
+    return "lower" if way <= margin else "upper" if way >= 1 - margin else None
 
 
 def _still_rising(study: Study, table: pd.DataFrame, tuning: pd.DataFrame) -> Iterator[str]:
-    """Levels whose best trial was found in the search's last quarter, and was better by more than the noise."""
+    """Levels for which the second half of a search's budget still brought more than matters, in the mean.
+
+    By the expected best of k trials, which does not depend on when the best one came.
+    """
     measure = study.measure
-    verb = "rising" if measure.better == "higher" else "falling"
     for row, curve in tuning.groupby("level"):
-        best = curve["best"].to_numpy(float)
-        rise = measure.sign() * (best[-1] - best[math.ceil(0.75 * len(best)) - 1])
-        if len(best) >= 4 and rise > _noise(measure, table["noise_floor"][row], best[-1]):
+        expected = curve["expected"].to_numpy(float)
+        rise = measure.sign() * (expected[-1] - expected[max(0, len(expected) // 2 - 1)])
+        if len(expected) >= 4 and rise > _unimportant(study, table["noise_floor"][row], expected[-1]):
             yield (
-                f"{study.level_name(study.levels[int(row)])}: its best trial was still {verb} at the end of the "
-                f"search, by {difference(rise, measure.unit)} in the last quarter of {len(best)} trials; a larger "
-                "budget may find better."
+                f"{_name(study, int(row))}: the second half of {len(expected)} trials brought "
+                f"{difference(rise, measure.unit)} of validation {measure.words}; a larger budget may bring as much "
+                "again."
             )
 
 
+def _unimportant(study: Study, floor: float, best: float) -> float:
+    """How much better need not concern the reader."""
+    if study.matters is not None:
+        return study.matters
+    return _noise(study.measure, floor, best)
+
+
 def _noise(measure: Measure, floor: float, best: float) -> float:
-    """How much better may be luck."""
     if measure.unit.relative:
         return RELATIVE_RISE * abs(best)
     return floor if floor > 0 else RISE
+
+
+def _name(study: Study, row: int) -> str:
+    return f"{study.axis}={show(study.levels[row])}"

@@ -14,7 +14,7 @@ from functools import cached_property
 import pandas as pd
 
 from harness import catalogue
-from harness.analysis import caveats, runs, search, tables, words
+from harness.analysis import caveats, luck, runs, search, tables, words
 from harness.analysis.results import Results
 from harness.study.study import Study
 
@@ -37,7 +37,7 @@ class Findings:
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """A row per pair of compared values: their difference, seed by seed (`tables.paired_table`)."""
+        """A row per pair of compared values: their difference (`tables.paired_table`)."""
         return tables.paired_table(self.results)
 
     @cached_property
@@ -81,6 +81,21 @@ class Findings:
         return search.importance_table(self.results)
 
     @cached_property
+    def relevance(self) -> pd.DataFrame:
+        """Whether a tuned hyperparameter made any difference (`search.relevance_table`)."""
+        return search.relevance_table(self.results)
+
+    @cached_property
+    def spread(self) -> pd.DataFrame:
+        """How the spread divides among search, seed and test images (`tables.spread_table`)."""
+        return tables.spread_table(self.results)
+
+    @cached_property
+    def luck(self) -> dict[int, luck.Close]:
+        """How often the second best trial could as well have won, by level (`luck.noise_of_validation`)."""
+        return luck.noise_of_validation(self.results)
+
+    @cached_property
     def timeline(self) -> pd.DataFrame:
         """When each run was trained (`search.timeline_table`)."""
         return search.timeline_table(self.results)
@@ -119,10 +134,16 @@ class Findings:
         """One sentence: which compared value did best, how surely, and from which others it can be told apart."""
         return words.answer(self.study, self.table, self.pairs)
 
+    @property
+    def unit(self) -> str:
+        """What intervals and tests count: "searches" or "seeds"."""
+        return words.units(self.study)
+
     @cached_property
     def flags(self) -> list[str]:
         """What to know before believing the tables, in words."""
-        return caveats.flags(self.results, self.table, self.tuning)
+        seen = caveats.Seen(self.results, self.table, self.pairs, self.tuning, self.relevance, self.gaps)
+        return caveats.flags(seen)
 
     def front(self, cost: str) -> pd.DataFrame:
         """The rows of `table` that none beats in both `cost` (one of its columns) and the test images."""

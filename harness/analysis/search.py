@@ -1,44 +1,74 @@
 """What the search did, as tables: its best so far, what each hyperparameter was worth, when each trial ran."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from harness.analysis.results import Results
-from harness.analysis.samples import Sample, expected_best, expected_best_interval
-from harness.analysis.tables import searched
-from harness.catalogue import Measure
-
-INDEPENDENT = ("random", "qmc")  # samplers whose trials do not depend on one another
+from harness.analysis.samples import Sample, expected_best, explained_p, t_interval
+from harness.analysis.tables import matters
+from harness.analysis.units import searched
+from harness.study.space import Choice, Range
+from harness.study.study import Study
 
 
 def tuning_table(results: Results) -> pd.DataFrame:
     """The best of the study's measure on validation images after k trials, per level and k = 1, 2, ...
 
-    `best` is that of the first k trials; `expected` is the expected best of k of all trials drawn at random, and
-    `low`, `high` its 95 % bootstrap band, NaN unless the sampler draws its trials independently. A trial that did not
-    finish counts as 0, or where lower is better as the worst that did.
+    `best` is that of the first k trials, its mean over the level's searches; `low` and `high` are the 95 % interval of
+    that mean, k by k, NaN below three searches. `expected` is the expected best of k of a search's trials drawn at
+    random, its mean likewise. A pruned trial counts with what it had reached, one that failed or diverged as the worst.
     """
     study, tables = results.study, []
     for row, own in searched(results.runs).groupby("level"):
-        values = _values(own, study.metric, study.measure)
-        curves = _curves(values, study.measure.sign(), study.search.sampler in INDEPENDENT)
-        tables.append(pd.DataFrame({"level": row, "k": np.arange(1, len(values) + 1), **curves}))
+        gains = [study.measure.sign() * _values(trials, study) for _, trials in own.groupby("search")]
+        tables.append(_curves(gains, study.measure.sign()).assign(level=row))
     columns = ["level", "k", "best", "expected", "low", "high"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns, dtype=float)
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns, dtype=float)
 
 
-def _values(trials: pd.DataFrame, metric: str, measure: Measure) -> Sample:
-    values = trials[f"val_{metric}"].where(trials["status"] == "finished")
-    return np.asarray(values.fillna(0.0 if measure.better == "higher" else values.max()), float)
+def _values(trials: pd.DataFrame, study: Study) -> Sample:
+    """What each trial of a search had reached on validation images."""
+    values = trials[f"val_{study.metric}"].where(trials["status"].isin(["finished", "pruned"]))
+    worst = values.min() if study.measure.better == "higher" else values.max()
+    return np.asarray(values.fillna(worst), float)
 
 
-def _curves(values: Sample, sign: int, independent: bool) -> dict[str, Sample | float]:
-    """`sign` is -1 where lower is better: then all is computed upside down."""
-    gains = sign * values
-    ends = expected_best_interval(gains) if independent else (np.nan, np.nan)
-    low, high = (sign * end for end in ends[::sign])
-    best = sign * np.maximum.accumulate(gains)
-    return {"best": best, "expected": sign * expected_best(gains), "low": low, "high": high}
+def _curves(gains: Sequence[Sample], sign: int) -> pd.DataFrame:
+    """`gains` of each search are to be high; `sign` turns them back. As far as all searches have come."""
+    length = min(map(len, gains))
+    best = np.array([np.maximum.accumulate(own[:length]) for own in gains])  # (searches, k)
+    ends = np.array([t_interval(column) for column in best.T]).reshape(-1, 2)
+    low, high = (sign * end for end in ends.T[::sign])
+    expected = np.mean([expected_best(own[:length]) for own in gains], axis=0)
+    curves = {"best": sign * best.mean(axis=0), "expected": sign * expected, "low": low, "high": high}
+    return pd.DataFrame({"k": np.arange(1, length + 1), **curves})
+
+
+def relevance_table(results: Results) -> pd.DataFrame:
+    """Whether a tuned hyperparameter made any difference: `level`, `hyperparameter`, `p`, Bonferroni-corrected.
+
+    By ranks, over the finished trials of all searches: of choices each is a group, of a range each third (Kruskal and
+    Wallis, 1952). Shares of importance add up to 1 even where nothing mattered; this says whether something did.
+    """
+    study, rows = results.study, []
+    done = searched(results.runs)
+    done = done[done["status"] == "finished"]
+    for row, own in done.groupby("level"):
+        for key, domain in study.tune.items():
+            trials = own[[matters(study, run, key) for _, run in own.iterrows()]]
+            p = explained_p(trials[f"val_{study.metric}"].to_numpy(float), _groups(domain, trials[key]))
+            rows.append({"level": int(row), "hyperparameter": key, "p": min(1.0, p * len(study.tune))})
+    return pd.DataFrame(rows, columns=["level", "hyperparameter", "p"])
+
+
+def _groups(domain: Choice | Range, values: pd.Series) -> NDArray[np.int64]:
+    if isinstance(domain, Choice):
+        return np.array([domain.values.index(value) for value in values], dtype=np.int64)
+    ranks = values.to_numpy(float).argsort(kind="stable").argsort(kind="stable")
+    return np.asarray(ranks * 3 // max(1, len(values)))
 
 
 def importance_table(results: Results) -> pd.DataFrame:

@@ -4,60 +4,58 @@ Everything here is a pure function of `Results`. Test figures come from confirma
 value's winner, none of which took part in choosing it. A compared value is named by its row: its index in the study's
 levels, which the column `level` of all tables holds too. What the tables lead with is the study's own measure, called
 m below.
+
+Intervals and tests count units, which are searches or seeds: see `units.py`.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from harness import catalogue
-from harness.analysis.results import Results
+from harness.analysis import new_images
+from harness.analysis.results import Results, Run
 from harness.analysis.samples import (
+    CONFIDENCE,
     Sample,
-    holm,
+    critical,
+    detectable,
+    holm_family,
     interquartile_mean,
-    mean_interval,
     noise_floor,
-    paired_p,
     probability_of_improvement,
+    standard_error,
+    t_interval,
+    variance_components,
 )
-from harness.catalogue import Measure, Value, show
+from harness.analysis.units import (
+    by_unit,
+    finished,
+    mean_of,
+    overlap,
+    sample_of,
+    searched,
+    spread_of,
+    test_images,
+)
+from harness.catalogue import SHARE, Measure, Value, show
 from harness.study.study import Study
 
 Counts = tuple[tuple[int, ...], ...]
 """Of test images: rows true classes, columns predicted ones."""
 
 
-def finished(runs: pd.DataFrame) -> pd.DataFrame:
-    """The confirmation runs that came to their end, in order of their seeds."""
-    return runs[(runs["stage"] == "confirm") & (runs["status"] == "finished")].sort_values(["level", "number"])
-
-
-def searched(runs: pd.DataFrame) -> pd.DataFrame:
-    """The search trials that have an outcome, in order."""
-    return runs[(runs["stage"] == "search") & (runs["status"] != "waiting")].sort_values(["level", "number"])
-
-
-def on_test_images(results: Results, row: int, index: str = "number") -> pd.Series:
-    """A level's confirmation runs: the study's measure on the test images, by seed number or another column."""
-    runs = finished(results.runs)
-    return runs[runs["level"] == row].set_index(index)[f"test_{results.study.metric}"]
-
-
-def test_images(results: Results, row: int) -> int:
-    """How many images a level's runs were tested on; 0 while that is not known."""
-    counts = [matrix for (level, _), matrix in results.confusions.items() if level == row]
-    return int(np.sum(counts[0])) if counts else 0
-
-
 def compare_table(results: Results) -> pd.DataFrame:
     """One row per compared value, in the study's order: counts, mean figures of its confirmation runs, its winner.
 
-    `test_m_low` and `_high` bound the mean (95 %). `trials` counts search trials with an outcome, `failed` those that
-    failed or diverged; `seconds` is a confirmation run's mean share of training time. `noise_floor` is the standard
-    error of one `test_m` from the test set's size alone, NaN where m is no share of images.
+    `test_m_low` and `_high` bound the mean (95 %) for these test images, `new_low` and `new_high` for others of their
+    kind, where m is a share of images. `searches` counts those with a finished confirmation, `trials` search trials
+    with an outcome, `failed` those that failed or diverged; `seconds` is a confirmation run's mean share of training
+    time. `noise_floor` is the standard error of one `test_m` from the test set's size alone, NaN where m is no share
+    of images.
     """
     rows = [_compare_row(results, row) for row in range(len(results.study.levels))]
     return pd.DataFrame(rows).astype({"parameters": "Int64"})
@@ -67,28 +65,29 @@ def _compare_row(results: Results, row: int) -> dict[str, object]:
     study, metric = results.study, results.study.metric
     runs = results.runs[results.runs["level"] == row]
     trials, confirmed = searched(runs), finished(runs)
-    sample = confirmed[f"test_{metric}"].to_numpy(float)
+    sample = sample_of(results, row, f"test_{metric}")
     return {
         study.axis: as_cell(study.levels[row]),
         **_counts(trials["status"]),
+        "searches": confirmed["search"].nunique(),
         "seeds": len(confirmed),
         f"search_val_{metric}": trials.loc[trials["winner"], f"val_{metric}"].mean(),
-        f"val_{metric}": confirmed[f"val_{metric}"].mean(),
-        **_with_ends(f"test_{metric}", sample),
-        f"train_{metric}": confirmed[f"train_{metric}"].mean(),
+        f"val_{metric}": mean_of(results, row, f"val_{metric}"),
+        **_with_ends(f"test_{metric}", possible(study.measure, estimate(sample, overlap(study, row)))),
+        f"train_{metric}": mean_of(results, row, f"train_{metric}"),
         **_costs(confirmed),
         f"published_test_{metric}": _published(study, row),
         **_middles(f"test_{metric}", sample),
         "noise_floor": _noise_floor(study.measure, sample, test_images(results, row)),
-        "train_loss": confirmed["train_loss"].mean(),
-        "test_loss": confirmed["test_loss"].mean(),
-        **_chosen(study, runs[runs["winner"]]),
+        "train_loss": mean_of(results, row, "train_loss"),
+        "test_loss": mean_of(results, row, "test_loss"),
+        **dict(zip(("new_low", "new_high"), possible(study.measure, new_images.interval(results, row)), strict=True)),
+        **_chosen(study, runs[runs["winner"] & (runs["stage"] == "search")]),
     }
 
 
-def _with_ends(name: str, sample: Sample) -> dict[str, float]:
-    mean, low, high = estimate(sample)
-    return {name: mean, f"{name}_low": low, f"{name}_high": high}
+def _with_ends(name: str, known: tuple[float, ...]) -> dict[str, float]:
+    return dict(zip((name, f"{name}_low", f"{name}_high"), known, strict=True))
 
 
 def _middles(name: str, sample: Sample) -> dict[str, float]:
@@ -120,11 +119,18 @@ def _published(study: Study, row: int) -> float:
 
 
 def _chosen(study: Study, winners: pd.DataFrame) -> dict[str, str]:
-    """What a level's winner chose; empty where there is no winner, or where it had no effect."""
-    if winners.empty:
-        return dict.fromkeys(study.tune, "")
-    first = winners.iloc[0]
-    return {key: show(first[key]) if matters(study, first, key) else "" for key in study.tune}
+    """What a level's winners chose, search by search: the values of each, the most frequent first, or the range of
+    numbers; empty where there is no winner, or where it had no effect.
+    """
+    rows = [winner for _, winner in winners.iterrows()]
+    return {key: _in_one([winner[key] for winner in rows if matters(study, winner, key)]) for key in study.tune}
+
+
+def _in_one(values: Sequence[Value]) -> str:
+    shown = Counter(map(show, values))
+    if len(shown) > 2 and all(isinstance(value, float) for value in values):
+        return f"{show(min(values))} to {show(max(values))}"
+    return ", ".join(f"{value} ({count})" if len(shown) > 1 else value for value, count in shown.most_common())
 
 
 def matters(study: Study, run: pd.Series, key: str) -> bool:
@@ -135,10 +141,15 @@ def matters(study: Study, run: pd.Series, key: str) -> bool:
     return all(run[other] == wanted for other, wanted in study.tune[key].when.items())
 
 
-def estimate(sample: Sample) -> tuple[float, float, float]:
-    """The mean and its 95 % interval; NaN where too little is known."""
-    low, high = mean_interval(sample)
+def estimate(sample: Sample, pooled: float = 0.0) -> tuple[float, float, float]:
+    """The mean and its 95 % interval; NaN where too little is known. `pooled` is the `overlap` of its images."""
+    low, high = t_interval(sample, pooled)
     return float(sample.mean()) if len(sample) else np.nan, low, high
+
+
+def possible(measure: Measure, known: tuple[float, ...]) -> tuple[float, ...]:
+    """Figures, or the ends of an interval, that are values of the measure: a share is not above 1."""
+    return tuple(np.clip(known, 0.0, 1.0).tolist()) if measure.unit is SHARE else known
 
 
 def as_cell(level: Value) -> Value:
@@ -155,57 +166,105 @@ def best_row(study: Study, table: pd.DataFrame) -> int | None:
 def published_table(results: Results) -> pd.DataFrame:
     """A row for each published figure, and what was measured beside it, over the confirmation runs.
 
-    `mean` with its 95 % interval (`low`, `high`) over `n` seeds, `difference` is measured minus published.
+    `mean` with its 95 % interval (`low`, `high`) over `n` units, `difference` is measured minus published.
+    `predicted_low` and `_high` bound what a repetition of the published runs would report, from what was seen here:
+    prediction intervals that all of the table's hold together with 95 % (Bonferroni).
     """
     study, rows = results.study, []
-    for name, figures in study.published.figures.items() if study.published else ():
-        for row, figure in enumerate(figures):
-            sample = _measured(results, row, name)
-            mean, low, high = estimate(sample)
-            cells = {"level": row, "figure": name, "published": figure, "mean": mean, "low": low, "high": high}
-            rows.append({**cells, "n": len(sample), "difference": mean - figure})
-    columns = ["level", "figure", "published", "mean", "low", "high", "n", "difference"]
-    return pd.DataFrame(rows, columns=columns)
+    known = [(name, row, one) for name, all_ in _figures(study) for row, one in enumerate(all_)]
+    for name, row, figure in known:
+        sample, pooled = sample_of(results, row, name), overlap(study, row)
+        mean, low, high = estimate(sample, pooled)
+        ends = _predicted(results, row, name, (1 - CONFIDENCE) / len(known))
+        cells = {"level": row, "figure": name, "published": figure, "mean": mean, "low": low, "high": high}
+        rows.append({**cells, "predicted_low": ends[0], "predicted_high": ends[1], "n": len(sample)})
+    columns = ["level", "figure", "published", "mean", "low", "high", "predicted_low", "predicted_high", "n"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(difference=table["mean"] - table["published"])
 
 
-def _measured(results: Results, row: int, name: str) -> Sample:
-    """A figure of a level's confirmation runs, of those that have it."""
-    runs = finished(results.runs)
-    column = "trained_epochs" if name == "epochs" else name  # `epochs` is the limit
-    values = runs.loc[runs["level"] == row, column].dropna() if column in runs else np.empty(0)
-    return np.asarray(values, float)
+def _figures(study: Study) -> Iterable[tuple[str, tuple[float, ...]]]:
+    return study.published.figures.items() if study.published else ()
+
+
+def _predicted(results: Results, row: int, name: str, share: float) -> tuple[float, float]:
+    """What the mean of `published.runs` runs like these lies between, but for a `share` of the time.
+
+    mean +- t sqrt(s_mean^2 + s_run^2 / runs), where s_run^2 is the variance of one run, its search's luck included.
+    """
+    published = results.study.published
+    groups = spread_of(results, row, name)
+    sample = sample_of(results, row, name)
+    error = standard_error(sample, overlap(results.study, row))
+    run = (
+        np.nansum(variance_components(groups)) if len(groups) > 1 else sample.var(ddof=1) if len(sample) > 1 else np.nan
+    )
+    half = critical(len(sample) - 1, share) * np.sqrt(error**2 + run / (published.runs if published else 1))
+    return mean_of(results, row, name) - half, mean_of(results, row, name) + half
+
+
+def spread_table(results: Results) -> pd.DataFrame:
+    """Where the spread of m on the test images comes from, per level: standard deviations, in m's own unit.
+
+    `search` is that of another search's winner, `seed` that of one more training of the same, `images` the standard
+    error that other test images would add to the mean; NaN where it cannot be told. `search_share`, `seed_share` and
+    `images_share` are their parts of the variance of the mean that is reported, for new images.
+    """
+    rows = []
+    for row in range(len(results.study.levels)):
+        groups = spread_of(results, row, f"test_{results.study.metric}")
+        between, within = variance_components(groups) if groups else (np.nan, np.nan)
+        runs, images = sum(map(len, groups)), new_images.error(results, row)
+        parts = {"search": between / max(1, len(groups)), "seed": within / max(1, runs), "images": images**2}
+        total = np.nansum(list(parts.values()))
+        shares = {f"{name}_share": part / total if total else np.nan for name, part in parts.items()}
+        rows.append({"level": row, "search": between**0.5, "seed": within**0.5, "images": images, **shares})
+    return pd.DataFrame(rows)
 
 
 def paired_table(results: Results) -> pd.DataFrame:
-    """A row for each pair of compared values: their difference in m on the test images, over the seeds of both.
+    """A row for each pair of compared values: their difference in m on the test images, over the units of both.
 
-    `difference` is the mean of `second` minus `first` with its 95 % interval; `p` is the exact two-sided Wilcoxon
-    signed-rank p-value and `p_holm` the same after Holm's (1979) correction for the number of pairs. `improvement` is
-    the probability that a run of `second` is better than a run of `first`.
+    `difference` is the mean of `second` minus `first`; `p` is that of the paired t-test and `p_holm` the same after
+    Holm's (1979) correction for the number of pairs, `low` and `high` the simultaneous 95 % interval that belongs to
+    it. `new_low` and `new_high` bound it for other test images of their kind, by itself. `detectable` is the smallest
+    true difference that this comparison would have found with 80 % power. `improvement` is the probability that a run
+    of `second` is better than a run of `first`.
     """
-    samples = {row: on_test_images(results, row) for row in range(len(results.study.levels))}
-    known = [row for row, sample in samples.items() if len(sample)]
-    rows = [
-        {"first": first, "second": second, **paired(samples[first], samples[second], results.study.measure)}
-        for first, second in combinations(known, 2)
-    ]
-    columns = ["first", "second", "n", "difference", "low", "high", "p", "improvement"]
-    return with_holm(pd.DataFrame(rows, columns=columns))
+    name = f"test_{results.study.metric}"
+    known = [row for row in range(len(results.study.levels)) if len(by_unit(results, row, name))]
+    rows = []
+    for first, second in combinations(known, 2):
+        gaps = (by_unit(results, second, name) - by_unit(results, first, name)).dropna().to_numpy(float)
+        runs = [np.concatenate(spread_of(results, row, name)) for row in (first, second)]
+        cells = paired(gaps, runs, results.study.measure, overlap(results.study, first))
+        ends = new_images.interval_of_difference(results, first, second)
+        rows.append({"first": first, "second": second, **cells, "new_low": ends[0], "new_high": ends[1]})
+    columns = ["first", "second", *PAIRED, "new_low", "new_high"]
+    return as_family(pd.DataFrame(rows, columns=columns))
 
 
-def paired(first: pd.Series, second: pd.Series, measure: Measure) -> dict[str, float]:
-    """Second minus first over the seeds that both have, and how often a run of the second is the better one."""
-    gaps = (second - first).dropna().to_numpy(float)
-    mean, low, high = estimate(gaps)
-    sides = [first, second] if measure.better == "higher" else [second, first]
-    improvement = probability_of_improvement(*(side.dropna().to_numpy(float) for side in sides))
-    cells = {"n": len(gaps), "difference": mean, "low": low, "high": high}
-    return {**cells, "p": paired_p(gaps), "improvement": improvement}
+PAIRED = ("n", "difference", "error", "improvement")
 
 
-def with_holm(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with `p_holm`: its p-values after Holm's correction for all rows."""
-    return table.assign(p_holm=holm(table["p"].to_numpy(float)))
+def paired(gaps: Sample, runs: Sequence[Sample], measure: Measure, pooled: float = 0.0) -> dict[str, float]:
+    """Second minus first over the units that both have, and how often a run of the second is the better one."""
+    first, second = runs if measure.better == "higher" else runs[::-1]
+    return {
+        "n": len(gaps),
+        "difference": float(gaps.mean()) if len(gaps) else np.nan,
+        "error": standard_error(gaps, pooled),
+        "improvement": probability_of_improvement(first, second),
+    }
+
+
+def as_family(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of differences with what is said of all rows together: intervals, p-values, what could be found."""
+    mean, error, n = (table[name].to_numpy(float) for name in ("difference", "error", "n"))
+    family, comparisons = holm_family(mean, error, n), int((~np.isnan(error)).sum())
+    found = [detectable(one, int(size), comparisons) for one, size in zip(error, n, strict=True)]
+    known = table.drop(columns="error").assign(low=family.low, high=family.high, p=family.p, p_holm=family.p_holm)
+    return known.assign(detectable=found)
 
 
 def class_table(results: Results) -> pd.DataFrame:
@@ -215,8 +274,8 @@ def class_table(results: Results) -> pd.DataFrame:
     return pd.DataFrame([cells for part in parts for cells in part], columns=columns)
 
 
-def _class_rows(confusions: Mapping[tuple[int, int], Counts], row: int) -> list[dict[str, float]]:
-    matrices = [matrix for (level, _), matrix in confusions.items() if level == row]
+def _class_rows(confusions: Mapping[Run, Counts], row: int) -> list[dict[str, float]]:
+    matrices = [matrix for (level, _, _), matrix in confusions.items() if level == row]
     if not matrices:
         return []
     total = np.sum(matrices, axis=0)
@@ -235,7 +294,7 @@ def learning_table(results: Results) -> pd.DataFrame:
     if results.epochs.empty:
         return pd.DataFrame(columns=["level", "kind", "epoch", "mean", "low", "high"], dtype=float)
     confirmed = results.epochs[results.epochs["stage"] == "confirm"]
-    long = confirmed.melt(["level", "number", "epoch"], ["train_loss", "val_loss"], "kind", "loss")
+    long = confirmed.melt(["level", "search", "number", "epoch"], ["train_loss", "val_loss"], "kind", "loss")
     long["kind"] = long["kind"].str.removesuffix("_loss")
     long = long.dropna(subset="loss")  # nothing held out
     table = long.groupby(["level", "kind", "epoch"])["loss"].agg(["mean", "min", "max", "size"]).reset_index()
@@ -245,19 +304,18 @@ def learning_table(results: Results) -> pd.DataFrame:
 
 
 def gap_table(results: Results) -> pd.DataFrame:
-    """How much worse the test is than the training, per level: in loss and in m, with 95 % intervals, over seeds.
+    """How much worse the test is than the training, per level: in loss and in m, with 95 % intervals over `n` units.
 
     `loss_gap` is test minus training loss (nats), `m_gap` what m is better in training, both of the same weights.
     """
     measures = {name: catalogue.measure(name) for name in ("loss", results.study.metric)}
-    rows, runs = [], finished(results.runs)
+    rows = []
     for row in range(len(results.study.levels)):
-        own = runs[runs["level"] == row]
-        cells: dict[str, object] = {"level": row, "n": len(own)}
+        cells: dict[str, object] = {"level": row, "n": len(sample_of(results, row, "test_loss"))}
         for name, measure in measures.items():
-            gaps = measure.sign() * (own[f"train_{name}"] - own[f"test_{name}"]).to_numpy(float)
-            gap, low, high = estimate(gaps)
-            cells |= {f"{name}_gap": gap, f"{name}_gap_low": low, f"{name}_gap_high": high}
+            gaps = by_unit(results, row, f"train_{name}") - by_unit(results, row, f"test_{name}")
+            sample = measure.sign() * gaps.dropna().to_numpy(float)
+            cells |= _with_ends(f"{name}_gap", estimate(sample, overlap(results.study, row)))
         rows.append(cells)
     return pd.DataFrame(rows)
 
@@ -268,8 +326,8 @@ def measures_table(results: Results) -> pd.DataFrame:
     rows = []
     for row in range(len(results.study.levels)):
         for name in measured:
-            sample = _measured(results, row, f"test_{name}")
-            mean, low, high = estimate(sample)
+            sample = sample_of(results, row, f"test_{name}")
+            mean, low, high = possible(catalogue.measure(name), estimate(sample, overlap(results.study, row)))
             rows.append({"level": row, "measure": name, "n": len(sample), "mean": mean, "low": low, "high": high})
     table = pd.DataFrame(rows, columns=["level", "measure", "n", "mean", "low", "high"])
     return table[table["n"] > 0].reset_index(drop=True)

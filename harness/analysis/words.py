@@ -5,68 +5,131 @@ from collections.abc import Sequence
 import pandas as pd
 
 from harness import catalogue
-from harness.analysis.samples import CONFIDENCE
+from harness.analysis.samples import CONFIDENCE, EQUAL
 from harness.analysis.tables import best_row
 from harness.catalogue import show
 from harness.figures import difference, interval, text
+from harness.study.notes import FEWEST
 from harness.study.study import Study
 
 
 def answer(study: Study, table: pd.DataFrame, pairs: pd.DataFrame) -> str:
-    """One sentence: which compared value did best, how surely, and from which others it can be told apart.
+    """In a few sentences: which compared value did best, how surely, from which others it can be told apart and by how
+    much, which it cannot be told from, and what this study could have seen.
 
     `table` and `pairs` are the compare table and the paired table.
     """
     best = best_row(study, table)
     if best is None:
         return "No answer yet: no confirmation run has finished."
-    return f"{_did_best(study, table, best)}{_how_surely(study, table, best)}{_apart(study, pairs, best)}"
+    own = _of_the_best(study, pairs, best)
+    parts = [
+        f"{_did_best(study, table, best)}{_how_surely(study, table, best)}",
+        *_clear(study, own),
+        *_unclear(study, best, own),
+        *_unmeasured(study, table),
+    ]
+    return " ".join(parts)
+
+
+def units(study: Study, count: int = 2) -> str:
+    """What intervals and tests count."""
+    one, several = ("search", "searches") if study.searches > 1 else ("seed", "seeds")
+    return one if count == 1 else several
 
 
 def _did_best(study: Study, table: pd.DataFrame, best: int) -> str:
-    measure, name = study.measure, study.level_name(study.levels[best])
-    mean = text(table[f"test_{study.metric}"][best], measure.unit)
+    measure, figure = study.measure, f"test_{study.metric}"
+    mean = text(table[figure][best], measure.unit)
     if len(table) == 1:
-        return f"{name} had a mean test {measure.words} of {mean}"
+        return f"{study.level_name(study.levels[best])} had a mean test {measure.words} of {mean}"
     side = "highest" if measure.better == "higher" else "lowest"
-    return f"{name} had the {side} mean test {measure.words}, {mean}"
+    ties = [row for row in table.index if abs(table[figure][row] - table[figure][best]) < EQUAL]
+    if len(ties) > 1:
+        return f"{names(study, ties)} had the same {side} mean test {measure.words}, {mean}"
+    return f"{study.level_name(study.levels[best])} had the {side} mean test {measure.words}, {mean}"
 
 
 def _how_surely(study: Study, table: pd.DataFrame, best: int) -> str:
-    seeds, unit = int(table["seeds"][best]), study.measure.unit
-    if seeds < 2:
-        unsaid = "" if len(table) == 1 else ", so nothing can be said about the differences"
-        return f" in a single run: one run has no spread{unsaid}."
-    low, high = (table[f"test_{study.metric}_{end}"][best] for end in ("low", "high"))
-    return f" (95 % interval {interval(low, high, unit)} {unit.symbol}, n = {seeds} seeds)."
+    """The interval, over how many searches or seeds, and how many of them there should have been."""
+    unit, cells = study.measure.unit, table.loc[best]
+    count = int(cells["searches"] if study.searches > 1 else cells["seeds"])
+    n = f"n = {count} {units(study, count)}"
+    lost = study.budget.seeds - int(cells["seeds"])
+    less = f", {lost} of {study.budget.seeds} runs missing" if lost else ""
+    found = ", as found by one search" if study.tune and study.searches == 1 else ""
+    low, high = (cells[f"test_{study.metric}_{end}"] for end in ("low", "high"))
+    if pd.notna(low):
+        return f"{found} (95 % interval {interval(low, high, unit)} {unit.symbol}, {n}{less})."
+    if count < FEWEST:
+        return f"{found} ({n}{less}, too few for an interval or a test)."
+    return f"{found} (no spread, {n}{less})."
 
 
-def _apart(study: Study, pairs: pd.DataFrame, best: int) -> str:
-    """From which values the best can be told apart, as Holm's p-values say."""
+def _of_the_best(study: Study, pairs: pd.DataFrame, best: int) -> pd.DataFrame:
+    """The best's rows of the paired table: the `other` value, by how much the best is ahead, and the interval of it."""
     own = pairs[(pairs["first"] == best) | (pairs["second"] == best)]
-    others = own["first"].where(own["first"] != best, own["second"])
-    are_clear = own["p_holm"] < 1 - CONFIDENCE
-    clear, unclear = others[are_clear].tolist(), others[~are_clear].tolist()
-    parts = []
-    if clear:
-        parts.append(f"it is told apart from {names(study, clear)}")
-    if unclear:
-        parts.append(f"{'not' if clear else 'it cannot be told apart'} from {names(study, unclear)}")
-    return f" Seed by seed {', '.join(parts)}." if parts else ""
+    is_second = own["second"] == best
+    sign = study.measure.sign() * is_second.map({True: 1, False: -1})
+    ends = pd.DataFrame({"one": sign * own["low"], "two": sign * own["high"]})
+    return own.assign(
+        other=own["first"].where(is_second, own["second"]),
+        ahead=sign * own["difference"],
+        least=ends.min(axis=1),
+        most=ends.max(axis=1),
+        is_clear=own["p_holm"] < 1 - CONFIDENCE,
+    )
+
+
+def _clear(study: Study, own: pd.DataFrame) -> list[str]:
+    """From which values it is told apart, and by how much."""
+    unit, parts = study.measure.unit, []
+    for cells in own[own["is_clear"]].to_dict("records"):
+        small = study.matters is not None and cells["ahead"] < study.matters
+        ends = interval(cells["least"], cells["most"], unit)
+        aside = ", too small to matter" if small else ""
+        parts.append(f"{show(study.levels[cells['other']])} (by {difference(cells['ahead'], unit)}, {ends}{aside})")
+    return [f"It is told apart from {study.axis} {_listed(parts)}."] if parts else []
+
+
+def _unclear(study: Study, best: int, own: pd.DataFrame) -> list[str]:
+    """Which values it cannot be told from, and what difference would have been seen."""
+    others = own[~own["is_clear"] & own["ahead"].notna()]
+    if others.empty:
+        return []
+    said = [f"{names(study, [best, *others['other']])} cannot be told apart."]
+    if study.matters is not None:
+        same = others[(others["most"] < study.matters) & (others["least"] > -study.matters)]
+        if len(same):
+            limit = difference(study.matters, study.measure.unit)
+            said.append(f"Its difference from {names(study, same['other'])} is below the {limit} that matter.")
+    if others["detectable"].notna().any():
+        seen = difference(others["detectable"].max(), study.measure.unit)
+        said.append(f"A true difference of {seen} would have been seen in 80 % of such studies.")
+    return said
+
+
+def _unmeasured(study: Study, table: pd.DataFrame) -> list[str]:
+    missing = [row for row in table.index if not table["seeds"][row]]
+    return [f"{names(study, missing)} {'has' if len(missing) == 1 else 'have'} no finished run."] if missing else []
 
 
 def names(study: Study, rows: Sequence[int]) -> str:
     """Compared values in a row: "depth 1, 2 and 3"."""
-    shown = [show(study.levels[row]) for row in sorted(rows)]
-    return f"{study.axis} " + (" and ".join([", ".join(shown[:-1]), shown[-1]]) if shown[1:] else shown[0])
+    return f"{study.axis} {_listed([show(study.levels[row]) for row in sorted(rows)])}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if parts[1:] else parts[0]
 
 
 def verdict(cells: pd.Series) -> str:
-    """A row of the published table in words: where what was measured lies."""
+    """A row of the published table in words: whether what was published is what these runs would repeat."""
     if not cells["n"]:
         return "not measured"
     by = difference(abs(cells["difference"]), catalogue.figure(cells["figure"]).unit)
     side = "higher" if cells["difference"] > 0 else "lower"
-    if cells["n"] < 2:
-        return f"{side} by {by}; one seed has no interval"
-    return "inside the interval" if cells["low"] <= cells["published"] <= cells["high"] else f"{side} by {by}"
+    if pd.isna(cells["predicted_low"]):
+        return f"{side} by {by}; no interval"
+    inside = cells["predicted_low"] <= cells["published"] <= cells["predicted_high"]
+    return "as expected of a repetition" if inside else f"{side} by {by}"

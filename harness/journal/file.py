@@ -6,6 +6,7 @@ made from it.
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,10 @@ from optuna.storages.journal import JournalFileBackend
 from harness.errors import UserError
 from harness.study.study import Study
 
-FORMAT = 2
-"""Of what is written into journals: since 2 figures lie there by name, and with every outcome its Config."""
+HEAD = 100_000  # bytes of a journal, which say what it is of
+FORMAT = 3
+"""Of what is written into journals: since 2 figures lie there by name, and with every outcome its Config; since 3 a
+level may have several searches, and all seeds come from one sequence."""
 
 
 class _Journal(JournalFileBackend):
@@ -100,6 +103,22 @@ def holder(journal: Path) -> str | None:
             return None
     except Timeout:
         return journal.with_suffix(".owner").read_text()
+
+
+def same_images(journal: Path) -> tuple[str, ...]:
+    """The folders beside a study's whose journals are of the same data: found at their beginnings, which name it."""
+    wanted = _fingerprints(journal)
+    folder = journal.resolve().parent
+    beside = sorted(path for path in folder.parent.glob("*/journal*.log") if ".old" not in path.name)
+    names = [path.parent.name for path in beside if path.parent != folder and wanted & _fingerprints(path)]
+    return tuple(dict.fromkeys(names))
+
+
+def _fingerprints(journal: Path) -> set[str]:
+    """The sha256 of the data sets that a journal is of."""
+    with journal.open("rb") as file:
+        found = re.search(rb'"data_sha256":\s*"([0-9a-f, ]+)"', file.read(HEAD))
+    return set(found[1].decode().split(", ")) if found else set()
 
 
 def put_aside(journal: Path) -> Path | None:

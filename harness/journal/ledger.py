@@ -4,9 +4,10 @@
         ledger = Ledger(study, journal, environment, how)
         for trial in ledger.generation(): ...      # asked for together, so that they can share stacks
         ledger.close_generation()                  # only now does the sampler hear of them
-        for trial in ledger.confirmations(): ...   # fresh seeds of each level's winner
+        for trial in ledger.confirmations(): ...   # fresh seeds of each search's winner
 
-Each compared value has an Optuna study of its own in the journal, with the same space, budget and seed. A generation
+Each search of a compared value has an Optuna study of its own in the journal, with the same space and budget; the seed
+of a search is the same for all values. A generation
 is told all at once and in its own order, and the sampler is seeded anew for every trial, so the same study file gives
 the same trials however fast they come back, in whatever order, and however often the driver was killed.
 """
@@ -22,10 +23,17 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from harness.catalogue import Value
 from harness.errors import UserError
 from harness.journal.file import FORMAT, cut_torn_line, open_journal
-from harness.journal.level import LevelTrials, names, outcome_of, outcome_record
+from harness.journal.level import (
+    Place,
+    SearchTrials,
+    outcome_of,
+    outcome_record,
+    places,
+    search_name,
+    seeds_name,
+)
 from harness.journal.sampling import direction, make_pruner, propose
 from harness.study.study import Study
 from harness.trial import Epoch, Outcome, Trial
@@ -55,60 +63,62 @@ class Ledger:
         self._storage = open_journal(journal)
         facts = {"study": study.model_dump_json(), "environment": dict(environment), "format": FORMAT}
         facts |= {"how": dict(how)} if how else {}
-        both = {level: names(study, level) for level in study.levels}
-        self._searches = {level: self._open(name, facts) for level, (name, _) in both.items()}
-        self._seeds = {level: self._open(name, facts) for level, (_, name) in both.items()}
-        self._asked: dict[tuple[Value, int], optuna.Trial] = {}  # the generation at work
-        self._steps: dict[tuple[Value, int], int] = {}  # the last epoch of each, counted from 0 as Optuna does
+        self._places = places(study)
+        first = self._open(search_name(study, self._places[0]))
+        self._note(first, facts)
+        self._searches = {place: self._open(search_name(study, place)) for place in self._places}
+        self._seeds = {level: self._open(seeds_name(study, level)) for level in study.levels}
+        self._asked: dict[tuple[Place, int], optuna.Trial] = {}  # the generation at work
+        self._steps: dict[tuple[Place, int], int] = {}  # the last epoch of each, counted from 0 as Optuna does
 
     @property
     def id(self) -> str:
         """What tells this journal from every other, also from those that were put aside."""
-        return str(self._searches[self.study.levels[0]].user_attrs["journal"])
+        return str(self._searches[self._places[0]].user_attrs["journal"])
 
     def note_runs(self, links: Mapping[str, str]) -> None:
         """Keep where the runs can be seen, for the report."""
-        first = self._searches[self.study.levels[0]]
+        first = self._searches[self._places[0]]
         if links and first.user_attrs.get("runs") != dict(links):
             first.set_user_attr("runs", dict(links))
 
     def generation(self) -> list[Trial]:
-        """The next trials of every level, those that a killed driver left first; empty when the budget is spent."""
+        """The next trials of every search, those that a killed driver left first; empty when the budget is spent."""
         if not self.study.tune:
             return []
-        return [trial for level in self.study.levels for trial in self._ask(level)]
+        return [trial for place in self._places for trial in self._ask(place)]
 
     def report(self, trial: Trial, epoch: Epoch) -> None:
         """Tell the pruner of an epoch."""
         value = epoch[f"val_{self.study.metric}"]
         if trial.stage == "search" and np.isfinite(value):
-            step = self._steps[trial.level, trial.number] = epoch.number - 1
+            step = self._steps[place_of(trial), trial.number] = epoch.number - 1
             if step not in self._frozen(trial).intermediate_values:  # known already when a group is run again
-                self._asked[trial.level, trial.number].report(value, step)
+                self._asked[place_of(trial), trial.number].report(value, step)
 
     def should_prune(self, trial: Trial) -> bool:
-        """The pruner's verdict, which looks at completed trials of earlier generations of the same level.
+        """The pruner's verdict, which looks at completed trials of earlier generations of the same search.
 
         A trial that is run again is judged by the epochs of this run alone, as it was the first time.
         """
-        step = self._steps.get((trial.level, trial.number))
+        step = self._steps.get((place_of(trial), trial.number))
         if trial.stage == "confirm" or step is None:
             return False
         so_far = copy.copy(self._frozen(trial))
         so_far.intermediate_values = {s: value for s, value in so_far.intermediate_values.items() if s <= step}
-        study = self._searches[trial.level]
+        study = self._searches[place_of(trial)]
         return study.pruner.prune(study, so_far)
 
     def record(self, trial: Trial, outcome: Outcome) -> None:
         """Write an outcome to the journal, once, and the Config that it came of."""
         if trial.stage == "search":
             if "outcome" not in self._frozen(trial).user_attrs:
-                self._asked[trial.level, trial.number].set_user_attr("outcome", outcome_record(trial, outcome))
+                self._asked[place_of(trial), trial.number].set_user_attr("outcome", outcome_record(trial, outcome))
             return
-        trials = self._level(trial.level)
+        trials = self._trials(place_of(trial))
         winner = trials.winner()
         if trial.number not in trials.confirmed(winner):
-            attributes = {"seed_number": trial.number, "winner": winner, "seed": trial.seed}
+            attributes = {"seed_number": trial.number, "winner": winner, "seed": trial.seed, "search": trial.search}
             finished = outcome.status == "finished"
             self._seeds[trial.level].add_trial(
                 create_trial(
@@ -122,99 +132,121 @@ class Ledger:
         """Whether the journal holds the trial's outcome."""
         if trial.stage == "search":
             return "outcome" in self._frozen(trial).user_attrs
-        trials = self._level(trial.level)
+        trials = self._trials(place_of(trial))
         return trial.number in trials.confirmed(trials.winner())
 
     def close_generation(self) -> None:
         """Tell the sampler of the generation, in the order in which it was asked for."""
-        for level, number in sorted(self._asked, key=lambda key: (self.study.levels.index(key[0]), key[1])):
-            outcome = outcome_of(self._level(level).search[number])
+        for place, number in sorted(self._asked, key=lambda key: (self._places.index(key[0]), key[1])):
+            outcome = outcome_of(self._trials(place).search[number])
             if outcome is not None:
                 value = outcome[f"val_{self.study.metric}"] if outcome.status == "finished" else None
-                self._searches[level].tell(number, value, STATES[outcome.status])
+                self._searches[place].tell(number, value, STATES[outcome.status])
         self._asked.clear()
         self._steps.clear()
 
     def is_over(self) -> bool:
         """Whether the budget is spent and every confirmation recorded."""
         budget = self.study.budget.trials if self.study.tune else 0
-        ended = [sum(t.state.is_finished() for t in self._level(level).search) for level in self.study.levels]
+        ended = [sum(t.state.is_finished() for t in self._trials(place).search) for place in self._places]
         return min(ended) >= budget and all(map(self.is_recorded, self.confirmations()))
 
     def confirmations(self) -> list[Trial]:
-        """Every fresh-seed trial of every level that has a winner, recorded or not."""
+        """Every fresh-seed trial of every search that has a winner, recorded or not."""
         found = []
-        for trials in map(self._level, self.study.levels):
+        for trials in map(self._trials, self._places):
             winner = trials.winner()
             found += trials.confirmations(winner) if winner is not None else []
         return found
 
     def recorded(self) -> Iterable[tuple[Trial, Outcome]]:
         """Everything that the journal knows, but for confirmations of earlier winners."""
-        for trials in map(self._level, self.study.levels):
+        for trials in map(self._trials, self._places):
             for frozen in trials.search:
                 outcome = outcome_of(frozen)
                 if outcome is not None:
                     yield trials.search_trial(frozen), outcome
         for trial in self.confirmations():
-            trials = self._level(trial.level)
+            trials = self._trials(place_of(trial))
             confirmed = trials.confirmed(trials.winner()).get(trial.number)
             outcome = outcome_of(confirmed) if confirmed else None
             if outcome is not None:
                 yield trial, outcome
 
-    def _open(self, name: str, facts: Mapping[str, Any]) -> optuna.Study:
-        """The Optuna study of that name, made if need be, with what its trials depend on written into it."""
-        study = optuna.create_study(
+    def _open(self, name: str) -> optuna.Study:
+        """The Optuna study of that name, made if need be."""
+        return optuna.create_study(
             storage=self._storage,
             study_name=name,
             direction=direction(self.study),
             load_if_exists=True,
             pruner=make_pruner(self.study),
         )
-        attributes = study.user_attrs
+
+    def _note(self, first: optuna.Study, facts: Mapping[str, Any]) -> None:
+        """Write what all trials depend on into the first of the Optuna studies, where readers look for it."""
+        attributes = first.user_attrs
         if "study" in attributes:
             _refuse_edits(self.study, Study.model_validate_json(attributes["study"]))
-        if "journal" not in attributes:
-            study.set_user_attr("journal", uuid.uuid4().hex)
-        for fact, value in facts.items():
+        for fact, value in {"journal": attributes.get("journal", uuid.uuid4().hex), **facts}.items():
             if attributes.get(fact) != value:
-                study.set_user_attr(fact, value)
-        return study
+                first.set_user_attr(fact, value)
 
-    def _level(self, level: Value) -> LevelTrials:
-        search, seeds = (studies[level].get_trials(deepcopy=False) for studies in (self._searches, self._seeds))
-        return LevelTrials(self.study, level, search, seeds)
+    def _trials(self, place: Place) -> SearchTrials:
+        search, seeds = self._searches[place], self._seeds[place[0]]
+        return SearchTrials.of(self.study, place, search.get_trials(deepcopy=False), seeds.get_trials(deepcopy=False))
 
-    def _ask(self, level: Value) -> list[Trial]:
-        """The level's generation: what was asked for and not told yet, and as many new trials as it lacks."""
-        study, size = self._searches[level], self.study.search.generation
+    def _ask(self, place: Place) -> list[Trial]:
+        """A search's generation: what was asked for and not told yet, and as many new trials as it lacks."""
+        study, size = self._searches[place], self.study.search.generation
         known = study.get_trials(deepcopy=False)
         told = sum(frozen.state.is_finished() for frozen in known)
         end = min((told // size + 1) * size, self.study.budget.trials)
-        for proposal in propose(self.study, level, known, end - len(known)):
+        level, search = place
+        for proposal in propose(self.study, level, self.study.search_seed(search), known, end - len(known)):
             study.add_trial(proposal)
-        trials = self._level(level)
+        trials = self._trials(place)
         generation = trials.search[told:end]
-        self._asked |= {(level, frozen.number): optuna.Trial(study, frozen._trial_id) for frozen in generation}
+        self._asked |= {(place, frozen.number): optuna.Trial(study, frozen._trial_id) for frozen in generation}
         return [trials.search_trial(frozen) for frozen in generation]
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
-        return self._searches[trial.level].get_trials(deepcopy=False)[trial.number]
+        return self._searches[place_of(trial)].get_trials(deepcopy=False)[trial.number]
+
+
+def place_of(trial: Trial) -> Place:
+    """The search that a trial is of, or confirms."""
+    return trial.level, trial.search
+
+
+def begun(study: Study, journal: Path) -> Study:
+    """The study as its journal began it: where seeds are counted, as before format 3, they go on being counted."""
+    if not journal.is_file():
+        return study
+    cut_torn_line(journal)
+    attributes = [known.user_attrs for known in open_journal(journal).get_all_studies()]
+    recorded = next((known["study"] for known in attributes if "study" in known), None)
+    then = Study.model_validate_json(recorded) if recorded else study
+    return study.model_copy(update={"seeding": then.seeding})
 
 
 def _refuse_edits(now: Study, then: Study) -> None:
-    """An edit would mix trials of two studies. More trials or seeds are welcome, and so is a new question."""
+    """An edit would mix trials of two studies. More trials, searches or seeds are welcome, and so is a new question."""
     changes = edits(now, then) + [
-        f"budget.{key} was {getattr(then.budget, key)}, is {getattr(now.budget, key)}"
-        for key in ("trials", "seeds")
-        if getattr(now.budget, key) < getattr(then.budget, key)
+        f"budget.{key} was {old}, is {new}"
+        for (key, old), new in zip(_spent(then).items(), _spent(now).values(), strict=True)
+        if new < old
     ]
     if changes:
         raise UserError(
             f"studies/{now.name}: its journal holds trials of another version of the study ({'; '.join(changes)}); "
             "undo the edit, or start anew with --fresh, which puts the old journal aside"
         )
+
+
+def _spent(study: Study) -> dict[str, int]:
+    """What may grow, and never shrink."""
+    return {"trials": study.budget.trials, "searches": study.searches, "seeds": study.budget.seeds}
 
 
 def edits(now: Study, then: Study) -> list[str]:

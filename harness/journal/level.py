@@ -1,12 +1,12 @@
-"""What a journal holds of one compared value: its search trials, its winner, and the confirmations of that choice.
+"""What a journal holds of one search of a compared value: its trials, its winner, and that choice's confirmations.
 
 The one place that knows how trials and outcomes lie in Optuna's records; the driver's ledger and all readers use it.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -44,20 +44,40 @@ DEFAULTS_1: dict[str, Value] = {
 """The defaults when journals did not record the Config of an outcome (format 1): what its runs were trained with."""
 
 
-def names(study: Study, level: Value) -> tuple[str, str]:
-    """What the Optuna studies of a level are called: of its search, and of its confirmations."""
-    name = study.level_name(level)
-    return name, f"{name} seeds"
+Place = tuple[Value, int]
+"""A level and the number of one of its searches."""
+
+
+def places(study: Study) -> list[Place]:
+    """Every search of every level, in the order in which they are asked."""
+    return [(level, search) for level in study.levels for search in range(study.searches)]
+
+
+def search_name(study: Study, place: Place) -> str:
+    """What the Optuna study of a search is called."""
+    level, search = place
+    return f"{study.level_name(level)} search {search}" if search else study.level_name(level)
+
+
+def seeds_name(study: Study, level: Value) -> str:
+    """What the Optuna study of a level's confirmations is called, whichever search they confirm."""
+    return f"{study.level_name(level)} seeds"
 
 
 @dataclass(frozen=True)
-class LevelTrials:
-    """The trials of a level, in the order in which they were asked for."""
+class SearchTrials:
+    """The trials of one search of a level, in the order in which they were asked for, and its confirmations."""
 
     study: Study
-    level: Value
+    place: Place
     search: Sequence[FrozenTrial]
     seeds: Sequence[FrozenTrial]
+
+    @classmethod
+    def of(cls, study: Study, place: Place, search: Sequence[FrozenTrial], seeds: Sequence[FrozenTrial]) -> Self:
+        """Of a level's confirmations only its own."""
+        own = [frozen for frozen in seeds if frozen.user_attrs.get("search", 0) == place[1]]
+        return cls(study, place, search, own)
 
     def winner(self, trials: int | None = None) -> int | None:
         """The number of the finished trial with the best validation figure; ties go to the lower validation loss.
@@ -78,28 +98,33 @@ class LevelTrials:
 
     def search_trial(self, frozen: FrozenTrial) -> Trial:
         """A search trial as training knows it."""
-        return Trial(self.level, "search", frozen.number, self.study.search.seed, self.config(frozen.number))
+        return self.study.search_trial(*self.place, frozen.number, self.config(frozen.number))
 
     def seed_trial(self, frozen: FrozenTrial) -> Trial:
         """A confirmation as training knows it."""
-        number, seed = seed_number(frozen), int(frozen.user_attrs["seed"])
         winner = confirmed_winner(frozen)
         params = from_optuna(self.search[winner].params) if winner >= 0 else {}
-        return Trial(self.level, "confirm", number, seed, self._recorded(frozen, params))
+        trial = self.study.confirmation(*self.place, seed_number(frozen), self._recorded(frozen, params))
+        return replace(trial, seed=int(frozen.user_attrs["seed"]))
 
     def confirmations(self, winner: int, study: Study | None = None) -> list[Trial]:
         """The fresh-seed trials of a winner, recorded or not; `study` has the budget of another time."""
-        return (study or self.study).confirmations(self.level, self.config(winner))
+        level, search = self.place
+        return (study or self.study).confirmations(level, self.config(winner), search)
 
     def confirmed(self, winner: int | None) -> dict[int, FrozenTrial]:
-        """Confirmations of a winner by their numbers; those of an earlier one (the budget grew) do not count."""
-        return {seed_number(frozen): frozen for frozen in self.seeds if confirmed_winner(frozen) == winner}
+        """Confirmations of a winner by their numbers. Those of an earlier one do not count (more trials came since),
+        nor those beyond the search's share of the seeds (more searches did).
+        """
+        share = self.study.shared_out(self.place[1])
+        known = {seed_number(frozen): frozen for frozen in self.seeds if confirmed_winner(frozen) == winner}
+        return {number: frozen for number, frozen in known.items() if number < share}
 
     def _recorded(self, frozen: FrozenTrial | None, params: Mapping[str, Value]) -> Config:
         record: Mapping[str, Any] | None = frozen.user_attrs.get("outcome") if frozen else None
         if record and "config" in record:
             return Config.from_record(record["config"])
-        return self.study.config(self.level, params, DEFAULTS_1 if record else None)
+        return self.study.config(self.place[0], params, DEFAULTS_1 if record else None)
 
 
 def outcome_record(trial: Trial, outcome: Outcome) -> dict[str, Any]:

@@ -21,7 +21,17 @@ from harness.catalogue import Value
 from harness.errors import UserError
 from harness.journal.file import FORMAT, open_to_read
 from harness.journal.importance import importances
-from harness.journal.level import LevelTrials, confirmed_winner, names, outcome_of
+from harness.journal.level import (
+    Place,
+    SearchTrials,
+    confirmed_winner,
+    outcome_of,
+    places,
+    search_name,
+    seed_number,
+    seeds_name,
+)
+from harness.journal.sampling import as_samplers_know_it, direction
 from harness.study.study import Budget, Study
 from harness.trial import Outcome, Trial
 
@@ -33,8 +43,8 @@ class Record:
     """A trial as the journal knows it.
 
     `outcome` is None while it waits or trains. `winner` is the search trial that a confirmation confirms, -1 where
-    nothing was searched; `current` is False if the level has another winner now. A search trial was `asked` for with
-    its generation, and the sampler was `told` of it with its generation.
+    nothing was searched; `current` is False if the search has another winner now, or fewer confirmations. A search
+    trial was `asked` for with its generation, and the sampler was `told` of it with its generation.
     """
 
     trial: Trial
@@ -67,18 +77,18 @@ class Records:
         self.journal = journal
         storage, attributes = open_to_read(journal)
         self.study = _study(journal, attributes)
-        first = attributes.get(names(self.study, self.study.levels[0])[0], {})
+        self._places = places(self.study)
+        first = attributes.get(search_name(self.study, self._places[0]), {})
         self.id = str(first.get("journal"))
         """What tells this journal from every other."""
         self.environment: Mapping[str, Any] = _first(attributes, "environment")
         self.links: Mapping[str, str] = _first(attributes, "runs")
-        self._searches: dict[Value, optuna.Study] = {}
-        self.levels = {level: self._read(storage, attributes, level) for level in self.study.levels}
-        self.all = [record for level in self.study.levels for record in self._level(level)]
+        self.searches = {place: self._read(storage, attributes, place) for place in self._places}
+        self.all = [record for place in self._places for record in self._records(place)]
 
-    def winner(self, level: Value) -> int | None:
-        """The search trial that a level chose; see `LevelTrials.winner`."""
-        return self.levels[level].winner()
+    def winner(self, level: Value, search: int) -> int | None:
+        """The trial that a search chose; see `SearchTrials.winner`."""
+        return self.searches[level, search].winner()
 
     def company(self, record: Record) -> list[Trial]:
         """What the driver had at work together with this trial, itself included, in the driver's order."""
@@ -87,9 +97,9 @@ class Records:
             return [other.trial for other in search if other.asked <= record.told and record.asked <= other.told]
         budget = self.then(record).budget
         study = self.study.model_copy(update={"budget": budget})
-        chosen = {level: trials.winner(budget.trials) for level, trials in self.levels.items()}
+        chosen = {place: self.searches[place].winner(budget.trials) for place in places(study)}
         confirmed = [
-            self.levels[level].confirmations(winner, study) for level, winner in chosen.items() if winner is not None
+            self.searches[place].confirmations(winner, study) for place, winner in chosen.items() if winner is not None
         ]
         return [trial for trials in confirmed for trial in trials]
 
@@ -98,40 +108,38 @@ class Records:
         return self._then[record.outcome.ended if record.outcome else None]
 
     def importances(self, level: Value) -> dict[str, float]:
-        """Each hyperparameter's share of the variation in the validation figure (PED-ANOVA, Optuna's own).
-
-        Empty where too few trials have finished.
+        """Each hyperparameter's share of the variation in the validation figure (PED-ANOVA, Optuna's own), over all
+        searches of the level. Empty where too few trials have finished.
         """
-        search = self._searches.get(level)
-        complete = [t for t in self.levels[level].search if t.state == TrialState.COMPLETE]
-        if search is None or len(complete) < ENOUGH:
+        trials = [frozen for place, own in self.searches.items() if place[0] == level for frozen in own.search]
+        complete = [frozen for frozen in trials if frozen.state == TrialState.COMPLETE]
+        if len(complete) < ENOUGH:
             return {}
-        return importances(search)
+        together = optuna.create_study(direction=direction(self.study))
+        together.add_trials(map(as_samplers_know_it, complete))
+        return importances(together)
 
     @cached_property
     def _then(self) -> Mapping[float | None, Circumstances]:
         return dict(_circumstances(self.journal))
 
     def _read(
-        self, storage: optuna.storages.JournalStorage, attributes: Mapping[str, Any], level: Value
-    ) -> LevelTrials:
-        searched, confirmed = names(self.study, level)
-        if searched in attributes:
-            self._searches[level] = optuna.load_study(study_name=searched, storage=storage)
-        search = self._searches[level].get_trials(deepcopy=False) if level in self._searches else []
-        seeds: list[FrozenTrial] = []
-        if confirmed in attributes:
-            seeds = optuna.load_study(study_name=confirmed, storage=storage).get_trials(deepcopy=False)
-        return LevelTrials(self.study, level, search, seeds)
+        self, storage: optuna.storages.JournalStorage, attributes: Mapping[str, Any], place: Place
+    ) -> SearchTrials:
+        both: list[list[FrozenTrial]] = []
+        for name in (search_name(self.study, place), seeds_name(self.study, place[0])):
+            known = optuna.load_study(study_name=name, storage=storage) if name in attributes else None
+            both.append(known.get_trials(deepcopy=False) if known else [])
+        return SearchTrials.of(self.study, place, *both)
 
-    def _level(self, level: Value) -> Iterator[Record]:
-        trials = self.levels[level]
-        best = trials.winner()
+    def _records(self, place: Place) -> Iterator[Record]:
+        trials = self.searches[place]
+        current = trials.confirmed(trials.winner())
         for frozen in trials.search:
             yield _record(trials.search_trial(frozen), frozen, None, True)
         for frozen in trials.seeds:
-            chosen = confirmed_winner(frozen)
-            yield _record(trials.seed_trial(frozen), frozen, chosen, chosen == best)
+            is_current = current.get(seed_number(frozen)) is frozen
+            yield _record(trials.seed_trial(frozen), frozen, confirmed_winner(frozen), is_current)
 
 
 def _record(trial: Trial, frozen: FrozenTrial, chosen: int | None, current: bool) -> Record:

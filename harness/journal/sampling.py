@@ -29,55 +29,59 @@ def direction(study: Study) -> Literal["maximize", "minimize"]:
     return "maximize" if study.measure.better == "higher" else "minimize"
 
 
-def propose(study: Study, level: Value, known: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
-    """The next `count` trials of a level, given all that it has: those that are running count as asked for already.
+def propose(study: Study, level: Value, seed: int, known: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
+    """The next `count` trials of a level's search of that seed, given all that it has: those that are running count as
+    asked for already.
 
-    A proposal depends on the study's seed, the trial's number and the history alone, and is whole when it is returned:
+    A proposal depends on the search's seed, the trial's number and the history alone, and is whole when it is returned:
     the journal takes it as one line, so a kill leaves a trial behind as it is, or not at all.
     """
     history = optuna.create_study(direction=direction(study))
-    history.add_trials(map(_as_samplers_know_it, known))
+    history.add_trials(map(as_samplers_know_it, known))
     ask: Ask = catalogue.built_by("sampler", study.search.sampler)
-    return [ask(study, level, history, len(known) + index) for index in range(count)]
+    return [ask(study, level, history, (seed, len(known) + index)) for index in range(count)]
 
 
-Ask = Callable[[Study, Value, optuna.Study, int], FrozenTrial]
-"""A sampler: the proposal of that number for a level, which the history of the level then holds too."""
+Draw = tuple[int, int]
+"""What a proposal's random numbers depend on: the seed of its search, and its own number there."""
+
+Ask = Callable[[Study, Value, optuna.Study, Draw], FrozenTrial]
+"""A sampler: the proposal of that number for a search of a level, whose history then holds it too."""
 
 
-def tpe(study: Study, level: Value, history: optuna.Study, number: int) -> FrozenTrial:
+def tpe(study: Study, level: Value, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """Optuna's tree-structured Parzen estimators."""
-    return _ask(study, level, history, TPESampler(seed=_seed(study, number)))
+    return _ask(study, level, history, TPESampler(seed=_seed(draw)))
 
 
-def random(study: Study, level: Value, history: optuna.Study, number: int) -> FrozenTrial:
+def random(study: Study, level: Value, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """Independent draws."""
-    return _ask(study, level, history, RandomSampler(seed=_seed(study, number)))
+    return _ask(study, level, history, RandomSampler(seed=_seed(draw)))
 
 
-def gp(study: Study, level: Value, history: optuna.Study, number: int) -> FrozenTrial:
+def gp(study: Study, level: Value, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """Optuna's Gaussian processes."""
     with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
-        sampler = GPSampler(seed=_seed(study, number))
+        sampler = GPSampler(seed=_seed(draw))
     return _ask(study, level, history, sampler)
 
 
-def grid(study: Study, level: Value, history: optuna.Study, number: int) -> FrozenTrial:
-    """The grid's point of that number, in an order that the study's seed shuffles."""
+def grid(study: Study, level: Value, history: optuna.Study, draw: Draw) -> FrozenTrial:
+    """The grid's point of that number, in an order that the search's seed shuffles."""
     space = {key: [_to_optuna(value) for value in grid_values(key, domain)] for key, domain in study.tune.items()}
-    return _ask(study, level, history, GridSampler(space, seed=study.search.seed))
+    return _ask(study, level, history, GridSampler(space, seed=draw[0]))
 
 
-def qmc(study: Study, level: Value, history: optuna.Study, number: int) -> FrozenTrial:
+def qmc(study: Study, level: Value, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """The point of that number of a scrambled Sobol sequence."""
-    point = FixedTrial(_sobol_point(study, number))
+    point = FixedTrial(_sobol_point(study, draw))
     _suggest(point, study, level)
     asked = create_trial(state=TrialState.RUNNING, params=point.params, distributions=point.distributions)
     history.add_trial(asked)
     return asked
 
 
-def _as_samplers_know_it(frozen: FrozenTrial) -> FrozenTrial:
+def as_samplers_know_it(frozen: FrozenTrial) -> FrozenTrial:
     """Without its outcome, which no sampler reads: Optuna copies all of a trial, and outcomes hold whole histories."""
     light = copy.copy(frozen)
     light.user_attrs = {}
@@ -97,19 +101,20 @@ def _ask(study: Study, level: Value, history: optuna.Study, sampler: BaseSampler
     )
 
 
-def _seed(study: Study, number: int) -> int:
-    """That of the sampler for the trial of that number."""
-    return int(np.random.SeedSequence([study.search.seed, number]).generate_state(1)[0])
+def _seed(draw: Draw) -> int:
+    """That of the sampler for one trial."""
+    return int(np.random.SeedSequence(draw).generate_state(1)[0])
 
 
-def _sobol_point(study: Study, number: int) -> dict[str, Any]:
-    """Point `number` of a scrambled Sobol sequence over the space (Owen, 1998), choices included.
+def _sobol_point(study: Study, draw: Draw) -> dict[str, Any]:
+    """A point of a scrambled Sobol sequence over the space (Owen, 1998), choices included.
 
     Optuna's own QMCSampler draws choices at random and keeps its place in the sequence outside the trials.
     """
     from scipy.stats import qmc  # a second to import, and no other sampler needs it
 
-    sequence = qmc.Sobol(len(study.tune), rng=np.random.default_rng(study.search.seed))
+    seed, number = draw
+    sequence = qmc.Sobol(len(study.tune), rng=np.random.default_rng(seed))
     if number:
         sequence.fast_forward(number)
     place = sequence.random(1)[0]

@@ -76,15 +76,17 @@ class Data:
         """The images that its makers mean for the test."""
         return Split(self.images[self.trainable :], self.labels[self.trainable :])
 
-    def split(self, seed: int, validation: float, pooled: float = 0.0) -> Parts:
+    def split(self, seed: int, validation: float, pooled: float = 0.0, pool: int | None = None) -> Parts:
         """Training, validation and test images, the first two shuffled by the seed.
 
         `validation` is the share of the training images held out. `pooled` > 0 draws the test images anew as well: that
-        share of all images.
+        share of all images, by the seed `pool` if one is given.
         """
         if pooled:
-            order = np.random.default_rng([seed, 0]).permutation(len(self.images))
+            order = np.random.default_rng([seed if pool is None else pool, 0]).permutation(len(self.images))
             order, test = np.split(order, [len(order) - round(len(order) * pooled)])
+            if pool is not None:
+                order = np.random.default_rng([seed, 0]).permutation(order)
         else:
             order = np.random.default_rng([seed, 0]).permutation(self.trainable)
             test = np.arange(self.trainable, len(self.images))

@@ -40,13 +40,24 @@ class Classification:
 
 
 class Tally:
-    """Sums over a pass, of K models, and the figures that they make: those of `names`, in their order."""
+    """Sums over a pass, of K models, and the figures that they make: those of `names`, in their order.
 
-    def __init__(self, task: Learning, names: Sequence[str], models: int, classes: int, device: torch.device) -> None:
+    With `keep_hits` it remembers of each image whether it was put into its class.
+    """
+
+    def __init__(
+        self,
+        task: Learning,
+        names: Sequence[str],
+        models: int,
+        classes: int,
+        device: torch.device,
+        keep_hits: bool = False,
+    ) -> None:
         self.task, self.images = task, 0
         self.loss = torch.zeros(models, device=device)
         self.counts = torch.zeros(models, classes * classes, dtype=torch.int64, device=device)
-        self.classes = classes
+        self.classes, self._hits = classes, list[Tensor]() if keep_hits else None
         self.measures: dict[str, Measuring] = {
             name: catalogue.built_by("measure", name)(models, classes, device) for name in names
         }
@@ -55,7 +66,10 @@ class Tally:
         """A batch: logits (K, B, C), labels (K, B)."""
         self.images += labels.shape[1]
         self.loss += self.task.loss(logits, labels)[0][0]
-        cells = labels * self.classes + logits.argmax(2)
+        guess = logits.argmax(2)
+        if self._hits is not None:
+            self._hits.append(guess == labels)
+        cells = labels * self.classes + guess
         self.counts.scatter_add_(1, cells, torch.ones_like(cells))
         for measure in self.measures.values():
             measure.add(logits, labels)
@@ -64,6 +78,11 @@ class Tally:
     def confusion(self) -> Tensor:
         """Counts (K, C, C): rows true classes, columns predicted ones."""
         return self.counts.view(-1, self.classes, self.classes)
+
+    @property
+    def hits(self) -> Tensor:
+        """Which images each model put into their class, in the order of the pass: (K, N) booleans."""
+        return torch.cat(self._hits or [], dim=1)
 
     def figures(self) -> dict[str, Tensor]:
         """Each measure of each model (K,), float32; NaN without images."""

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -50,7 +51,7 @@ def tuning_figure(table: pd.DataFrame, names: Sequence[str], measure: Measure, t
 
 
 def _curves(axes: Axes, own: pd.DataFrame, colour: str, name: str) -> None:
-    """A compared value's best so far, and what to expect of it in random order."""
+    """A compared value's best so far with its interval, and what to expect of it in random order."""
     axes.step(own["k"], own["best"], where="post", color=colour, label=name)
     axes.plot(own["k"], own["expected"], "--", color=colour, linewidth=1)
     axes.fill_between(own["k"], own["low"], own["high"], color=colour, alpha=0.12)
@@ -126,16 +127,21 @@ def _slice_limits(figures: pd.Series, measure: Measure) -> tuple[float, float]:
 
 
 def importance_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figure:
-    """How important each hyperparameter was, per compared value; `analysis.importance_table`'s table."""
+    """How important each hyperparameter was, per compared value; faded where no effect of it was seen.
+
+    `table` is `Findings.importance` with a column `matters`.
+    """
     with mpl.rc_context(STYLE):
         order = table.groupby("hyperparameter")["importance"].mean().sort_values().index
         levels = sorted(table["level"].unique())
         figure, axes = new_figure(6.4, 0.9 + len(order) * (0.12 * len(levels) + 0.2))
         thick = 0.8 / len(levels)
         for index, row in enumerate(levels):
-            shares = table[table["level"] == row].set_index("hyperparameter")["importance"].reindex(order)
+            own = table[table["level"] == row].set_index("hyperparameter").reindex(order)
             y = np.arange(len(order)) + 0.4 - (index + 0.5) * thick
-            axes.barh(y, shares, thick, color=level_style(int(row))["color"], label=names[int(row)])
+            colours = [to_rgba(level_style(int(row))["color"], 0.9 if seen else 0.25) for seen in own["matters"] == 1]
+            axes.barh(y, own["importance"], thick, color=colours)
+            axes.barh([0], [0], 0, color=level_style(int(row))["color"], label=names[int(row)])
         axes.set_yticks(range(len(order)), [key.replace("_", " ") for key in order])
         axes.set(xlabel="share of the importance", title=title)
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)

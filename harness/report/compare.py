@@ -20,7 +20,7 @@ from harness.study.study import Study
 
 PAIRS = (
     "The same value on the same test images in two studies: second minus first, over the seeds that both have; "
-    "p-values are exact Wilcoxon signed-rank, Holm-corrected for all rows."
+    "p-values are those of the paired t-test, Holm-corrected for all rows, and the intervals those that belong to it."
 )
 NO_PAIRS = "No value was measured on the same images in two of them: no differences are tested."
 

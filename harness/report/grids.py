@@ -12,9 +12,10 @@ from harness.catalogue import COUNT, EPOCHS, NATS, SECONDS, SHARE, Unit, show
 from harness.figures import NONE, interval, number, probability, share
 from harness.study.study import Study
 
-COUNTED = ("trials", "pruned", "failed", "seeds")
+COUNTED = ("searches", "trials", "pruned", "failed", "seeds")
 INTERVAL = "95 % interval"
-SEARCHED = ("trials", "pruned", "failed")  # says nothing of a study without a search
+ON_NEW = "on new images"
+SEARCHED = ("searches", "trials", "pruned", "failed")  # says nothing of a study without a search
 
 Cells = Mapping[str, Any]
 """A row of a table, by column."""
@@ -98,7 +99,7 @@ def _published_cells(cells: pd.Series) -> dict[str, str]:
         "figure": f"{figure.words} %" if figure.unit is SHARE else figure.words,
         "published": number(cells["published"], figure.unit),
         "measured mean": number(cells["mean"], figure.unit),
-        INTERVAL: interval(cells["low"], cells["high"], figure.unit),
+        "prediction interval": interval(cells["predicted_low"], cells["predicted_high"], figure.unit),
         "n": str(cells["n"]),
         "difference": number(cells["difference"], figure.unit, sign="+"),
         "measured is": verdict(cells),
@@ -106,13 +107,14 @@ def _published_cells(cells: pd.Series) -> dict[str, str]:
 
 
 def pairs_grid(findings: Findings) -> pd.DataFrame:
-    """Differences between compared values, seed by seed."""
+    """Differences between compared values, search by search or seed by seed."""
     study, rows = findings.study, []
     for cells in records(findings.pairs):
         first, second = (show(study.levels[int(cells[side])]) for side in ("first", "second"))
         gap = gap_cells(cells, study.measure.unit)
-        rows.append({study.axis: f"{second} − {first}", **gap})
-    return pd.DataFrame(rows)
+        new = interval(cells["new_low"], cells["new_high"], study.measure.unit, sign="+")
+        rows.append({study.axis: f"{second} − {first}", **gap, ON_NEW: new})
+    return _without_dashes(pd.DataFrame(rows), ON_NEW)
 
 
 def gap_cells(cells: Cells, unit: Unit) -> dict[str, str]:
@@ -124,7 +126,34 @@ def gap_cells(cells: Cells, unit: Unit) -> dict[str, str]:
         "p": probability(cells["p"]),
         "p (Holm)": probability(cells["p_holm"]),
         "better in": share(cells["improvement"]),
+        f"detectable ({unit.gap})": number(cells["detectable"], unit),
     }
+
+
+def spread_grid(findings: Findings) -> pd.DataFrame:
+    """Where the spread of the study's measure comes from, and the interval for other test images."""
+    study, unit = findings.study, findings.study.measure.unit
+    rows = []
+    for means, cells in zip(records(findings.table), records(findings.spread), strict=True):
+        one = {name: number(cells[name], unit) for name in ("search", "seed", "images")}
+        of_mean = {name: share(cells[f"{name}_share"]) for name in one if pd.notna(cells[f"{name}_share"])}
+        rows.append(
+            {
+                f"searches ({unit.gap})": one["search"],
+                f"seeds ({unit.gap})": one["seed"],
+                f"test images ({unit.gap})": one["images"],
+                "of the mean's variance": ", ".join(f"{name} {part}" for name, part in of_mean.items()),
+                f"{INTERVAL} {ON_NEW}": interval(means["new_low"], means["new_high"], unit),
+            }
+        )
+    table = _by_level(study, rows)
+    return _without_dashes(table, *table.columns[1:])
+
+
+def _without_dashes(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """The table without those of the columns in which nothing stands."""
+    empty = [name for name in columns if name in table and table[name].isin([NONE, ""]).all()]
+    return table.drop(columns=empty)
 
 
 def gaps_grid(findings: Findings) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from harness.catalogue import show
 from harness.config import Config
+from harness.figures import difference
 from harness.study.space import Choice, Range
 from harness.study.study import Study
 
@@ -16,15 +17,16 @@ def methods(study: Study) -> list[str]:
         _stopping(config),
         *([f"A training that takes longer than {timeout:g} s has failed."] if timeout is not None else []),
         _confirmation(study),
-        "Intervals are 95 % BCa bootstrap intervals of the mean over seeds. Differences are taken seed by seed; "
-        "p-values are exact Wilcoxon signed-rank, Holm-corrected for all pairs.",
+        _statistics(study),
     ]
 
 
 def _setting(study: Study, config: Config) -> str:
     fixed = ", ".join(f"{key} = {show(value)}" for key, value in study.fixed.items()) or "nothing beyond the defaults"
     data = "data set is" if study.datasets[:1] == study.datasets else "data sets are"
-    return f"The {data} {' and '.join(study.datasets)}, the model {study.model}; fixed: {fixed}. {_images(config)}"
+    return (
+        f"The {data} {' and '.join(study.datasets)}, the model {study.model}; fixed: {fixed}. {_images(study, config)}"
+    )
 
 
 def _search(study: Study) -> tuple[str, str]:
@@ -33,20 +35,38 @@ def _search(study: Study) -> tuple[str, str]:
     space = "; ".join(f"{key} {describe(domain)}" for key, domain in study.tune.items())
     side = "highest" if measure.better == "higher" else "lowest"
     ties = "" if study.metric == "loss" else " (ties: the lower loss)"
+    several = study.searches > 1
+    searches = f"{study.searches} searches of its own" if several else "a search of its own"
+    each = ", each with its own split and sampler, the same for all" if several else ", the split the same for all"
     return (
-        f"For each {_axis(study)} a search of its own: {study.budget.trials} trials by Optuna's {search.sampler} "
-        f"sampler (seed {search.seed}, the same for all) with the {search.pruner} pruner, over {space}. Search trials "
-        "see training and validation images only.",
-        f"The winner is the finished trial with the {side} validation {measure.words}{ties}.",
+        f"For each {_axis(study)} {searches}{each}: {study.budget.trials} trials by Optuna's {search.sampler} sampler "
+        f"(search.seed = {search.seed}) with the {search.pruner} pruner, over {space}. Search trials see training and "
+        "validation images only.",
+        f"The winner{' of a search' if several else ''} is the finished trial with the {side} validation "
+        f"{measure.words}{ties}.",
     )
 
 
 def _confirmation(study: Study) -> str:
+    shared = f", shared out among the {study.searches} winners" if study.searches > 1 else ""
     return (
-        f"Each {_axis(study)} is then trained with {study.budget.seeds} fresh seeds, the same for all; split, "
+        f"Each {_axis(study)} is then trained with {study.budget.seeds} fresh seeds, the same for all{shared}; split, "
         "initialisation, order and dropout vary with the seed. Only these runs read the test images, before and after "
         f"training. All figures above are their means; training {study.measure.words} is that of the final weights, "
         "without dropout, on the training images or an even sample of them that is at least as large as the test set."
+    )
+
+
+def _statistics(study: Study) -> str:
+    """What intervals and tests are."""
+    of = "the means of the searches, which are what is independent" if study.searches > 1 else "the seeds"
+    matters = ""
+    if study.matters is not None:
+        matters = f" Differences below {difference(study.matters, study.measure.unit)} are too small to matter."
+    return (
+        f"Intervals are Student's 95 % intervals over {of}. Differences are paired; p-values are those of the paired "
+        "t-test, Holm-corrected for all pairs, and their intervals the simultaneous ones that belong to it."
+        f"{matters}"
     )
 
 
@@ -54,11 +74,12 @@ def _axis(study: Study) -> str:
     return study.axis.replace("_", " ")
 
 
-def _images(config: Config) -> str:
+def _images(study: Study, config: Config) -> str:
     """Which images are trained on, held out and tested on, and what becomes of their pixels."""
     texts = []
     if config.split == "pooled":
-        texts.append(f"Each seed draws {100 * config.test_fraction:.3g} % of all images anew as its test images.")
+        who = "search holds out" if study.tune and study.seeding == "sequence" else "seed draws"
+        texts.append(f"Each {who} {100 * config.test_fraction:.3g} % of all images anew as its test images.")
     if config.validation:
         texts.append(f"{100 * config.validation:.3g} % of the training images are held out for validation.")
     else:

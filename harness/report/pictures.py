@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from harness.analysis import Findings
-from harness.analysis.tables import finished, searched
+from harness.analysis.units import finished, searched
 from harness.catalogue import Value
 from harness.plots import Picture
 from harness.report.escape import in_picture
@@ -33,7 +33,8 @@ def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
         Picture(
             "comparison:means_figure",
             (findings.table, seeds, study.axis, study.measure, f"{label}: {words}"),
-            f"Mean {words} against {axis}; the band is the 95 % interval of the test mean, each dot one seed.",
+            f"Mean {words} against {axis}; the band is the 95 % interval of the test mean over {findings.unit}, each "
+            "dot one seed.",
         ),
     )
     yield (
@@ -55,8 +56,8 @@ def _of_differences(findings: Findings, label: str, names: list[str]) -> Named:
             Picture(
                 "comparison:difference_figure",
                 (pairs, names, measure.unit, title),
-                f"Mean paired differences in test {measure.words}, row minus column, with 95 % intervals; bold: "
-                "Holm's p < 0.05.",
+                f"Mean paired differences in test {measure.words}, row minus column, with the simultaneous 95 % "
+                "intervals of all pairs; bold: Holm's p < 0.05.",
             ),
         )
 
@@ -120,7 +121,7 @@ def _of_search(findings: Findings, label: str, names: list[str]) -> Named:
             Picture(
                 "search:tuning_figure",
                 (findings.tuning, names, measure, f"{label}: what the search found"),
-                f"Best validation {measure.words} after k search trials.",
+                f"Best validation {measure.words} after k search trials{_over_searches(findings)}.",
             ),
         )
     if len(findings.importance):
@@ -128,10 +129,23 @@ def _of_search(findings: Findings, label: str, names: list[str]) -> Named:
             "importance",
             Picture(
                 "search:importance_figure",
-                (findings.importance, names, f"{label}: importance of the hyperparameters"),
-                "Importance of each hyperparameter within its range (Optuna's PED-ANOVA on the finished trials).",
+                (_with_relevance(findings), names, f"{label}: importance of the hyperparameters"),
+                "Importance of each hyperparameter within its range (Optuna's PED-ANOVA on the finished trials). "
+                "Faded: no effect was seen; shares add up to 1 even where nothing matters.",
             ),
         )
+
+
+def _with_relevance(findings: Findings) -> pd.DataFrame:
+    """Importances, and whether the hyperparameter `matters`: whether any effect of it was seen."""
+    table = findings.importance.merge(findings.relevance, how="left", on=["level", "hyperparameter"])
+    return table.assign(matters=table["p"] < 0.05).drop(columns="p")
+
+
+def _over_searches(findings: Findings) -> str:
+    if findings.study.searches == 1:
+        return ""
+    return ", mean over the searches; the band is its 95 % interval"
 
 
 def _of_slices(findings: Findings, label: str, names: list[str]) -> Named:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from harness.analysis import Findings
-from harness.analysis.tables import test_images
+from harness.analysis.units import test_images
 from harness.catalogue import Measure
+from harness.errors import listed
 from harness.figures import difference, text
 from harness.plots import Picture
 from harness.report.grids import (
@@ -19,17 +20,26 @@ from harness.report.grids import (
     middles_grid,
     pairs_grid,
     published_grid,
+    spread_grid,
     winners_grid,
 )
 from harness.report.methods import methods
 
 WEB = re.compile(r"https?://[^\s()<>\"'`\\]+")  # a journal may come from anybody
-ONE_RUN = (
-    "Each published figure is one run, and one run has no spread: what lies outside the interval may still be luck."
+PREDICTED = (
+    "The prediction intervals hold what repetitions of the published runs would report if they were like those here: "
+    "all of them together with 95 %."
 )
 PAIRS = (
-    "Second minus first, over the seeds that both have. “Better in”: how often a run of the second is better than a "
-    "run of the first, ties counted half."
+    "Second minus first, {by} that both have. Intervals and p (Holm) are those of all pairs together: an interval "
+    "that reaches 0.00 on its near side leaves 0 out. “Better in”: how often a run of the second is better than a run "
+    "of the first, ties counted half. “Detectable”: the smallest true difference that would have been found with 80 % "
+    "power."
+)
+ON_NEW = " “On new images”: the 95 % interval for other test images of their kind, each pair by itself."
+SPREAD = (
+    "Standard deviations: of what another search's winner would have measured, of one more training of the same, and "
+    "what other test images would add to the mean; then their parts of the variance of the mean that is reported."
 )
 OTHERS = "Means of the same runs on the test images, with 95 % intervals. None of them took part in choosing a winner."
 STORE = "The pages of a local store are served by the command harness ui."
@@ -73,6 +83,7 @@ def make_sections(findings: Findings, pictures: Mapping[str, Picture]) -> list[S
         *_published(findings),
         *_believe(findings),
         *_differences(findings, captions),
+        *_spread(findings),
         Section("Training against test", grids=[gaps_grid(findings)], pictures=_of(captions, "learning_curves")),
         *_other_measures(findings),
         *_classes(findings, captions),
@@ -121,7 +132,9 @@ def _noise_floor(findings: Findings) -> list[str]:
 def _published(findings: Findings) -> Iterator[Section]:
     study = findings.study
     if study.published:
-        texts = [f"Published: {study.published.source}.", *([ONE_RUN] if study.published.runs == 1 else [])]
+        runs = study.published.runs
+        how_many = "one run" if runs == 1 else f"the mean of {runs} runs"
+        texts = [f"Published: {study.published.source}. Each figure is {how_many}. {PREDICTED}"]
         after = [f"Note: {study.note}"] if study.note else []
         yield Section("Published and measured", texts, [published_grid(findings)], after=after)
     elif study.note:
@@ -135,7 +148,15 @@ def _believe(findings: Findings) -> Iterator[Section]:
 
 def _differences(findings: Findings, captions: Captions) -> Iterator[Section]:
     if len(findings.pairs):
-        yield Section("Differences", [PAIRS], [pairs_grid(findings)], _of(captions, "differences"))
+        said = PAIRS.format(by="search by search, over those" if findings.study.searches > 1 else "over the seeds")
+        new = ON_NEW if findings.pairs["new_low"].notna().any() else ""
+        yield Section("Differences", [said + new], [pairs_grid(findings)], _of(captions, "differences"))
+
+
+def _spread(findings: Findings) -> Iterator[Section]:
+    """Where the spread comes from, where anything is known of it."""
+    if findings.spread[["search", "seed", "images"]].notna().any(axis=None):
+        yield Section("Where the spread comes from", [SPREAD], [spread_grid(findings)])
 
 
 def _other_measures(findings: Findings) -> Iterator[Section]:
@@ -157,8 +178,33 @@ def _costs(captions: Captions) -> Iterator[Section]:
 
 def _search(findings: Findings, captions: Captions) -> Iterator[Section]:
     if findings.study.tune:
-        said = ["What the search chose for each compared value."]
-        yield Section("The search", said, [winners_grid(findings)], _of(captions, "tuning", "slices", "importance"))
+        shown = _of(captions, "tuning", "slices", "importance")
+        yield Section("The search", [_chose(findings)], [winners_grid(findings)], shown, after=_luck(findings))
+
+
+def _chose(findings: Findings) -> str:
+    if findings.study.searches == 1:
+        return "What the search chose for each compared value."
+    return (
+        "What the searches chose for each compared value: a number's range over the winners, or each choice and how "
+        "often it was made."
+    )
+
+
+def _luck(findings: Findings) -> list[str]:
+    """How often a search could as well have found another winner, and whether its hyperparameters mattered."""
+    said, noise = [], findings.luck
+    if noise:
+        close, all_ = (sum(getattr(one, name) for one in noise.values()) for name in ("within", "searches"))
+        said.append(
+            f"In {close} of {all_} searches the second best trial lay within one standard error of the winner, on the "
+            "validation images: which of them won was luck."
+        )
+    study, relevant = findings.study, findings.relevance[findings.relevance["p"] < 0.05]
+    idle = [key for key in study.tune if key not in set(relevant["hyperparameter"])]
+    if idle and len(findings.relevance):
+        said.append(f"No effect of {listed(idle)} was seen (Kruskal-Wallis, Bonferroni-corrected).")
+    return said
 
 
 def _runs(findings: Findings) -> Iterator[Section]:

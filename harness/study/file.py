@@ -18,11 +18,11 @@ from harness.errors import UserError, listed, nearest
 from harness.study import toml
 from harness.study.places import study_folder
 from harness.study.space import Choice, Range, Space, Table, grid_size
-from harness.study.study import Budget, Published, SearchSettings, Study, among, figure_type
+from harness.study.study import Budget, Claim, Published, SearchSettings, Study, among, figure_type
 
 WIDTH_KEYS = ("depth", "width", "taper")  # what explicit `widths` replaces
 TOP = ("question", "note", "dataset", "model", "metric")
-TABLES = ("compare", "tune", "fixed", "budget", "search", "published")
+TABLES = ("compare", "tune", "fixed", "budget", "search", "claim", "published")
 Parsed = TypeVar("Parsed")
 LONGEST = 1000  # items of a list of whole numbers
 
@@ -117,7 +117,9 @@ def _check(name: str, raw: dict[str, Any]) -> Study:
         "fixed": fixed,
         "budget": _table(Budget, "budget", raw),
         "search": _table(SearchSettings, "search", raw),
+        "claim": _table(Claim, "claim", raw),
         "published": _published(raw["published"]) if "published" in raw else None,
+        "seeding": "sequence",
     }
     checked = _parse(TypeAdapter(Study), "", study)
     _fits_together(checked)
@@ -261,6 +263,12 @@ def _fits_together(study: Study) -> None:
     for level in study.levels:
         if study.tune and not study.config(level, {}).validation:
             raise UserError("validation: a search needs images to choose by, so it must be above 0 with [tune]")
+    if not study.tune and study.budget.searches not in (None, 1):
+        raise UserError(f"budget.searches: there is no [tune] to search over, got {study.budget.searches}")
+    if study.searches > study.budget.seeds:
+        raise UserError(
+            f"budget.seeds: each of the {study.searches} searches' winners needs a seed, got {study.budget.seeds}"
+        )
     if "validation" in study.tune:
         raise UserError("tune.validation: the images to choose by cannot be tuned; compare it or fix it")
     if study.search.sampler == "grid":

@@ -6,7 +6,7 @@ study.config(level=3, params={"lr": 0.1})     # the Config of one training
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, model_validator
 
@@ -16,6 +16,9 @@ from harness.config import Config
 from harness.errors import one_of
 from harness.study.space import Space, Table
 from harness.trial import Trial
+
+SEARCHES = 5
+"""Of a compared value, where nothing is said: as AlgoPerf repeats its tuning."""
 
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -36,12 +39,15 @@ def among(words: tuple[str, ...]) -> PlainValidator:
 class Budget(Table):
     """What every compared value gets: the same for all of them; and what a training may cost before it is given up.
 
+    A compared value is searched `searches` times, each with `trials`, its own sampler and its own split; by default
+    five times, or once where nothing is tuned. `seeds` are all its confirmations, shared out among the winners.
     `retries` is how often a group is trained again whose worker process was lost. `trial_timeout` is in seconds of
     training for each trial of a group. `failures` is the share of a generation's trials, or of the confirmation's,
     above which the study stops. `gpus_per_stack` may be a fraction: several groups then share a GPU of a cluster.
     """
 
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
+    searches: Annotated[int, Field(ge=1, le=1000)] | None = None
     seeds: Annotated[int, Field(ge=1, le=10_000)] = 10
     retries: Annotated[int, Field(ge=0, le=1000)] = 2
     trial_timeout: Positive | None = None
@@ -94,6 +100,14 @@ def figure_type(name: str) -> TypeAdapter[tuple[float, ...]]:
     return TypeAdapter(tuple[NonNegative, ...])
 
 
+class Claim(Table):
+    """What the study is to show. Differences below `matters` are too small to matter: in points of a share, else in
+    the measure's own unit.
+    """
+
+    matters: NonNegative | None = None
+
+
 def _folder_name(name: str) -> str:
     """Reports are written to a folder of that name, which may come from somebody else's journal."""
     if name in ("", ".", "..") or "/" in name or not name.isprintable():
@@ -122,7 +136,18 @@ class Study(Table):
     fixed: dict[str, Value]
     budget: Budget = Budget()
     search: SearchSettings = SearchSettings()
+    claim: Claim = Claim()
     published: Published | None = None
+    seeding: Literal["counted", "sequence"] = "counted"  # "counted" in journals before format 3: see `search_seed`
+
+    @property
+    def searches(self) -> int:
+        """How often each compared value is searched; 1 where nothing is."""
+        if not self.tune:
+            return 1
+        if self.seeding == "counted":
+            return self.budget.searches or 1
+        return self.budget.searches or min(SEARCHES, self.budget.seeds)
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -157,24 +182,66 @@ class Study(Table):
         """What the winner is selected by, and what the tables lead with."""
         return catalogue.measure(self.metric)
 
+    @property
+    def matters(self) -> float | None:
+        """The smallest difference in the study's measure that matters, if it says so."""
+        return None if self.claim.matters is None else self.claim.matters / self.measure.unit.factor
+
     def level_name(self, level: Value) -> str:
         """A level as people read it: "depth=3", or "widths=500-400" where the value is a tuple."""
         return f"{self.axis}={show(level)}"
 
     def run_name(self, trial: Trial) -> str:
         """A trial as people read it: "depth=3 trial 12" or "depth=3 seed 4"."""
-        what = f"trial {trial.number}" if trial.stage == "search" else f"seed {trial.seed}"
+        which = f"search {trial.search} " if self.searches > 1 else ""
+        what = f"{which}trial {trial.number}" if trial.stage == "search" else f"seed {trial.seed}"
         return f"{self.level_name(trial.level)} {what}"
 
-    def confirmations(self, level: Value, config: Config) -> list[Trial]:
-        """The fresh-seed trials of a level whose winner has that config: the search's seed plus 1, 2, ..., the same
-        for every level.
+    def search_seed(self, search: int) -> int:
+        """The seed of a search, the same for every level: its sampler and its trials' split, initialisation and order.
+
+        Seeds of different searches, of confirmations and of studies whose `search.seed` differs have nothing in common:
+        all come from numpy's SeedSequence, those of searches even, those of confirmations odd. In journals before
+        format 3 a study's only search has `search.seed` itself, and its confirmations have the numbers after it.
         """
-        first = self.search.seed + 1
-        return [Trial(level, "confirm", n, first + n, config) for n in range(self.budget.seeds)]
+        if self.seeding == "counted" and search == 0:
+            return self.search.seed
+        return _drawn(self.search.seed, search, 0) & ~1
+
+    def confirmation_seed(self, search: int, number: int) -> int:
+        """The seed of a confirmation of a search, the same for every level; see `search_seed`."""
+        if self.seeding == "counted" and search == 0:
+            return self.search.seed + 1 + number
+        return _drawn(self.search.seed, search, number + 1) | 1
+
+    def shared_out(self, search: int) -> int:
+        """How many of `budget.seeds` are confirmations of a search: as even as can be, the first ones more."""
+        each, more = divmod(self.budget.seeds, self.searches)
+        return each + (search < more)
+
+    def search_trial(self, level: Value, search: int, number: int, config: Config) -> Trial:
+        """A trial of a search."""
+        return Trial(level, "search", number, self.search_seed(search), config, search)
+
+    def confirmations(self, level: Value, config: Config, search: int = 0) -> list[Trial]:
+        """The fresh-seed trials of a search whose winner has that config."""
+        return [self.confirmation(level, search, number, config) for number in range(self.shared_out(search))]
+
+    def confirmation(self, level: Value, search: int, number: int, config: Config) -> Trial:
+        """A fresh-seed trial. Of a pooled split its test images are those that the search has not seen."""
+        held_out = self.tune and self.seeding == "sequence" and config.split == "pooled"
+        pool = self.search_seed(search) if held_out else None
+        return Trial(level, "confirm", number, self.confirmation_seed(search, number), config, search, pool)
 
     def identity(self) -> dict[str, Any]:
         """What the trials in a journal depend on, as JSON types: an edit of anything else needs no new journal."""
         return json.loads(  # type: ignore[no-any-return]
             self.model_dump_json(include={"dataset", "model", "metric", "axis", "levels", "tune", "fixed", "search"})
         )
+
+
+def _drawn(*key: int) -> int:
+    """32 bits that belong to a key."""
+    from numpy.random import SeedSequence  # a tenth of a second to import, which `harness list` need not wait for
+
+    return int(SeedSequence(key).generate_state(1)[0])

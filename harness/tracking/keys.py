@@ -1,7 +1,7 @@
 """What tells a study's trials apart in a store, which may have been written by an older version.
 
 keys = Keys(study, known)     # those that the store had when it was opened
-keys[trial]                   # "3/search/12", "3/confirm/4/1f0e9a2b"
+keys[trial]                   # "3/search/12", "3/confirm/4/1f0e9a2b"; of the third search "3/search-2/12"
 """
 
 import hashlib
@@ -55,7 +55,8 @@ def old_key(trial: Trial) -> str:
 
 def plain_key(trial: Trial) -> str:
     """A key without the digest."""
-    return f"{show(trial.level)}/{trial.stage}/{trial.number}"
+    which = f"{trial.stage}-{trial.search}" if trial.search else trial.stage
+    return f"{show(trial.level)}/{which}/{trial.number}"
 
 
 def _digest(text: str) -> str:

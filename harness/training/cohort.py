@@ -25,7 +25,7 @@ from harness.parts.tasks import Learning, Tally, described, task_of
 from harness.training.feed import Feed
 from harness.training.optim import StackOptimizer
 from harness.training.stack import Stack
-from harness.trial import Epoch, Example, Outcome, Status, Trial
+from harness.trial import Epoch, Example, Outcome, Status, Trial, pack
 
 EVALUATION_BATCH = {"cpu": 1000, "cuda": 4000}  # images per model; more fall out of a CPU's cache
 MISTAKES = 15  # that an outcome keeps
@@ -139,10 +139,10 @@ class Cohort:
         configs = [member.trial.config for member in self.members]
         return rule(self.stack.flat, {name: [config[name] for config in configs] for name in rule.settings})
 
-    def measure(self, feed: Feed, names: Sequence[str]) -> Tally:
+    def measure(self, feed: Feed, names: Sequence[str], keep_hits: bool = False) -> Tally:
         """The measures of those names of every network, over all images of a feed."""
         device = self.stack.flat.device
-        tally = Tally(self.task, names, len(self.stack), feed.data.classes, device)
+        tally = Tally(self.task, names, len(self.stack), feed.data.classes, device, keep_hits)
         with torch.no_grad():
             for batch in feed.batches(EVALUATION_BATCH[device.type]) if len(feed) else ():
                 x, y = feed.cut(batch)
@@ -180,13 +180,13 @@ class Cohort:
         epochs = len(self.members[0].history)  # the same for all that end together
         sample = self.training.sample(max(len(self.tests), epochs * len(self.training) // 20))
         trained = self.measure(sample, self.watched)
-        tested = self.measure(self.tests, described(self.config).measures)
-        confusion = tested.confusion.tolist()
+        tested = self.measure(self.tests, described(self.config).measures, keep_hits=True)
+        confusion, hits = tested.confusion.tolist(), tested.hits.cpu().numpy()
         for row, (one, two) in enumerate(zip(_rows(trained, "train"), _rows(tested, "test"), strict=True)):
             member = self.members[row]
-            shown = examples(self.only([row])) if member.trial.number == 0 else ()
+            shown = examples(self.only([row])) if member.trial.number == member.trial.search == 0 else ()
             counts = tuple(tuple(line) for line in confusion[row])
-            yield Tested({**one, **two, **member.untrained}, counts, shown)
+            yield Tested({**one, **two, **member.untrained}, counts, pack(hits[row]), shown)
 
 
 @dataclass(frozen=True)
@@ -195,12 +195,13 @@ class Tested:
 
     figures: Mapping[str, float]
     confusion: tuple[tuple[int, ...], ...]
+    hits: str
     examples: tuple[Example, ...]
 
     def added_to(self, outcome: Outcome) -> Outcome:
         """The outcome with it."""
         figures = {**outcome.figures, **self.figures}
-        return replace(outcome, figures=figures, confusion=self.confusion, examples=self.examples)
+        return replace(outcome, figures=figures, confusion=self.confusion, hits=self.hits, examples=self.examples)
 
 
 @torch.no_grad()
@@ -253,11 +254,11 @@ def _rows(tally: Tally, images: str) -> list[dict[str, float]]:
 
 def _feeds(trials: Sequence[Trial], data: Data) -> tuple[Feed, Feed, Feed]:
     """Training (shuffled each epoch), validation and test images of each trial; one order if all seeds are equal."""
-    config, seeds = trials[0].config, [trial.seed for trial in trials]
-    seeds = seeds[:1] if len(set(seeds)) == 1 else seeds
+    config, drawn = trials[0].config, [(trial.seed, trial.pool) for trial in trials]
+    drawn = drawn[:1] if len(set(drawn)) == 1 else drawn
     pooled = config.test_fraction if config.split == "pooled" else 0.0
-    parts = [data.split(seed, config.validation, pooled) for seed in seeds]
+    parts = [data.split(seed, config.validation, pooled, pool) for seed, pool in drawn]
     train, val, test = (torch.stack(rows) for rows in zip(*parts, strict=True))
     affine = data.affine(config.normalisation, train)
-    orders = [generator(seed, ORDER, train.device) for seed in seeds]
+    orders = [generator(seed, ORDER, train.device) for seed, _ in drawn]
     return Feed(data, train, affine, orders), Feed(data, val, affine), Feed(data, test, affine)

@@ -1,0 +1,74 @@
+"""Which runs count, and what of them is independent of each other.
+
+The unit of all intervals and tests is the search, whose figure is the mean over its confirmations: another search would
+have found another winner. Where a value was searched once, or nothing is searched, it is the seed.
+"""
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.results import Results
+from harness.analysis.samples import Sample
+from harness.study.study import Study
+
+
+def finished(runs: pd.DataFrame) -> pd.DataFrame:
+    """The confirmation runs that came to their end, in order of their seeds."""
+    return runs[(runs["stage"] == "confirm") & (runs["status"] == "finished")].sort_values(
+        ["level", "search", "number"]
+    )
+
+
+def searched(runs: pd.DataFrame) -> pd.DataFrame:
+    """The search trials that have an outcome, in order."""
+    return runs[(runs["stage"] == "search") & (runs["status"] != "waiting")].sort_values(["level", "search", "number"])
+
+
+def by_unit(results: Results, row: int, name: str) -> pd.Series:
+    """A figure of a level's confirmations by what is independent: search by search its mean, or seed by seed."""
+    runs = finished(results.runs)
+    column = "trained_epochs" if name == "epochs" else name  # `epochs` is the limit
+    own = runs[runs["level"] == row]
+    if column not in own:
+        return pd.Series(dtype=float)
+    known = own.set_index(unit(results.study))[column].astype(float).dropna()
+    return known.groupby(level=0).mean() if results.study.searches > 1 else known
+
+
+def unit(study: Study) -> str:
+    """The column of `runs` that numbers what is independent."""
+    return "search" if study.searches > 1 else "number"
+
+
+def overlap(study: Study, row: int) -> float:
+    """Test over training images of a level whose seeds draw their test images from one pool, else 0; see `samples`."""
+    config = study.config(study.levels[row], {})
+    if config.split != "pooled":
+        return 0.0
+    test = float(config.test_fraction)
+    return test / ((1 - test) * (1 - float(config.validation)))
+
+
+def test_images(results: Results, row: int) -> int:
+    """How many images a level's runs were tested on; 0 while that is not known."""
+    counts = [matrix for (level, _, _), matrix in results.confusions.items() if level == row]
+    return int(np.sum(counts[0])) if counts else 0
+
+
+def sample_of(results: Results, row: int, name: str) -> Sample:
+    """A figure of a level, one value for each unit."""
+    return np.asarray(by_unit(results, row, name), float)
+
+
+def mean_of(results: Results, row: int, name: str) -> float:
+    """The mean of a figure of a level, over its units."""
+    sample = sample_of(results, row, name)
+    return float(sample.mean()) if len(sample) else np.nan
+
+
+def spread_of(results: Results, row: int, name: str) -> list[Sample]:
+    """A figure of a level's confirmations, search by search."""
+    runs = finished(results.runs)
+    own = runs[runs["level"] == row]
+    column = "trained_epochs" if name == "epochs" else name
+    return [np.asarray(group[column].dropna(), float) for _, group in own.groupby("search")] if column in own else []

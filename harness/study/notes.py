@@ -1,0 +1,28 @@
+"""What follows from a study alone, and is told before anything is trained, and in its report."""
+
+from collections.abc import Iterator
+
+from harness.study.study import Study
+
+FEWEST = 3  # searches or seeds, below which nothing is said of their spread
+
+
+def notes(study: Study) -> Iterator[str]:
+    """What to know before believing whatever will be measured, sentence by sentence."""
+    if study.dataset != study.written_for:
+        yield f"Measured on {study.dataset}; the study was written for {study.written_for}."
+    if study.tune and study.searches == 1:
+        yield (
+            "Each value is searched once: what its winner owes to the luck of that search no interval knows, and "
+            "differences are between the winners that were found; budget.searches = 5 tells."
+        )
+    units, what = (study.searches, "searches") if study.searches > 1 else (study.budget.seeds, "seeds")
+    if units < FEWEST:
+        only = f"one {what.removesuffix('es').removesuffix('s')}" if units == 1 else f"{units} {what}"
+        yield f"With {only} there are no intervals and no tests: at least {FEWEST} are needed."
+    splits = {study.config(level, {}).split for level in study.levels}
+    if study.tune and study.seeding == "counted" and "pooled" in splits:
+        yield (
+            "Test images are drawn anew by each seed, after the search: most of them were trained on or chosen by in "
+            "the search, so test figures are too good. A study that begins anew holds them out first."
+        )
