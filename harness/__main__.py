@@ -105,7 +105,10 @@ def replay(
     level: Annotated[
         str | None, typer.Argument(help="The compared value, as depth=3 or 3.", show_default=False)
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="The confirmation run with this seed.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="The confirmation run with this seed; or 1 for the first one, 2, ..."),
+    ] = None,
     trial: Annotated[int | None, typer.Option(help="The search trial of this number.")] = None,
     search: Annotated[int, typer.Option(min=0, help="Of which search that trial is, from 0.")] = 0,
     run_id: Annotated[str | None, typer.Option("--run", help="The MLflow run of this id, of whatever value.")] = None,

@@ -113,23 +113,27 @@ def _by_run(records: Records, wanted: Wanted, run: str) -> Record:
 
 
 def _by_number(records: Records, wanted: Wanted) -> Record:
-    """The record of a level's confirmation by its seed, or of the trial of that number in one of its searches."""
+    """The record of a level's confirmation by its seed or place, or of the trial of that number in a search of it."""
     level = find_level(records.study, wanted.level)
-    what, stage, number = (
-        ("seed", "confirm", wanted.seed) if wanted.trial is None else ("trial", "search", wanted.trial)
-    )
-    current = [r for r in records.all if r.trial.level == level and r.current and r.trial.stage == stage]
-    known = {
-        r.trial.seed if stage == "confirm" else r.trial.number: r
-        for r in current
-        if stage == "confirm" or r.trial.search == wanted.search
-    }
+    current = [r for r in records.all if r.trial.level == level and r.current]
+    name = records.study.level_name(level)
+    if wanted.seed is not None:
+        seeds = {r.trial.seed: r for r in current if r.trial.stage == "confirm"}
+        places = dict(enumerate(seeds.values(), start=1))
+        return _one_of({**places, **seeds}, wanted.seed, "seed", f"{records.journal}: no", name, sorted(seeds))
+    if records.study.searches > 1:
+        name = f"{name} search {wanted.search}"
+    own = [r for r in current if r.trial.stage == "search" and r.trial.search == wanted.search]
+    trials = {r.trial.number: r for r in own}
+    return _one_of(trials, wanted.trial or 0, "trial", f"{records.journal}: no", name, sorted(trials))
+
+
+def _one_of(
+    known: Mapping[int, Record], number: int, what: str, nothing: str, name: str, there: Sequence[int]
+) -> Record:
     if number not in known:
-        there = f"{what}s {spans(sorted(known))}" if known else f"no {what}s"
-        name = records.study.level_name(level)
-        if stage == "search" and records.study.searches > 1:
-            name = f"{name} search {wanted.search}"
-        raise UserError(f"{records.journal}: no {what} {number} of {name}, which has {there}")
+        has = f"{what}s {spans(there)}" if there else f"no {what}s"
+        raise UserError(f"{nothing} {what} {number} of {name}, which has {has}")
     return known[number]
 
 

@@ -22,7 +22,7 @@ from harness.crews.grouping import by_cost, group_trials
 from harness.crews.how import How
 from harness.crews.schedule import Group, Workplace, train_all
 from harness.errors import StudyStoppedError, UserError
-from harness.journal import Ledger, Records, begun, hold, put_aside
+from harness.journal import Ledger, Records, hold, put_aside
 from harness.parts.data import Data, MissingDataError, load
 from harness.study.notes import notes
 from harness.study.places import report_folder
@@ -46,11 +46,11 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
         facts |= {"device": workplace.describe() or facts["device"]}
         if how.fresh and (aside := put_aside(journal)):
             say(f"the old journal is now {aside}")
-        study = begun(study, journal)
-        for note in notes(study):
-            say(f"note: {note}")
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size))
+        study = ledger.study
+        for note in notes(study):
+            say(f"note: {note}")
         ledger.note_runs(tracker.open(study, ledger.id, facts))
         with stop_politely(say) as check, Progress(study, how.quiet) as progress:
             Driver(ledger, tracker, progress, data, workplace, size, check).run()

@@ -66,7 +66,8 @@ def test_the_smoke_studys_report(smoke: Path) -> None:
         assert "<svg" in (folder / "plots" / f"{name}.svg").read_text()
     table = pd.read_csv(folder / "tables" / "compare.csv")
     assert table["depth"].tolist() == [1, 2, 3]
-    assert table["trials"].tolist() == [10, 10, 10]
+    assert table["trials"].tolist() == [30, 30, 30]
+    assert table["searches"].tolist() == [3, 3, 3]
     assert table["seeds"].tolist() == [3, 3, 3]
     assert table["test_accuracy"].between(0.8, 1.0).all()
     assert (table["test_accuracy_low"] <= table["test_accuracy"]).all()
@@ -140,7 +141,7 @@ def test_published_figures_stand_beside_the_measured_ones(write_study: Write, tm
     html = (folder / "report.html").read_text()
     assert "A &amp; B, &lt;2021&gt;" in html
     assert "91.00" in html
-    assert "one run has no spread" in html
+    assert "Each figure is one run. The prediction intervals hold what repetitions" in html
     assert pd.read_csv(folder / "tables" / "published.csv")["published"].tolist() == [0.9, 0.91]
 
 
@@ -148,7 +149,7 @@ def test_published_trainings_of_several_runs_are_not_called_one(write_study: Wri
     text = SMALL + '[published]\nsource = "x"\nruns = 5\nseconds = [1.0, 2.0]\n'
     page = (written(read_study(write_study(text)), tmp_path) / "report.md").read_text()
     assert "## Published and measured" in page
-    assert "one run has no spread" not in page
+    assert "Published: x. Each figure is the mean of 5 runs. The prediction intervals" in page
     assert "published test %" not in page  # none was
 
 

@@ -28,7 +28,7 @@ def figures(train_loss: float, train: float, val_loss: float, val: float, metric
 def made_up(trial: Trial) -> Outcome:
     """An outcome that depends on the trial's config alone: best near lr = 0.02."""
     lr, epochs, metric = trial.config.lr, trial.config.epochs, trial.config.metric
-    accuracy = max(0.1, 0.95 - abs(lr - 0.02) * 5) + trial.seed / 1000
+    accuracy = max(0.1, 0.95 - abs(lr - 0.02) * 5) + (trial.number + 1 if trial.stage == "confirm" else 0) / 1000
     if catalogue.measure(metric).better == "lower":
         accuracy = 1 - accuracy
     history = tuple(

@@ -44,8 +44,43 @@ def test_explicit_widths_and_no_search(write_study: Write) -> None:
 def test_confirmation_seeds_are_fresh_and_the_same_for_every_level(write_study: Write) -> None:
     study = read_study(write_study(SMALL))
     seeds = [[trial.seed for trial in study.confirmations(level, study.config(level, {}))] for level in study.levels]
-    assert seeds[0] == seeds[1] == [1, 2]
-    assert study.search.seed not in seeds[0]
+    assert seeds[0] == seeds[1]
+    assert len(set(seeds[0])) == 2
+
+
+def test_searches_and_studies_share_no_seed(write_study: Write) -> None:
+    """Nor is a search's split ever a confirmation's: its seeds are even, theirs odd."""
+    drawn = []
+    for own in (0, 1, 2, 17):
+        study = read_study(write_study(SMALL), [f"search.seed={own}", "budget.searches=5", "budget.seeds=12"])
+        config = study.config(1, {})
+        searches = [study.search_trial(1, search, 0, config).seed for search in range(5)]
+        confirmed = [trial.seed for search in range(5) for trial in study.confirmations(1, config, search)]
+        assert [study.shared_out(search) for search in range(5)] == [3, 3, 2, 2, 2]
+        assert not any(seed % 2 for seed in searches)
+        assert all(seed % 2 for seed in confirmed)
+        drawn += [*searches, *confirmed]
+    assert len(set(drawn)) == len(drawn) == 4 * 17
+    more = study.model_copy(update={"budget": study.budget.model_copy(update={"seeds": 20})})
+    assert [t.seed for t in more.confirmations(1, config, 4)][:2] == [t.seed for t in study.confirmations(1, config, 4)]
+
+
+def test_how_often_is_searched(write_study: Write) -> None:
+    text = SMALL.replace("searches = 1\n", "")
+    assert read_study(write_study(text), ["budget.seeds=10"]).searches == 5
+    assert read_study(write_study(text), ["budget.seeds=2"]).searches == 2  # a seed for each winner
+    assert read_study(write_study('dataset="digits"\n[compare]\ndepth=[1]\n')).searches == 1
+    with pytest.raises(UserError, match=r"budget.seeds: each of the 7 searches' winners needs a seed, got 2"):
+        read_study(write_study(SMALL), ["budget.searches=7"])
+    with pytest.raises(UserError, match=r"budget.searches: there is no \[tune\] to search over, got 3"):
+        read_study(write_study('dataset="digits"\n[compare]\ndepth=[1]\n'), ["budget.searches=3"])
+
+
+def test_what_matters_is_in_points(write_study: Write) -> None:
+    study = read_study(write_study(SMALL + "[claim]\nmatters = 0.1\n"))
+    assert study.matters == pytest.approx(0.001)
+    assert read_study(write_study(SMALL), ["claim.matters=0.1", "metric=loss"]).matters == 0.1
+    assert read_study(write_study(SMALL)).matters is None
 
 
 def test_overrides(write_study: Write) -> None:

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -77,15 +78,19 @@ def test_runs_nest(runs: dict[str, Run], results: Results) -> None:
     assert len(runs) == 1 + 3 + len(results.runs)
     for level in ("1", "2", "3"):
         assert runs[f"depth={level}"].data.tags["mlflow.parentRunId"] == study.info.run_id
-        for number in range(10):
-            parent = runs[f"{level}/search/{number}"].data.tags["mlflow.parentRunId"]
-            assert parent == runs[f"depth={level}"].info.run_id
+        for key in [f"{level}/{search}/{number}" for search in ("search", "search-1") for number in range(10)]:
+            assert runs[key].data.tags["mlflow.parentRunId"] == runs[f"depth={level}"].info.run_id
+
+
+def run_key(row: Any) -> str:
+    """Of a row of the results."""
+    return f"{row.depth}/{row.stage}-{row.search}/{row.number}".replace("-0/", "/")
 
 
 def test_states_are_those_of_the_outcomes(runs: dict[str, Run], results: Results) -> None:
     states = {"finished": "FINISHED", "pruned": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
     for row in results.runs.itertuples():
-        run = runs[f"{row.depth}/{row.stage}/{row.number}"]
+        run = runs[run_key(row)]
         assert run.info.status == states[str(row.status)]
         assert run.info.start_time == pytest.approx(row.started * 1000, abs=2000)
         assert run.info.end_time == pytest.approx(row.ended * 1000, abs=1)
@@ -95,7 +100,7 @@ def test_states_are_those_of_the_outcomes(runs: dict[str, Run], results: Results
 
 def test_figures_are_those_of_the_journal(client: MlflowClient, runs: dict[str, Run], results: Results) -> None:
     for row in results.runs.itertuples():
-        run = runs[f"{row.depth}/{row.stage}/{row.number}"]
+        run = runs[run_key(row)]
         assert run.data.params["lr"] == f"{row.lr:.4g}"
         assert run.data.params["optimizer"] == row.optimizer
         assert run.data.metrics["best/val_accuracy"] == pytest.approx(row.val_accuracy)
@@ -109,8 +114,8 @@ def test_figures_are_those_of_the_journal(client: MlflowClient, runs: dict[str, 
 
 
 def test_tags_say_what_a_figure_depends_on(runs: dict[str, Run]) -> None:
-    tags = runs["2/confirm/1"].data.tags
-    assert tags["seed"] == "2"
+    tags = runs["2/confirm-1/0"].data.tags
+    assert int(tags["seed"]) % 2 == 1
     assert {"git_commit", "git_dirty", "data_sha256", "torch", "cuda", "device"} <= set(tags)
 
 

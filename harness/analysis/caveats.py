@@ -153,7 +153,7 @@ def _cut_short(confirmed: pd.DataFrame) -> Iterator[str]:
 def _far_from_validation(study: Study, cells: Cells) -> Iterator[str]:
     """Whether the test images are of another kind than those that were held out."""
     measure, gap = study.measure, cells[f"val_{study.metric}"] - cells[f"test_{study.metric}"]
-    if measure.unit is SHARE and abs(gap) > max(APART, 4 * np.nan_to_num(cells["noise_floor"])):
+    if abs(gap) > max(APART, 4 * cells["noise_floor"]) and pd.notna(cells["noise_floor"]):
         yield (
             f"{measure.words} is {text(cells[f'val_{study.metric}'], SHARE)} on validation images and "
             f"{text(cells[f'test_{study.metric}'], SHARE)} on test images, more than chance explains: they are not of "

@@ -3,10 +3,10 @@
     runs = pd.read_csv("reports/depth/tables/seeds.csv")
     runs.groupby("depth")["test_accuracy"].agg(["mean", "std"])
 
-Both begin with the compared value, under its own name, the run's number and `state` ("finished", "pruned", "diverged",
-"failed", or "waiting" while there is no outcome) with the last line of its reason. Then come the hyperparameters that
-the study decides, in full (`epochs` is the limit; all others have their defaults), and what was measured, by name.
-Tuples are written as 500-400.
+Both begin with the compared value, under its own name, the number of its search, the run's number and `state`
+("finished", "pruned", "diverged", "failed", or "waiting" while there is no outcome) with the last line of its reason.
+Then come the hyperparameters that the study decides, in full (`epochs` is the limit; all others have their defaults),
+and what was measured, by name. Tuples are written as 500-400.
 """
 
 import pandas as pd
@@ -20,16 +20,16 @@ OF_TESTS = ("test_", "untrained_")  # which no search trial has
 
 
 def seeds_table(results: Results) -> pd.DataFrame:
-    """The confirmation runs by level and `seed`."""
-    runs = results.runs[results.runs["stage"] == "confirm"].sort_values(["level", "number"])
-    return _table(results, runs, ["seed"], _figures(results, runs))
+    """The confirmation runs by level, `search` and `seed`."""
+    runs = results.runs[results.runs["stage"] == "confirm"].sort_values(["level", "search", "number"])
+    return _table(results, runs, ["search", "seed"], _figures(results, runs))
 
 
 def trials_table(results: Results) -> pd.DataFrame:
-    """The search trials by level and `number`; `winner` is the one that its level chose."""
-    runs = results.runs[results.runs["stage"] == "search"].sort_values(["level", "number"])
+    """The search trials by level, `search` and `number`; `winner` is the one that its search chose."""
+    runs = results.runs[results.runs["stage"] == "search"].sort_values(["level", "search", "number"])
     figures = [name for name in _figures(results, runs) if not name.startswith(OF_TESTS)]
-    return _table(results, runs, ["number", "winner"], figures)
+    return _table(results, runs, ["search", "number", "winner"], figures)
 
 
 def _table(results: Results, runs: pd.DataFrame, which: list[str], figures: list[str]) -> pd.DataFrame:

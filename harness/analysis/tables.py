@@ -41,7 +41,7 @@ from harness.analysis.units import (
     spread_of,
     test_images,
 )
-from harness.catalogue import SHARE, Measure, Value, show
+from harness.catalogue import SHARE, Measure, Unit, Value, show
 from harness.study.study import Study
 
 Counts = tuple[tuple[int, ...], ...]
@@ -73,15 +73,16 @@ def _compare_row(results: Results, row: int) -> dict[str, object]:
         "seeds": len(confirmed),
         f"search_val_{metric}": trials.loc[trials["winner"], f"val_{metric}"].mean(),
         f"val_{metric}": mean_of(results, row, f"val_{metric}"),
-        **_with_ends(f"test_{metric}", possible(study.measure, estimate(sample, overlap(study, row)))),
+        **_with_ends(f"test_{metric}", possible(study.measure.unit, estimate(sample, overlap(study, row)))),
         f"train_{metric}": mean_of(results, row, f"train_{metric}"),
         **_costs(confirmed),
         f"published_test_{metric}": _published(study, row),
         **_middles(f"test_{metric}", sample),
         "noise_floor": _noise_floor(study.measure, sample, test_images(results, row)),
-        "train_loss": mean_of(results, row, "train_loss"),
-        "test_loss": mean_of(results, row, "test_loss"),
-        **dict(zip(("new_low", "new_high"), possible(study.measure, new_images.interval(results, row)), strict=True)),
+        **{name: mean_of(results, row, name) for name in ("train_loss", "test_loss")},
+        **dict(
+            zip(("new_low", "new_high"), possible(study.measure.unit, new_images.interval(results, row)), strict=True)
+        ),
         **_chosen(study, runs[runs["winner"] & (runs["stage"] == "search")]),
     }
 
@@ -147,9 +148,14 @@ def estimate(sample: Sample, pooled: float = 0.0) -> tuple[float, float, float]:
     return float(sample.mean()) if len(sample) else np.nan, low, high
 
 
-def possible(measure: Measure, known: tuple[float, ...]) -> tuple[float, ...]:
-    """Figures, or the ends of an interval, that are values of the measure: a share is not above 1."""
-    return tuple(np.clip(known, 0.0, 1.0).tolist()) if measure.unit is SHARE else known
+def _on_new_images(results: Results, row: int) -> dict[str, float]:
+    ends = possible(results.study.measure.unit, new_images.interval(results, row))
+    return dict(zip(("new_low", "new_high"), ends, strict=True))
+
+
+def possible(unit: Unit, known: tuple[float, ...]) -> tuple[float, ...]:
+    """Figures, or the ends of an interval, that can be: a share is not above 1."""
+    return tuple(np.clip(known, 0.0, 1.0).tolist()) if unit is SHARE else known
 
 
 def as_cell(level: Value) -> Value:
@@ -175,7 +181,7 @@ def published_table(results: Results) -> pd.DataFrame:
     for name, row, figure in known:
         sample, pooled = sample_of(results, row, name), overlap(study, row)
         mean, low, high = estimate(sample, pooled)
-        ends = _predicted(results, row, name, (1 - CONFIDENCE) / len(known))
+        ends = possible(catalogue.figure(name).unit, _predicted(results, row, name, (1 - CONFIDENCE) / len(known)))
         cells = {"level": row, "figure": name, "published": figure, "mean": mean, "low": low, "high": high}
         rows.append({**cells, "predicted_low": ends[0], "predicted_high": ends[1], "n": len(sample)})
     columns = ["level", "figure", "published", "mean", "low", "high", "predicted_low", "predicted_high", "n"]
@@ -327,7 +333,7 @@ def measures_table(results: Results) -> pd.DataFrame:
     for row in range(len(results.study.levels)):
         for name in measured:
             sample = sample_of(results, row, f"test_{name}")
-            mean, low, high = possible(catalogue.measure(name), estimate(sample, overlap(results.study, row)))
+            mean, low, high = possible(catalogue.measure(name).unit, estimate(sample, overlap(results.study, row)))
             rows.append({"level": row, "measure": name, "n": len(sample), "mean": mean, "low": low, "high": high})
     table = pd.DataFrame(rows, columns=["level", "measure", "n", "mean", "low", "high"])
     return table[table["n"] > 0].reset_index(drop=True)

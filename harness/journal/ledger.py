@@ -58,8 +58,8 @@ class Ledger:
     def __init__(
         self, study: Study, journal: Path, environment: Mapping[str, Any], how: Mapping[str, Any] = UNKNOWN
     ) -> None:
-        self.study = study
         cut_torn_line(journal)
+        self.study = study = _as_begun(study, journal)
         self._storage = open_journal(journal)
         facts = {"study": study.model_dump_json(), "environment": dict(environment), "format": FORMAT}
         facts |= {"how": dict(how)} if how else {}
@@ -219,11 +219,10 @@ def place_of(trial: Trial) -> Place:
     return trial.level, trial.search
 
 
-def begun(study: Study, journal: Path) -> Study:
+def _as_begun(study: Study, journal: Path) -> Study:
     """The study as its journal began it: where seeds are counted, as before format 3, they go on being counted."""
     if not journal.is_file():
         return study
-    cut_torn_line(journal)
     attributes = [known.user_attrs for known in open_journal(journal).get_all_studies()]
     recorded = next((known["study"] for known in attributes if "study" in known), None)
     then = Study.model_validate_json(recorded) if recorded else study

@@ -260,20 +260,28 @@ def _fits_together(study: Study) -> None:
                 f"published.{name}: must hold one figure for each of the {len(study.levels)} compared values, "
                 f"got {len(figures)}"
             )
-    for level in study.levels:
-        if study.tune and not study.config(level, {}).validation:
-            raise UserError("validation: a search needs images to choose by, so it must be above 0 with [tune]")
+    _budget_fits(study)
+    if study.tune:
+        _can_be_searched(study)
+
+
+def _budget_fits(study: Study) -> None:
     if not study.tune and study.budget.searches not in (None, 1):
         raise UserError(f"budget.searches: there is no [tune] to search over, got {study.budget.searches}")
     if study.searches > study.budget.seeds:
         raise UserError(
             f"budget.seeds: each of the {study.searches} searches' winners needs a seed, got {study.budget.seeds}"
         )
+
+
+def _can_be_searched(study: Study) -> None:
+    if not all(study.config(level, {}).validation for level in study.levels):
+        raise UserError("validation: a search needs images to choose by, so it must be above 0 with [tune]")
     if "validation" in study.tune:
         raise UserError("tune.validation: the images to choose by cannot be tuned; compare it or fix it")
     if study.search.sampler == "grid":
         size = grid_size(study.tune)
-        if study.tune and study.budget.trials > size:
+        if study.budget.trials > size:
             raise UserError(f"budget.trials: the grid has {size} points, got {study.budget.trials} trials")
 
 
