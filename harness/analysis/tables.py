@@ -78,7 +78,7 @@ def _compare_row(results: Results, row: int) -> dict[str, object]:
         **_costs(confirmed),
         f"published_test_{metric}": _published(study, row),
         **_middles(f"test_{metric}", sample),
-        "noise_floor": _noise_floor(study.measure, sample, test_images(results, row)),
+        **_of_images(results, row, sample),
         **{name: mean_of(results, row, name) for name in ("train_loss", "test_loss")},
         **dict(
             zip(("new_low", "new_high"), possible(study.measure.unit, new_images.interval(results, row)), strict=True)
@@ -96,8 +96,12 @@ def _middles(name: str, sample: Sample) -> dict[str, float]:
     return {f"{name}_median": median, f"{name}_iqm": interquartile_mean(sample)}
 
 
-def _noise_floor(measure: Measure, sample: Sample, images: int) -> float:
-    return noise_floor(sample.mean(), images) if measure.binomial and len(sample) else np.nan
+def _of_images(results: Results, row: int, sample: Sample) -> dict[str, float]:
+    """What the test images leave uncertain."""
+    measure, images = results.study.measure, test_images(results, row)
+    low, high = possible(measure.unit, new_images.interval(results, row))
+    floor = noise_floor(sample.mean(), images) if measure.binomial and len(sample) else np.nan
+    return {"noise_floor": floor, "new_low": low, "new_high": high}
 
 
 def _counts(status: pd.Series) -> dict[str, int]:
@@ -146,11 +150,6 @@ def estimate(sample: Sample, pooled: float = 0.0) -> tuple[float, float, float]:
     """The mean and its 95 % interval; NaN where too little is known. `pooled` is the `overlap` of its images."""
     low, high = t_interval(sample, pooled)
     return float(sample.mean()) if len(sample) else np.nan, low, high
-
-
-def _on_new_images(results: Results, row: int) -> dict[str, float]:
-    ends = possible(results.study.measure.unit, new_images.interval(results, row))
-    return dict(zip(("new_low", "new_high"), ends, strict=True))
 
 
 def possible(unit: Unit, known: tuple[float, ...]) -> tuple[float, ...]:
