@@ -158,3 +158,74 @@ def results_of(study: Study, template: Results, accuracies: Sample) -> Results:
     ]
     runs = pd.concat([template.runs[template.runs["stage"] == "search"], pd.DataFrame(rows)], ignore_index=True)
     return replace(template, study=study, runs=runs)
+
+
+NOISE = """
+dataset = "digits"
+[compare]
+depth = [2, 3, 4]
+[tune]
+width = [16, 32, 64]
+lr = { low = 1e-3, high = 1e-1, log = true }
+dropout = { low = 0.0, high = 0.5 }
+batch_size = [32, 64]
+[fixed]
+epochs = 9
+[budget]
+trials = 16
+"""
+
+
+def pure_noise(study: Study, template: Results, generator: np.random.Generator, sd: float = 2.5e-3) -> Results:
+    """A study of `NOISE` in which nothing makes a difference: neither values nor hyperparameters.
+
+    Validation figures of trials have the standard deviation `sd`, tests are of 10,000 images.
+    """
+    first = template.runs[template.runs["stage"] == "search"].iloc[0].to_dict()
+    usual = {**first, "status": "finished", "train_accuracy": 0.985, "epochs": 9, "best_epoch": 6, "parameters": 1000}
+    rows = []
+    for level, depth in enumerate(study.levels):
+        for search in range(study.searches):
+            values = generator.normal(0.975, sd, study.budget.trials)
+            for number, value in enumerate(values):
+                drawn = {
+                    "width": int(generator.choice([16, 32, 64])),
+                    "lr": float(10 ** generator.uniform(-3, -1)),
+                    "dropout": float(generator.uniform(0, 0.5)),
+                    "batch_size": int(generator.choice([32, 64])),
+                }
+                place = {"level": level, "search": search, "number": number, "depth": depth, "widths": None}
+                won = {"winner": number == values.argmax(), "val_accuracy": value}
+                rows.append({**usual, **place, **drawn, **won})
+    accuracies = World((9750.0,) * len(study.levels)).draw(generator, study.searches, study.budget.seeds // 5)
+    for (level, search, number), value in np.ndenumerate(accuracies):
+        place = {"level": level, "search": search, "number": number, "stage": "confirm", "winner": True}
+        seen = {"test_accuracy": value, "val_accuracy": generator.normal(0.975, 1.5e-3), "widths": None}
+        rows.append({**usual, **place, **seen, "depth": study.levels[level]})
+    runs = pd.DataFrame(rows, columns=template.runs.columns).astype({"winner": bool})
+    confusions = {(level, 0, 0): ((5000, 0), (0, 5000)) for level in range(len(study.levels))}
+    known = {"data": "digits", "trainable": "60000"}
+    return replace(template, study=study, runs=runs, confusions=confusions, environment=known, importances={})
+
+
+FLAGS = {
+    "unequal chances": "The chances were not equal",
+    "validation and test apart": "more than chance explains",
+    "outlier": "far from all others",
+    "unequal spread": "times as much as those of",
+    "unequal overfitting": "do not overfit alike",
+    "only on these images": "are told apart on these",
+    "edge": " end of what was searched",
+    "larger budget": "the second half of",
+    "cut short": "when the limit of",
+    "no spread or ceiling": "all runs measured the same|within one image of perfect",
+}
+"""Words by which a flag is known, of those that chance can raise."""
+
+
+def alarms(several: Sequence[Results]) -> pd.Series:
+    """How often each flag is raised."""
+    told = [" ".join(find(results).flags) for results in several]
+    return pd.Series(
+        {name: np.mean([any(w in text for w in words.split("|")) for text in told]) for name, words in FLAGS.items()}
+    )

@@ -267,7 +267,7 @@ def _at_the_edge(seen: Seen) -> Iterator[str]:
 
 def _sides(study: Study, winners: pd.DataFrame, key: str) -> Iterator[str]:
     """At which end of its domain a hyperparameter of most winners lies."""
-    values = [winner[key] for _, winner in winners.iterrows() if matters(study, winner, key)]
+    values = winners.loc[matters(study, winners, key), key].tolist()
     trials = study.searches * study.budget.trials
     for side in ("lower", "upper"):
         at_end = sum(_edge(study.tune[key], value, max(EDGE, 2 / trials)) == side for value in values)

@@ -58,7 +58,7 @@ def relevance_table(results: Results) -> pd.DataFrame:
     done = done[done["status"] == "finished"]
     for row, own in done.groupby("level"):
         for key, domain in study.tune.items():
-            trials = own[[matters(study, run, key) for _, run in own.iterrows()]]
+            trials = own[matters(study, own, key)]
             p = explained_p(trials[f"val_{study.metric}"].to_numpy(float), _groups(domain, trials[key]))
             rows.append({"level": int(row), "hyperparameter": key, "p": min(1.0, p * len(study.tune))})
     return pd.DataFrame(rows, columns=["level", "hyperparameter", "p"])

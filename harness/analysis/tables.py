@@ -127,8 +127,7 @@ def _chosen(study: Study, winners: pd.DataFrame) -> dict[str, str]:
     """What a level's winners chose, search by search: the values of each, the most frequent first, or the range of
     numbers; empty where there is no winner, or where it had no effect.
     """
-    rows = [winner for _, winner in winners.iterrows()]
-    return {key: _in_one([winner[key] for winner in rows if matters(study, winner, key)]) for key in study.tune}
+    return {key: _in_one(winners.loc[matters(study, winners, key), key].tolist()) for key in study.tune}
 
 
 def _in_one(values: Sequence[Value]) -> str:
@@ -138,12 +137,16 @@ def _in_one(values: Sequence[Value]) -> str:
     return ", ".join(f"{value} ({count})" if len(shown) > 1 else value for value, count in shown.most_common())
 
 
-def matters(study: Study, run: pd.Series, key: str) -> bool:
-    """Whether a tuned hyperparameter had any effect on a run: its `when` holds, and there are hidden layers for it."""
-    hidden = len(run["widths"]) if isinstance(run["widths"], tuple) else run["depth"] - 1
-    if not hidden and key in catalogue.part("model", study.model).idle:
-        return False
-    return all(run[other] == wanted for other, wanted in study.tune[key].when.items())
+def matters(study: Study, runs: pd.DataFrame, key: str) -> pd.Series:
+    """Whether a tuned hyperparameter had any effect on each run: its `when` holds, and there are hidden layers for it."""
+    hidden = runs["widths"].map(lambda widths: len(widths) if isinstance(widths, tuple) else -1)
+    hidden = hidden.where(hidden >= 0, runs["depth"] - 1)
+    mask = pd.Series(True, index=runs.index)
+    if key in catalogue.part("model", study.model).idle:
+        mask &= hidden > 0
+    for other, wanted in study.tune[key].when.items():
+        mask &= runs[other] == wanted
+    return mask
 
 
 def estimate(sample: Sample, pooled: float = 0.0) -> tuple[float, float, float]:
