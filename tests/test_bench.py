@@ -76,9 +76,11 @@ def test_page_and_plot(timings: pd.DataFrame, tmp_path: Path) -> None:
     names = ("search_ms", "journal_ms", "tracking_in_the_driver_ms", "all_with_tracking_process_ms")
     table = summary(timings)
     answers = pd.DataFrame({"command": ["report"], "seconds": [2.0], "fewest": [1.94], "most": [2.1]})
-    measured = Measured(table, throughput, dict.fromkeys(names, 1.0), answers)
+    row = {"tuned": "lr", "one": 2.0, "five": 5.0, "ratio": 2.5, "fewest": 2.4, "most": 2.6}
+    measured = Measured(table, throughput, dict.fromkeys(names, 1.0), answers, pd.DataFrame([row]))
     page = write_page(tmp_path, measured, "cpu").read_text()
     assert "| report | 2.0 | 1.9 to 2.1 |" in page
+    assert "| lr | 2.0 | 5.0 | 2.50 | 2.40 to 2.60 |" in page
     assert "| bare torch loop | 1 |" in page
     assert "| digits | 2 | 15.0 | 15 % | 510 |" in page
     figure = bench_figure(table, throughput)

@@ -138,7 +138,7 @@ def _in_one(values: Sequence[Value]) -> str:
 
 
 def matters(study: Study, runs: pd.DataFrame, key: str) -> pd.Series:
-    """Whether a tuned hyperparameter had any effect on each run: its `when` holds, and there are hidden layers for it."""
+    """Whether a tuned hyperparameter had any effect on each run: its `when` holds and it has layers."""
     hidden = runs["widths"].map(lambda widths: len(widths) if isinstance(widths, tuple) else -1)
     hidden = hidden.where(hidden >= 0, runs["depth"] - 1)
     mask = pd.Series(True, index=runs.index)

@@ -32,9 +32,10 @@ epochs = 6
 patience = 3
 [budget]
 trials = 10
+searches = 1
 seeds = 3
 """
-"""What studies/smoke asks: three depths, ten trials and three seeds each."""
+"""What studies/smoke asks, searched once: three depths, ten trials and three seeds each."""
 
 
 def answers(device: str) -> Iterator[dict[str, Any]]:
