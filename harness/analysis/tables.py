@@ -67,7 +67,7 @@ def _compare_row(results: Results, row: int) -> dict[str, object]:
     trials, confirmed = searched(runs), finished(runs)
     sample = sample_of(results, row, f"test_{metric}")
     return {
-        study.axis: as_cell(study.levels[row]),
+        **{key: as_cell(value) for key, value in study.values_of(study.levels[row]).items()},
         **_counts(trials["status"]),
         "searches": confirmed["search"].nunique(),
         "seeds": len(confirmed),
@@ -224,6 +224,7 @@ def spread_table(results: Results) -> pd.DataFrame:
 
 def paired_table(results: Results) -> pd.DataFrame:
     """A row for each pair of compared values: their difference in m on the test images, over the units of both.
+    Of two keys the pairs are those within a row or a column of the grid, which differ in one key.
 
     `difference` is the mean of `second` minus `first`; `p` is that of the paired t-test and `p_holm` the same after
     Holm's (1979) correction for the number of pairs, `low` and `high` the simultaneous 95 % interval that belongs to
@@ -234,7 +235,7 @@ def paired_table(results: Results) -> pd.DataFrame:
     name = f"test_{results.study.metric}"
     known = [row for row in range(len(results.study.levels)) if len(by_unit(results, row, name))]
     rows = []
-    for first, second in combinations(known, 2):
+    for first, second in (pair for pair in combinations(known, 2) if len(results.study.differing(*pair)) == 1):
         gaps = (by_unit(results, second, name) - by_unit(results, first, name)).dropna().to_numpy(float)
         runs = [np.concatenate(spread_of(results, row, name)) for row in (first, second)]
         cells = paired(gaps, runs, results.study.measure, overlap(results.study, first))
