@@ -12,11 +12,12 @@ from matplotlib.patches import Rectangle
 
 from harness.catalogue import Measure, Unit, show
 from harness.figures import interval, number
-from harness.plots.base import GREY, INK, STYLE, level_style, new_figure
+from harness.plots.base import COLOURS, GREY, INK, STYLE, level_style, new_figure
 from harness.plots.comparison import BESIDE, value_ticks
 
 IN_CELL: Any = {"ha": "center", "va": "center", "linespacing": 1.4}
-DARK = 0.55  # of the colour scale, from the dark end: there figures are written in white
+BESIDE_EACH_OTHER = 0.05  # of the distance of the closest values of the first key: else intervals hide each other
+DARK = 0.5  # of the colour scale, from the dark end: there figures are written in white
 
 
 def heat_figure(table: pd.DataFrame, keys: Sequence[str], measure: Measure, title: str) -> Figure:
@@ -63,7 +64,7 @@ def _frame(axes: Axes, gains: Any) -> None:
     if np.isfinite(gains).any():
         row, column = np.unravel_index(np.nanargmax(gains), gains.shape)
         corner = float(column) - 0.49, float(row) - 0.48
-        axes.add_patch(Rectangle(corner, 0.98, 0.96, fill=False, edgecolor="#D55E00", linewidth=2))
+        axes.add_patch(Rectangle(corner, 0.98, 0.96, fill=False, edgecolor=COLOURS[1], linewidth=2))
 
 
 def lines_figure(table: pd.DataFrame, seeds: pd.DataFrame, keys: Sequence[str], measure: Measure, title: str) -> Figure:
@@ -78,7 +79,8 @@ def lines_figure(table: pd.DataFrame, seeds: pd.DataFrame, keys: Sequence[str], 
         figure, axes = new_figure(6.6, 4.2)
         for index, (name, own) in enumerate(lines):
             x = own[first].to_numpy(float) if numeric else np.arange(len(own), dtype=float)
-            _line(axes, x, own, seeds, measure, {**level_style(index), "label": name})
+            aside = BESIDE_EACH_OTHER * _closest(x) * (index - (len(lines) - 1) / 2)
+            _line(axes, x + aside, own, seeds, measure, {**level_style(index), "label": name})
         value_ticks(axes, x, own[first], numeric)
         axes.plot([], [], ".", color=GREY, label="each seed")
         if table[f"published_test_{measure.name}"].notna().any():
@@ -88,29 +90,35 @@ def lines_figure(table: pd.DataFrame, seeds: pd.DataFrame, keys: Sequence[str], 
     return figure
 
 
+def _closest(x: Any) -> float:
+    """How far apart the two values are that are closest to each other; 1 where there is one value."""
+    return float(np.diff(np.sort(x)).min()) if len(x) > 1 else 1.0
+
+
 def _line(axes: Axes, x: Any, own: pd.DataFrame, seeds: pd.DataFrame, measure: Measure, style: Any) -> None:
     """The cells of one value of the second key."""
     name, factor = f"test_{measure.name}", measure.unit.factor
     means, low, high = (factor * own[f"{name}{end}"].to_numpy(float) for end in ("", "_low", "_high"))
-    axes.plot(x, means, markersize=5, linewidth=1.4, zorder=3, **style)
-    axes.fill_between(x, low, high, color=style["color"], alpha=0.12)
+    bars = np.nan_to_num([means - low, high - means])
+    axes.errorbar(x, means, yerr=bars, markersize=5, linewidth=1.2, capsize=2, zorder=3, **style)
     for place, row in zip(x, own.index, strict=True):
         dots = factor * seeds.loc[seeds["level"] == row, name]
         axes.plot(np.full(len(dots), place), dots, ".", color=style["color"], alpha=0.5, markersize=4)
     axes.plot(x, factor * own[f"published_{name}"], "x", color=style["color"], markersize=8, mew=1.5)
 
 
-def effects_figure(table: pd.DataFrame, names: Sequence[str], unit: Unit, title: str) -> Figure:
-    """Main effects, and below them interactions, with simultaneous 95 % intervals; filled where Holm's p is below 0.05.
+def forest_figure(table: pd.DataFrame, names: Sequence[str], unit: Unit, title: str) -> Figure:
+    """Effects or differences below each other, with their simultaneous 95 % intervals; filled where Holm's p is below
+    0.05.
 
-    `table` is `Findings.effects`, `names` what each of its rows is of.
+    `table` is `Findings.effects` or `Findings.pairs`, `names` what each of its rows is of; interactions are blue.
     """
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(6.4, max(2.4, 0.24 * len(table) + 1.2))
         axes.axvline(0, color=GREY, linewidth=1)
         for place, cells in enumerate(table.to_dict("records")):
             ends = unit.factor * np.array([cells["low"], cells["difference"], cells["high"]])
-            colour = INK if cells["effect"] == "main" else "#0072B2"
+            colour = COLOURS[0] if cells.get("effect") == "interaction" else INK
             axes.hlines(place, ends[0], ends[2], color=colour, linewidth=1.4)
             fill = colour if cells["p_holm"] < 0.05 else "white"
             axes.plot(ends[1], place, "o", color=colour, markerfacecolor=fill, markersize=5)

@@ -60,14 +60,14 @@ def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
     study, words = findings.study, findings.study.measure.words
     first, *others = (key.replace("_", " ") for key in study.axes)
     seeds = finished(findings.results.runs)[["level", f"test_{study.metric}"]]
-    lines = f", a line for each {others[0]}" if others else ""
+    lines = f", a line for each {others[0]}; bars are" if others else "; the band is"
     yield (
         means_name(study),
         Picture(
             "grid:lines_figure" if others else "comparison:means_figure",
             (findings.table, seeds, study.axes if others else study.axis, study.measure, f"{label}: {words}"),
-            f"Mean {words} against {first}{lines}; the band is the 95 % interval of the test mean over "
-            f"{findings.unit}, each dot one seed.",
+            f"Mean {words} against {first}{lines} the 95 % interval of the test mean over {findings.unit}, each dot "
+            "one seed.",
         ),
     )
     yield (
@@ -88,7 +88,7 @@ def _of_effects(findings: Findings, label: str, names: list[str]) -> Named:
         yield (
             "effects",
             Picture(
-                "grid:effects_figure",
+                "grid:forest_figure",
                 (table, what, measure.unit, f"{label}: effects on the mean test {measure.words}"),
                 f"Main effects (black) and interactions (blue) of {' and '.join(study.axes)} with their simultaneous "
                 "95 % intervals; filled: Holm's p < 0.05.",
@@ -98,7 +98,11 @@ def _of_effects(findings: Findings, label: str, names: list[str]) -> Named:
 
 def _of_differences(findings: Findings, label: str, names: list[str]) -> Named:
     measure, pairs = findings.study.measure, findings.pairs
-    if len(pairs) and pairs["n"].max() > 0:
+    if not len(pairs) or pairs["n"].max() == 0:
+        return
+    if findings.study.is_grid:
+        yield "differences", _within(findings, label)
+    else:
         title = f"{label}: test {measure.words}, row minus column ({measure.unit.gap})"
         yield (
             "differences",
@@ -109,6 +113,23 @@ def _of_differences(findings: Findings, label: str, names: list[str]) -> Named:
                 "intervals of all pairs; bold: Holm's p < 0.05.",
             ),
         )
+
+
+def _within(findings: Findings, label: str) -> Picture:
+    """Differences within the rows and columns of a grid: in a matrix of all cells most places would be empty."""
+    study, table = findings.study, findings.pairs
+    what = []
+    for first, second in zip(table["first"], table["second"], strict=True):
+        one, two = study.shown(study.levels[first]), study.shown(study.levels[second])
+        [differs], [same] = study.differing(first, second), [key for key in one if one[key] == two[key]]
+        what.append(f"{same}={one[same]}: {differs} {two[differs]} − {one[differs]}")
+    words, unit = study.measure.words, study.measure.unit
+    return Picture(
+        "grid:forest_figure",
+        (table, what, unit, f"{label}: differences in test {words}"),
+        f"Mean paired differences in test {words} within rows and columns, with the simultaneous 95 % intervals of all "
+        "of them; filled: Holm's p < 0.05.",
+    )
 
 
 def _of_costs(findings: Findings, label: str, names: list[str]) -> Named:
