@@ -224,7 +224,7 @@ def spread_table(results: Results) -> pd.DataFrame:
 
 def paired_table(results: Results) -> pd.DataFrame:
     """A row for each pair of compared values: their difference in m on the test images, over the units of both.
-    Of two keys the pairs are those within a row or a column of the grid, which differ in one key.
+    Of two keys the pairs are those that differ in one of them: within the columns of the grid, then within its rows.
 
     `difference` is the mean of `second` minus `first`; `p` is that of the paired t-test and `p_holm` the same after
     Holm's (1979) correction for the number of pairs, `low` and `high` the simultaneous 95 % interval that belongs to
@@ -234,8 +234,10 @@ def paired_table(results: Results) -> pd.DataFrame:
     """
     name = f"test_{results.study.metric}"
     known = [row for row in range(len(results.study.levels)) if len(by_unit(results, row, name))]
+    differing = {pair: results.study.differing(*pair) for pair in combinations(known, 2)}
+    pairs = [pair for key in results.study.axes for pair, keys in differing.items() if keys == (key,)]
     rows = []
-    for first, second in (pair for pair in combinations(known, 2) if len(results.study.differing(*pair)) == 1):
+    for first, second in pairs:
         gaps = (by_unit(results, second, name) - by_unit(results, first, name)).dropna().to_numpy(float)
         runs = [np.concatenate(spread_of(results, row, name)) for row in (first, second)]
         cells = paired(gaps, runs, results.study.measure, overlap(results.study, first))
