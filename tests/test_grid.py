@@ -1,5 +1,6 @@
 """Studies that compare two keys: a grid of cells from the study file to the page."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
@@ -197,7 +198,15 @@ def test_what_the_answer_says_of_the_interaction(made_up: Findings) -> None:
     none = with_figures(made_up, additive(rng, 5, 0.3)).answer
     assert "No interaction of depth and dropout can be seen; one of " in none
     some = with_figures(made_up, additive(rng, 5, 0.1, extra=6.0)).answer
-    assert "depth and dropout act on each other: the mean of depth=" in some
+    assert re.search(
+        r"depth and dropout act on each other: the mean of depth=\d,dropout=[\d.]+ lies [\d.]+ points "
+        r"\([\d.]+ to [\d.]+\) (above|below) what the effects of both add up to",
+        some,
+    )
+    for figures, is_told in ((additive(rng, 5, 0.3), False), (additive(rng, 5, 0.1, extra=6.0), True)):
+        page = report.sections.make_sections(with_figures(made_up, figures), {})
+        [section] = [one for one in page if one.title == "Effects and interaction"]
+        assert (report.sections.NOT_ALONE in section.texts) == is_told
     few = with_figures(made_up, additive(rng, 2, 0.1)).answer
     assert "Whether depth and dropout act on each other cannot be told." in few
     assert "Within its row and column it is told apart from depth=" in some

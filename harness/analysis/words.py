@@ -8,7 +8,7 @@ from harness import catalogue
 from harness.analysis.samples import CONFIDENCE, EQUAL
 from harness.analysis.tables import best_row
 from harness.catalogue import show
-from harness.figures import difference, interval, number, text
+from harness.figures import difference, interval, text
 from harness.study.notes import FEWEST
 from harness.study.study import Study
 from harness.trial import named
@@ -125,10 +125,11 @@ def interaction(study: Study, effects: pd.DataFrame) -> list[str]:
         seen = difference(own["detectable"].max(), unit)
         return [f"No interaction of {both} can be seen; one of {seen} would have been seen in 80 % of such studies."]
     cell = named({key: cells[key] for key in study.axes})
-    ends = interval(cells["low"], cells["high"], unit, "+")
+    least, most = sorted(abs(cells[end]) for end in ("low", "high"))
+    side = "above" if cells["difference"] > 0 else "below"
     return [
-        f"{both} act on each other: the mean of {cell} is {number(cells['difference'], unit, '+')} ({ends}) {unit.gap} "
-        "off what their effects add up to."
+        f"{both} act on each other: the mean of {cell} lies {difference(abs(cells['difference']), unit)} "
+        f"({interval(least, most, unit)}) {side} what the effects of both add up to."
     ]
 
 

@@ -47,6 +47,10 @@ EFFECTS = (
     "the {units} that all cells share. All rows are one family (Holm); the two values of a key that has two are each "
     "other's opposite and count once."
 )
+NOT_ALONE = (
+    "An interaction is seen: a main effect is then the mean of effects that differ from cell to cell, and may hold in "
+    "none of them."
+)
 SPREAD = (
     "Standard deviations: of what another search's winner would have measured, of one more training of the same, and "
     "what other test images would add to the mean; then their parts of the variance of the mean that is reported."
@@ -174,7 +178,9 @@ def _effects(findings: Findings, captions: Captions) -> Iterator[Section]:
     if findings.left_out:
         known = "without" if len(findings.effects) else "no effects can be told, as"
         missing = [f"Not every cell was measured: {known} {listed(findings.left_out)}."]
-    texts = [EFFECTS.format(first=study.axes[0], second=study.axes[1], units=findings.unit), *missing]
+    seen = findings.effects.loc[findings.effects["effect"] == "interaction", "p_holm"].min() < 0.05
+    said = EFFECTS.format(first=study.axes[0], second=study.axes[1], units=findings.unit)
+    texts = [said, *([NOT_ALONE] if seen else []), *missing]
     yield Section("Effects and interaction", texts, [effects_grid(findings)], _of(captions, "effects"))
 
 
