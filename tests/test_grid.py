@@ -286,7 +286,11 @@ def test_a_grid_runs_to_its_page(write_study: Write, command: Command, tmp_path:
     folder = tmp_path / "reports" / "mine"
     page = (folder / "report.md").read_text()
     assert "| depth | dropout=0 (%) | dropout=0.5 (%) |" in page
-    assert "## Effects and interaction" in page
+    assert [title for title in re.findall("## (.+)", page) if "ell" in title or "ffect" in title] == [
+        "Effects and interaction",
+        "Cell by cell",
+    ]
+    assert page.index("| depth | dropout | seeds |") > page.index("## Cell by cell")
     assert "For each" not in page  # nothing is searched
     assert "Each combination of depth and dropout is then trained with 3 fresh seeds" in page
     for name in ("cells", "accuracy_vs_depth_and_dropout", "effects", "differences"):

@@ -97,6 +97,7 @@ def make_sections(findings: Findings, pictures: Mapping[str, Picture]) -> list[S
         *_published(findings),
         *_believe(findings),
         *_effects(findings, captions),
+        *_cell_by_cell(findings),
         *_differences(findings, captions),
         *_spread(findings),
         Section("Training against test", grids=[gaps_grid(findings)], pictures=_of(captions, "learning_curves")),
@@ -120,7 +121,7 @@ def _measured(findings: Findings, captions: Captions) -> Section:
     return Section(
         "What was measured",
         [] if findings.is_usual else [explained(study.measure)],
-        [*([cells_grid(findings)] if study.is_grid else []), compare_grid(findings)],
+        [cells_grid(findings) if study.is_grid else compare_grid(findings)],
         _of(captions, "cells", means_name(study)),
         _noise_floor(findings),
     )
@@ -182,6 +183,12 @@ def _effects(findings: Findings, captions: Captions) -> Iterator[Section]:
     said = EFFECTS.format(first=study.axes[0], second=study.axes[1], units=findings.unit)
     texts = [said, *([NOT_ALONE] if seen else []), *missing]
     yield Section("Effects and interaction", texts, [effects_grid(findings)], _of(captions, "effects"))
+
+
+def _cell_by_cell(findings: Findings) -> Iterator[Section]:
+    """All that was measured of each cell of a grid, where the first table has the means alone."""
+    if findings.study.is_grid:
+        yield Section("Cell by cell", grids=[compare_grid(findings)])
 
 
 def _spread(findings: Findings) -> Iterator[Section]:
