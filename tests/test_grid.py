@@ -14,7 +14,7 @@ from scipy import stats
 
 from harness import report
 from harness.analysis import Findings, find, read_results
-from harness.analysis.effects import contrasts, measured
+from harness.analysis.effects import contrasts, measured, whole_of
 from harness.console import Progress
 from harness.errors import UserError
 from harness.plots import grid as grid_plots
@@ -212,7 +212,7 @@ def test_what_the_answer_says_of_the_interaction(made_up: Findings) -> None:
     assert "Within its row and column it is told apart from depth=" in some
 
 
-def test_a_cell_without_a_run_takes_its_row_or_column_with_it(made_up: Findings) -> None:
+def test_a_cell_without_a_run_takes_its_row_or_column_with_it(made_up: Findings, tmp_path: Path) -> None:
     figures = additive(np.random.default_rng(4), 5, 0.2)
     figures[:, 3] = np.nan  # depth=2, dropout=0.25
     findings = with_figures(made_up, figures)
@@ -221,8 +221,36 @@ def test_a_cell_without_a_run_takes_its_row_or_column_with_it(made_up: Findings)
     page = report.sections.make_sections(findings, {})
     [section] = [one for one in page if one.title == "Effects and interaction"]
     assert "Not every cell was measured: without depth=2." in section.texts
-    figures[:, :] = np.nan
-    assert measured(with_figures(made_up, figures).results) is None
+    for lost in (slice(0, 5), slice(0, 6)):  # all but one cell; all
+        figures[:, lost] = np.nan
+        findings = with_figures(made_up, figures)
+        assert findings.effects.empty
+        assert "interaction" not in findings.answer
+        page = report.sections.make_sections(findings, {})
+        [section] = [one for one in page if one.title == "Effects and interaction"]
+        assert "No effects can be told: too few cells were measured in the same seeds." in section.texts
+    assert measured(findings.results) is None
+    folder = report.write(findings, tmp_path / "nothing")
+    assert "No answer yet" in (folder / "report.md").read_text()
+    assert not (folder / "plots" / "cells.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("unknown", "rows", "columns"),
+    [
+        ([(1, 1)], [0, 2], [0, 1]),  # a row of two goes rather than a column of three
+        ([(0, 1), (2, 1)], [0, 1, 2], [0]),
+        ([(0, 0), (0, 1), (1, 1)], [2], [0, 1]),
+        ([(row, column) for row in range(3) for column in range(2)], [0, 1, 2], []),
+    ],
+)
+def test_what_is_left_of_a_grid(unknown: list[tuple[int, int]], rows: list[int], columns: list[int]) -> None:
+    known = np.ones((3, 2), bool)
+    for cell in unknown:
+        known[cell] = False
+    assert whole_of(known) == (rows, columns)
+    turned = whole_of(known.T)
+    assert len(turned[0]) * len(turned[1]) == len(rows) * len(columns)
 
 
 def test_a_unit_that_a_cell_lacks_is_in_no_effect(made_up: Findings) -> None:

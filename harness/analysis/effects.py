@@ -53,7 +53,7 @@ def effects_table(results: Results) -> pd.DataFrame:
     study = results.study
     columns = ["effect", *study.axes, "n", "difference", "low", "high", "p", "p_holm", "detectable"]
     whole = measured(results) if study.is_grid else None
-    if whole is None or not len(whole.figures):
+    if whole is None or whole.figures[0].size == 1:
         return pd.DataFrame(columns=columns)
     sizes = len(whole.rows), len(whole.columns)
     samples = dict(contrasts(whole.figures))
@@ -83,26 +83,32 @@ def contrasts(figures: NDArray[np.float64]) -> Iterator[tuple[Place, Sample]]:
 
 
 def measured(results: Results) -> Whole | None:
-    """What is left of the grid once each cell without a figure has taken the row or column with it that has most such
-    cells, the one with fewer cells if both have as many; None where nothing is left.
-    """
+    """The grid without the rows and columns that `whole_of` leaves out; None where nothing is left, or in no unit."""
     study, name = results.study, f"test_{results.study.metric}"
     own = pd.concat([by_unit(results, row, name) for row in range(len(study.levels))], axis=1)
     sizes = [len(values) for values in study.compared.values()]
-    known = own.notna().any().to_numpy().reshape(sizes)
-    rows, columns = (np.arange(size) for size in sizes)
-    while len(rows) and len(columns) and not known[np.ix_(rows, columns)].all():
-        missing = ~known[np.ix_(rows, columns)]
-        worst = [(missing.sum(axis).max(), -missing.shape[axis], axis) for axis in (1, 0)]
-        if max(worst)[2] == 1:
-            rows = np.delete(rows, missing.sum(1).argmax())
-        else:
-            columns = np.delete(columns, missing.sum(0).argmax())
-    if not len(rows) or not len(columns):
+    rows, columns = whole_of(own.notna().any().to_numpy().reshape(sizes))
+    if not rows or not columns:
         return None
     figures = own.to_numpy(float).reshape(-1, *sizes)[:, rows][:, :, columns]
     shared = figures[~np.isnan(figures).any(axis=(1, 2))]
-    return Whole(tuple(map(int, rows)), tuple(map(int, columns)), shared)
+    return Whole(tuple(rows), tuple(columns), shared) if len(shared) else None
+
+
+def whole_of(known: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
+    """The rows and columns of a grid (rows, columns) in all of whose cells something is known.
+
+    Each unknown cell takes the row or column with it that has most of them, the shorter one if both have as many.
+    """
+    rows, columns = (list(range(size)) for size in known.shape)
+    while rows and columns and not known[np.ix_(rows, columns)].all():
+        missing = ~known[np.ix_(rows, columns)]
+        of_rows, of_columns = missing.sum(axis=1), missing.sum(axis=0)
+        if (of_rows.max(), -len(columns)) >= (of_columns.max(), -len(rows)):
+            del rows[int(of_rows.argmax())]
+        else:
+            del columns[int(of_columns.argmax())]
+    return rows, columns
 
 
 def left_out(results: Results) -> list[str]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from harness import catalogue
 from harness.analysis.results import Results
-from harness.analysis.tables import as_cell
+from harness.analysis.tables import as_cell, keys_of
 
 COUNTED = ("best_epoch", "trained_epochs", "parameters", "retries")
 OF_TESTS = ("test_", "untrained_")  # which no search trial has
@@ -34,10 +34,8 @@ def trials_table(results: Results) -> pd.DataFrame:
 
 def _table(results: Results, runs: pd.DataFrame, which: list[str], figures: list[str]) -> pd.DataFrame:
     study = results.study
-    levels = [study.values_of(level) for level in study.levels]
-    head = pd.DataFrame(
-        {key: [as_cell(levels[row][key]) for row in runs["level"]] for key in study.axes}, index=runs.index
-    )
+    levels = [keys_of(study, row) for row in range(len(study.levels))]
+    head = pd.DataFrame([levels[row] for row in runs["level"]], columns=list(study.axes), index=runs.index)
     state = pd.DataFrame({"state": runs["status"], "reason": runs["reason"].map(_last_line)})
     given = runs[[name for name in study.chosen if name not in study.axes]].map(as_cell)
     counted = runs[list(COUNTED)].astype("Int64")

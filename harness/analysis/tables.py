@@ -67,7 +67,7 @@ def _compare_row(results: Results, row: int) -> dict[str, object]:
     trials, confirmed = searched(runs), finished(runs)
     sample = sample_of(results, row, f"test_{metric}")
     return {
-        **{key: as_cell(value) for key, value in study.values_of(study.levels[row]).items()},
+        **keys_of(study, row),
         **_counts(trials["status"]),
         "searches": confirmed["search"].nunique(),
         "seeds": len(confirmed),
@@ -84,6 +84,11 @@ def _compare_row(results: Results, row: int) -> dict[str, object]:
         **dict(zip(("new_low", "new_high"), possible(study.measure, new_images.interval(results, row)), strict=True)),
         **_chosen(study, runs[runs["winner"] & (runs["stage"] == "search")]),
     }
+
+
+def keys_of(study: Study, row: int) -> dict[str, Value]:
+    """What a compared value sets, as tables hold it."""
+    return {key: as_cell(value) for key, value in study.values_of(study.levels[row]).items()}
 
 
 def _with_ends(name: str, known: tuple[float, ...]) -> dict[str, float]:

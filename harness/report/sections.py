@@ -175,14 +175,14 @@ def _effects(findings: Findings, captions: Captions) -> Iterator[Section]:
     study = findings.study
     if not study.is_grid:
         return
-    missing = []
-    if findings.left_out:
-        known = "without" if len(findings.effects) else "no effects can be told, as"
-        missing = [f"Not every cell was measured: {known} {listed(findings.left_out)}."]
+    missing = [f"Not every cell was measured: without {listed(findings.left_out)}."] if findings.left_out else []
+    if findings.effects.empty:
+        missing = [f"No effects can be told: too few cells were measured in the same {findings.unit}."]
     seen = findings.effects.loc[findings.effects["effect"] == "interaction", "p_holm"].min() < 0.05
     said = EFFECTS.format(first=study.axes[0], second=study.axes[1], units=findings.unit)
     texts = [said, *([NOT_ALONE] if seen else []), *missing]
-    yield Section("Effects and interaction", texts, [effects_grid(findings)], _of(captions, "effects"))
+    grids = [effects_grid(findings)] if len(findings.effects) else []
+    yield Section("Effects and interaction", texts, grids, _of(captions, "effects"))
 
 
 def _cell_by_cell(findings: Findings) -> Iterator[Section]:
