@@ -11,11 +11,11 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from harness.catalogue import Value, show
+from harness.catalogue import show
 from harness.errors import printable
 from harness.figures import NONE, text
 from harness.study.study import Study
-from harness.trial import Epoch, Outcome, Trial
+from harness.trial import Epoch, Level, Outcome, Trial
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -33,7 +33,7 @@ class Progress:
 
     def __init__(self, study: Study, quiet: bool) -> None:
         self.study = study
-        self._outcomes: dict[Value, list[tuple[Trial, Outcome]]] = {level: [] for level in study.levels}
+        self._outcomes: dict[Level, list[tuple[Trial, Outcome]]] = {level: [] for level in study.levels}
         self._now = ""
         self._terminal = Terminal(file=sys.stderr, quiet=quiet)
         self._live = Live(get_renderable=self.table, console=self._terminal, refresh_per_second=4)
@@ -58,8 +58,11 @@ class Progress:
             return
         first = trials[0]
         what = "searching" if first.stage == "search" else "confirming"
-        levels = ", ".join(dict.fromkeys(show(trial.level) for trial in trials))
-        self._now = f"{what} {self.study.axis} {levels}: {len(trials)} trainings"
+        levels = list(dict.fromkeys(trial.level for trial in trials))
+        which = f"{self.study.axis} {', '.join(map(show, levels))}"
+        if self.study.is_grid:
+            which = f"{len(levels)} cells of {' and '.join(self.study.axes)}"
+        self._now = f"{what} {which}: {len(trials)} trainings"
         if not self._terminal.is_terminal:  # a log file gets a line for each of these instead of a live table
             line = f"{self._now}, after {sum(map(len, self._outcomes.values()))}"
             self._terminal.print(line, highlight=False, markup=False)
@@ -76,19 +79,20 @@ class Progress:
     def table(self) -> Table:
         """The present state."""
         table = Table(title=escape(self.study.label), caption=self._now or None, caption_justify="left")
-        table.add_column(self.study.axis)
+        for key in self.study.axes:
+            table.add_column(key)
         for column in ("trials", "pruned", "failed", "best validation", "seeds", "test"):
             table.add_column(column, justify="right")
         for level in self.study.levels:
             table.add_row(*self._row(level))
         return table
 
-    def _row(self, level: Value) -> list[str]:
+    def _row(self, level: Level) -> list[str]:
         budget, outcomes = self.study.budget, self._outcomes[level]
         search = [outcome for trial, outcome in outcomes if trial.stage == "search"]
         tests = [outcome for trial, outcome in outcomes if trial.stage == "confirm" and outcome.status == "finished"]
         return [
-            escape(show(level)),
+            *map(escape, self.study.shown(level).values()),
             f"{len(search)}/{self.study.searches * budget.trials}" if self.study.tune else NONE,
             str(sum(outcome.status == "pruned" for outcome in search)),
             str(sum(outcome.status in ("failed", "diverged") for outcome in search)),

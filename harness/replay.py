@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from harness import catalogue, environment
-from harness.catalogue import Value, show
+from harness.catalogue import show
 from harness.console import print_table
 from harness.crews.grouping import group_trials
 from harness.crews.local import Here
@@ -28,7 +28,7 @@ from harness.parts.data import Data, load
 from harness.run import choose_device
 from harness.study.study import Study
 from harness.training.memory import keep_freed_memory
-from harness.trial import Epoch, Figures, Outcome, Trial
+from harness.trial import Epoch, Figures, Level, Outcome, Trial
 
 Say = Callable[[str], None]
 HEADINGS = ("figure", "recorded", "now", "difference")
@@ -137,14 +137,17 @@ def _one_of(
     return known[number]
 
 
-def find_level(study: Study, text: str | None) -> Value:
-    """The level that is written "depth=3" or "3"; the only one if none is named."""
+def find_level(study: Study, text: str | None) -> Level:
+    """The level that is written "depth=3" or "3", of two keys "depth=3,dropout=0.2" in any order; the only one if none
+    is named.
+    """
     if text is None:
         if len(study.levels) == 1:
             return study.levels[0]
-        raise UserError(f"replay: which {study.axis}? Give one of {', '.join(map(study.level_name, study.levels))}")
+        names = ", ".join(map(study.level_name, study.levels))
+        raise UserError(f"replay: which {' and '.join(study.axes)}? Give one of {names}")
     for level in study.levels:
-        if text in (study.level_name(level), show(level)):
+        if text == show(level) or sorted(text.split(",")) == sorted(study.level_name(level).split(",")):
             return level
     raise UserError(f"replay: no {text} in this study; it has {', '.join(map(study.level_name, study.levels))}")
 

@@ -240,7 +240,7 @@ def load_or_digits(study: Study, device: torch.device, say: Say) -> tuple[Study,
     try:
         return study, {name: load(name, device) for name in study.datasets}
     except MissingDataError as missing:
-        if study.dataset != study.written_for or study.axis == "dataset":
+        if study.dataset != study.written_for or "dataset" in study.axes:
             raise  # asked for by name
         fallback = study.model_copy(update={"dataset": "digits"})
         say(BANNER.format(missing=missing, dataset=study.dataset, label=fallback.label))

@@ -10,13 +10,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
-from harness.catalogue import Value
+from harness.catalogue import Value, show
 from harness.config import Config
 
 Status = Literal["finished", "pruned", "diverged", "failed"]
 Stage = Literal["search", "confirm"]
 Figures = Mapping[str, float]
 """Figures by name, as `val_loss`; see `catalogue.figure` for units. What was not measured is not there."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A compared value of a study that compares two keys: a value of each, in the order of the keys."""
+
+    keys: tuple[str, ...]
+    values: tuple[Value, ...]
+
+    def __str__(self) -> str:
+        return named(dict(zip(self.keys, self.values, strict=True)))
+
+
+Level = Value | Cell
+"""A compared value: of the study's only key, or of each of its two."""
+
+
+def named(values: Mapping[str, Value]) -> str:
+    """Hyperparameters as people read them: "depth=3,dropout=0.2"."""
+    return ",".join(f"{key}={show(value)}" for key, value in values.items())
 
 
 @dataclass(frozen=True)
@@ -29,7 +49,7 @@ class Trial:
     pooled split where that is not its own: those that its search never saw.
     """
 
-    level: Value
+    level: Level
     stage: Stage
     number: int
     seed: int

@@ -145,10 +145,25 @@ BAD = {
     "half a range": (HEAD + "[tune]\nlr = { low = 0.1 }", "tune.lr.high: field required"),
     "range of names": (HEAD + "[tune]\nactivation = { low = 1, high = 2 }", "tune.activation: activation has no range"),
     "unknown bound": (HEAD + "[tune]\nlr = { lo = 0.1, high = 1.0 }", "tune.lr.lo: unknown key; did you mean low?"),
-    "two axes": ('dataset = "digits"\n[compare]\ndepth = [1]\nwidth = [8]', "compare: must hold exactly one key"),
+    "three axes": (
+        'dataset = "digits"\n[compare]\ndepth = [1]\nwidth = [8]\nlr = [0.1]',
+        "compare: can hold two keys, got depth, width, lr; compare depth and width, and fix or tune lr",
+    ),
+    "too large a grid": (
+        f'dataset = "digits"\n[compare]\ndepth = {list(range(1, 401))}\nwidth = {list(range(1, 401))}',
+        "compare: a grid may have 100,000 cells, this one has 160,000",
+    ),
+    "a key of two compared and tuned": (
+        'dataset = "digits"\n[compare]\ndepth = [1]\nwidth = [8]\n[tune]\nwidth = [8, 16]',
+        "tune.width: width stands in [compare] already",
+    ),
+    "two keys that exclude each other": (
+        'dataset = "digits"\n[compare]\ndepth = [1]\nwidths = [[8]]',
+        "widths: names every hidden layer, so depth cannot be given as well",
+    ),
     "no axis": (
         'dataset = "digits"',
-        "compare: must hold exactly one key, the axis of the table; it is empty or missing",
+        "compare: must hold one key, the axis of the table, or two, a grid; it is empty or missing",
     ),
     "tuned and fixed": (HEAD + "[tune]\nlr = [0.1]\n[fixed]\nlr = 0.1", "fixed.lr: lr stands in [tune] already"),
     "compared and tuned": (HEAD + "[tune]\ndepth = [3]", "tune.depth: depth stands in [compare] already"),

@@ -20,7 +20,7 @@ from harness.analysis.samples import CONFIDENCE, EQUAL, Sample, outlier_p, sprea
 from harness.analysis.tables import best_row, matters
 from harness.analysis.units import finished, searched, spread_of, test_images
 from harness.analysis.words import names
-from harness.catalogue import SHARE, Measure, show
+from harness.catalogue import SHARE, Measure
 from harness.figures import difference, interval, share, text
 from harness.study.notes import FEWEST, notes
 from harness.study.space import Choice, Range
@@ -332,4 +332,4 @@ def _noise(measure: Measure, floor: float, best: float) -> float:
 
 
 def _name(study: Study, row: int) -> str:
-    return f"{study.axis}={show(study.levels[row])}"
+    return study.level_name(study.levels[row])

@@ -14,7 +14,7 @@ from functools import cached_property
 import pandas as pd
 
 from harness import catalogue
-from harness.analysis import caveats, luck, runs, search, tables, words
+from harness.analysis import caveats, effects, luck, runs, search, tables, words
 from harness.analysis.results import Results
 from harness.study.study import Study
 
@@ -39,6 +39,16 @@ class Findings:
     def pairs(self) -> pd.DataFrame:
         """A row per pair of compared values: their difference (`tables.paired_table`)."""
         return tables.paired_table(self.results)
+
+    @cached_property
+    def effects(self) -> pd.DataFrame:
+        """Main effects and interactions, where two keys are compared (`effects.effects_table`)."""
+        return effects.effects_table(self.results)
+
+    @cached_property
+    def left_out(self) -> list[str]:
+        """The values without effects, because a cell of theirs was not measured."""
+        return effects.left_out(self.results)
 
     @cached_property
     def classes(self) -> pd.DataFrame:
@@ -131,8 +141,12 @@ class Findings:
 
     @cached_property
     def answer(self) -> str:
-        """One sentence: which compared value did best, how surely, and from which others it can be told apart."""
-        return words.answer(self.study, self.table, self.pairs)
+        """In a few sentences: which compared value did best, how surely, from which others it can be told apart, and of
+        two keys whether they act on each other.
+        """
+        return " ".join(
+            [words.answer(self.study, self.table, self.pairs), *words.interaction(self.study, self.effects)]
+        )
 
     @property
     def unit(self) -> str:

@@ -3,17 +3,17 @@
     runs = pd.read_csv("reports/depth/tables/seeds.csv")
     runs.groupby("depth")["test_accuracy"].agg(["mean", "std"])
 
-Both begin with the compared value, under its own name, the number of its search, the run's number and `state`
-("finished", "pruned", "diverged", "failed", or "waiting" while there is no outcome) with the last line of its reason.
-Then come the hyperparameters that the study decides, in full (`epochs` is the limit; all others have their defaults),
-and what was measured, by name. Tuples are written as 500-400.
+Both begin with the compared value or values, each under its own name, the number of the search, the run's number and
+`state` ("finished", "pruned", "diverged", "failed", or "waiting" while there is no outcome) with the last line of its
+reason. Then come the hyperparameters that the study decides, in full (`epochs` is the limit; all others have their
+defaults), and what was measured, by name. Tuples are written as 500-400.
 """
 
 import pandas as pd
 
 from harness import catalogue
 from harness.analysis.results import Results
-from harness.analysis.tables import as_cell
+from harness.analysis.tables import as_cell, keys_of
 
 COUNTED = ("best_epoch", "trained_epochs", "parameters", "retries")
 OF_TESTS = ("test_", "untrained_")  # which no search trial has
@@ -34,10 +34,10 @@ def trials_table(results: Results) -> pd.DataFrame:
 
 def _table(results: Results, runs: pd.DataFrame, which: list[str], figures: list[str]) -> pd.DataFrame:
     study = results.study
-    levels = [as_cell(level) for level in study.levels]
-    head = pd.DataFrame({study.axis: [levels[row] for row in runs["level"]]}, index=runs.index)
+    levels = [keys_of(study, row) for row in range(len(study.levels))]
+    head = pd.DataFrame([levels[row] for row in runs["level"]], columns=list(study.axes), index=runs.index)
     state = pd.DataFrame({"state": runs["status"], "reason": runs["reason"].map(_last_line)})
-    given = runs[[name for name in study.chosen if name != study.axis]].map(as_cell)
+    given = runs[[name for name in study.chosen if name not in study.axes]].map(as_cell)
     counted = runs[list(COUNTED)].astype("Int64")
     parts = [head, runs[which], state, given, runs[figures], runs["seconds"], counted]
     return pd.concat(parts, axis=1).reset_index(drop=True)

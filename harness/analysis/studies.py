@@ -8,7 +8,8 @@ import pandas as pd
 from harness.analysis.findings import Findings
 from harness.analysis.tables import PAIRED, as_family, paired
 from harness.analysis.units import finished, overlap
-from harness.catalogue import Value, show
+from harness.catalogue import show
+from harness.trial import Level
 
 
 def studies_table(several: Sequence[Findings]) -> pd.DataFrame:
@@ -56,7 +57,7 @@ def _pairs(one: Findings, two: Findings) -> list[dict[str, object]]:
     ]
 
 
-def _pair(one: Findings, two: Findings, level: Value) -> dict[str, float]:
+def _pair(one: Findings, two: Findings, level: Level) -> dict[str, float]:
     """A value's difference between two studies, over the seeds that both have; of several searches their means."""
     rows = [findings.study.levels.index(level) for findings in (one, two)]
     tests = [_tests(findings, row) for findings, row in zip((one, two), rows, strict=True)]

@@ -67,7 +67,7 @@ def _compare_row(results: Results, row: int) -> dict[str, object]:
     trials, confirmed = searched(runs), finished(runs)
     sample = sample_of(results, row, f"test_{metric}")
     return {
-        study.axis: as_cell(study.levels[row]),
+        **keys_of(study, row),
         **_counts(trials["status"]),
         "searches": confirmed["search"].nunique(),
         "seeds": len(confirmed),
@@ -85,6 +85,11 @@ def _compare_row(results: Results, row: int) -> dict[str, object]:
         ),
         **_chosen(study, runs[runs["winner"] & (runs["stage"] == "search")]),
     }
+
+
+def keys_of(study: Study, row: int) -> dict[str, Value]:
+    """What a compared value sets, as tables hold it."""
+    return {key: as_cell(value) for key, value in study.values_of(study.levels[row]).items()}
 
 
 def _with_ends(name: str, known: tuple[float, ...]) -> dict[str, float]:
@@ -232,6 +237,7 @@ def spread_table(results: Results) -> pd.DataFrame:
 
 def paired_table(results: Results) -> pd.DataFrame:
     """A row for each pair of compared values: their difference in m on the test images, over the units of both.
+    Of two keys the pairs are those that differ in one of them: within the columns of the grid, then within its rows.
 
     `difference` is the mean of `second` minus `first`; `p` is that of the paired t-test and `p_holm` the same after
     Holm's (1979) correction for the number of pairs, `low` and `high` the simultaneous 95 % interval that belongs to
@@ -241,8 +247,10 @@ def paired_table(results: Results) -> pd.DataFrame:
     """
     name = f"test_{results.study.metric}"
     known = [row for row in range(len(results.study.levels)) if len(by_unit(results, row, name))]
+    differing = {pair: results.study.differing(*pair) for pair in combinations(known, 2)}
+    pairs = [pair for key in results.study.axes for pair, keys in differing.items() if keys == (key,)]
     rows = []
-    for first, second in combinations(known, 2):
+    for first, second in pairs:
         gaps = (by_unit(results, second, name) - by_unit(results, first, name)).dropna().to_numpy(float)
         runs = [np.concatenate(spread_of(results, row, name)) for row in (first, second)]
         cells = paired(gaps, runs, results.study.measure, overlap(results.study, first))

@@ -11,6 +11,7 @@ from harness.catalogue import show
 from harness.figures import difference, interval, text
 from harness.study.notes import FEWEST
 from harness.study.study import Study
+from harness.trial import named
 
 
 def answer(study: Study, table: pd.DataFrame, pairs: pd.DataFrame) -> str:
@@ -89,7 +90,7 @@ def _clear(study: Study, own: pd.DataFrame) -> list[str]:
         ends = interval(cells["least"], cells["most"], unit)
         aside = ", too small to matter" if small else ""
         parts.append(f"{show(study.levels[cells['other']])} (by {difference(cells['ahead'], unit)}, {ends}{aside})")
-    return [f"It is told apart from {study.axis} {_listed(parts)}."] if parts else []
+    return [f"{_within(study, 'It')} is told apart from {_lead(study)}{_listed(parts)}."] if parts else []
 
 
 def _unclear(study: Study, best: int, own: pd.DataFrame) -> list[str]:
@@ -97,7 +98,7 @@ def _unclear(study: Study, best: int, own: pd.DataFrame) -> list[str]:
     others = own[~own["is_clear"] & own["ahead"].notna()]
     if others.empty:
         return []
-    said = [f"{names(study, [best, *others['other']])} cannot be told apart."]
+    said = [f"{_within(study, names(study, [best, *others['other']]))} cannot be told apart."]
     if study.matters is not None:
         same = others[(others["most"] < study.matters) & (others["least"] > -study.matters)]
         if len(same):
@@ -109,14 +110,47 @@ def _unclear(study: Study, best: int, own: pd.DataFrame) -> list[str]:
     return said
 
 
+def interaction(study: Study, effects: pd.DataFrame) -> list[str]:
+    """A sentence that says whether two compared keys can be seen to act on each other; none where nothing was measured.
+
+    `effects` is the table of that name.
+    """
+    own, unit, both = effects[effects["effect"] == "interaction"], study.measure.unit, " and ".join(study.axes)
+    if own.empty:
+        return []
+    if own["p_holm"].isna().all():
+        return [f"Whether {both} act on each other cannot be told."]
+    cells = own.loc[own["p_holm"].idxmin()]
+    if cells["p_holm"] >= 1 - CONFIDENCE:
+        seen = difference(own["detectable"].max(), unit)
+        return [f"No interaction of {both} can be seen; one of {seen} would have been seen in 80 % of such studies."]
+    cell = named({key: cells[key] for key in study.axes})
+    least, most = sorted(abs(cells[end]) for end in ("low", "high"))
+    side = "above" if cells["difference"] > 0 else "below"
+    return [
+        f"{both} act on each other: the mean of {cell} lies {difference(abs(cells['difference']), unit)} "
+        f"({interval(least, most, unit)}) {side} what the effects of both add up to."
+    ]
+
+
 def _unmeasured(study: Study, table: pd.DataFrame) -> list[str]:
     missing = [row for row in table.index if not table["seeds"][row]]
     return [f"{names(study, missing)} {'has' if len(missing) == 1 else 'have'} no finished run."] if missing else []
 
 
 def names(study: Study, rows: Sequence[int]) -> str:
-    """Compared values in a row: "depth 1, 2 and 3"."""
-    return f"{study.axis} {_listed([show(study.levels[row]) for row in sorted(rows)])}"
+    """Compared values in a row: "depth 1, 2 and 3", of two keys each by its name."""
+    return f"{_lead(study)}{_listed([show(study.levels[row]) for row in sorted(rows)])}"
+
+
+def _within(study: Study, subject: str) -> str:
+    """What a sentence about differences begins with: of two keys only cells that differ in one are compared."""
+    return f"Within its row and column {subject[0].lower()}{subject[1:]}" if study.is_grid else subject
+
+
+def _lead(study: Study) -> str:
+    """What stands before values that do not name their keys themselves."""
+    return "" if study.is_grid else f"{study.axis} "
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from harness.catalogue import Value
 from harness.config import Config
 from harness.journal.sampling import from_optuna
 from harness.study.study import Study
-from harness.trial import Outcome, Trial
+from harness.trial import Level, Outcome, Trial
 
 UNTUNED = -1
 """The number of the winner where nothing was searched."""
@@ -44,7 +44,7 @@ DEFAULTS_1: dict[str, Value] = {
 """The defaults when journals did not record the Config of an outcome (format 1): what its runs were trained with."""
 
 
-Place = tuple[Value, int]
+Place = tuple[Level, int]
 """A level and the number of one of its searches."""
 
 
@@ -59,7 +59,7 @@ def search_name(study: Study, place: Place) -> str:
     return f"{study.level_name(level)} search {search}" if search else study.level_name(level)
 
 
-def seeds_name(study: Study, level: Value) -> str:
+def seeds_name(study: Study, level: Level) -> str:
     """What the Optuna study of a level's confirmations is called, whichever search they confirm."""
     return f"{study.level_name(level)} seeds"
 

@@ -17,7 +17,6 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.catalogue import Value
 from harness.errors import UserError
 from harness.journal.file import FORMAT, open_to_read
 from harness.journal.importance import importances
@@ -33,7 +32,7 @@ from harness.journal.level import (
 )
 from harness.journal.sampling import as_samplers_know_it, direction
 from harness.study.study import Budget, Study
-from harness.trial import Outcome, Trial
+from harness.trial import Level, Outcome, Trial
 
 ENOUGH = 8  # finished trials, below which importances would say nothing
 
@@ -86,7 +85,7 @@ class Records:
         self.searches = {place: self._read(storage, attributes, place) for place in self._places}
         self.all = [record for place in self._places for record in self._records(place)]
 
-    def winner(self, level: Value, search: int) -> int | None:
+    def winner(self, level: Level, search: int) -> int | None:
         """The trial that a search chose; see `SearchTrials.winner`."""
         return self.searches[level, search].winner()
 
@@ -107,7 +106,7 @@ class Records:
         """How a run was trained; of one that has no outcome yet, how it would be now."""
         return self._then[record.outcome.ended if record.outcome else None]
 
-    def importances(self, level: Value) -> dict[str, float]:
+    def importances(self, level: Level) -> dict[str, float]:
         """Each hyperparameter's share of the variation in the validation figure (PED-ANOVA, Optuna's own), over all
         searches of the level. Empty where too few trials have finished.
         """

@@ -15,6 +15,7 @@ from harness import catalogue
 from harness.catalogue import Value
 from harness.study.space import Choice, Range, grid_values
 from harness.study.study import Study
+from harness.trial import Level
 
 
 def make_pruner(study: Study) -> BasePruner:
@@ -29,7 +30,7 @@ def direction(study: Study) -> Literal["maximize", "minimize"]:
     return "maximize" if study.measure.better == "higher" else "minimize"
 
 
-def propose(study: Study, level: Value, seed: int, known: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
+def propose(study: Study, level: Level, seed: int, known: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
     """The next `count` trials of a level's search of that seed, given all that it has: those that are running count as
     asked for already.
 
@@ -45,34 +46,34 @@ def propose(study: Study, level: Value, seed: int, known: Sequence[FrozenTrial],
 Draw = tuple[int, int]
 """What a proposal's random numbers depend on: the seed of its search, and its own number there."""
 
-Ask = Callable[[Study, Value, optuna.Study, Draw], FrozenTrial]
+Ask = Callable[[Study, Level, optuna.Study, Draw], FrozenTrial]
 """A sampler: the proposal of that number for a search of a level, whose history then holds it too."""
 
 
-def tpe(study: Study, level: Value, history: optuna.Study, draw: Draw) -> FrozenTrial:
+def tpe(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """Optuna's tree-structured Parzen estimators."""
     return _ask(study, level, history, TPESampler(seed=_seed(draw)))
 
 
-def random(study: Study, level: Value, history: optuna.Study, draw: Draw) -> FrozenTrial:
+def random(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """Independent draws."""
     return _ask(study, level, history, RandomSampler(seed=_seed(draw)))
 
 
-def gp(study: Study, level: Value, history: optuna.Study, draw: Draw) -> FrozenTrial:
+def gp(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """Optuna's Gaussian processes."""
     with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
         sampler = GPSampler(seed=_seed(draw))
     return _ask(study, level, history, sampler)
 
 
-def grid(study: Study, level: Value, history: optuna.Study, draw: Draw) -> FrozenTrial:
+def grid(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """The grid's point of that number, in an order that the search's seed shuffles."""
     space = {key: [_to_optuna(value) for value in grid_values(key, domain)] for key, domain in study.tune.items()}
     return _ask(study, level, history, GridSampler(space, seed=draw[0]))
 
 
-def qmc(study: Study, level: Value, history: optuna.Study, draw: Draw) -> FrozenTrial:
+def qmc(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """The point of that number of a scrambled Sobol sequence."""
     point = FixedTrial(_sobol_point(study, draw))
     _suggest(point, study, level)
@@ -88,7 +89,7 @@ def as_samplers_know_it(frozen: FrozenTrial) -> FrozenTrial:
     return light
 
 
-def _ask(study: Study, level: Value, history: optuna.Study, sampler: BaseSampler) -> FrozenTrial:
+def _ask(study: Study, level: Level, history: optuna.Study, sampler: BaseSampler) -> FrozenTrial:
     history.sampler = sampler
     trial = history.ask()
     _suggest(trial, study, level)
@@ -135,9 +136,9 @@ def _at(key: str, domain: Choice | Range, u: float) -> Any:
     return int(value) if whole else float(value)
 
 
-def _suggest(trial: BaseTrial, study: Study, level: Value) -> None:
+def _suggest(trial: BaseTrial, study: Study, level: Level) -> None:
     """Let the trial choose every tuned hyperparameter whose `when` holds, those that others depend on first."""
-    chosen: dict[str, Value] = {study.axis: level, **study.fixed}
+    chosen: dict[str, Value] = {**study.values_of(level), **study.fixed}
     for key, domain in sorted(study.tune.items(), key=lambda item: bool(item[1].when)):
         if all(chosen.get(other) == wanted for other, wanted in domain.when.items()):
             chosen |= from_optuna({key: _suggest_one(trial, key, domain)})

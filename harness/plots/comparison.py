@@ -42,7 +42,7 @@ def means_figure(table: pd.DataFrame, seeds: pd.DataFrame, axis: str, measure: M
         if shown["published"].notna().any():
             axes.plot(x, shown["published"], "kx", markersize=8, mew=1.5, label="published test")
         axes.set(xlabel=axis.replace("_", " "), ylabel=_label(measure), title=title)
-        _ticks(axes, x, table[axis], numeric)
+        value_ticks(axes, x, table[axis], numeric)
         axes.legend(**BESIDE)
     return figure
 
@@ -84,13 +84,14 @@ def studies_figure(table: pd.DataFrame, measure: Measure, title: str) -> Figure:
     """
     with mpl.rc_context(STYLE):
         same = table["axis"].nunique() == 1
-        names = table["value"] if same else table["axis"] + " = " + table["value"]
+        of_two = table["axis"].str.contains(",")  # such a value names its keys itself
+        names = table["value"].where(same | of_two, table["axis"] + " = " + table["value"])
         values = list(dict.fromkeys(names))
         figure, axes = new_figure(max(6.4, 0.7 * len(values) + 2.5), 4.0)
         shown = _in_units(table, measure).assign(study=table["study"], x=names.map(values.index).astype(float))
         _bars(axes, shown[shown["test"].notna()], list(dict.fromkeys(table["study"])), "-" if same else "none")
         axes.set_xticks(range(len(values)), values, rotation=30 if len("".join(values)) > 50 else 0)
-        xlabel = table["axis"].iloc[0].replace("_", " ") if same else ""
+        xlabel = table["axis"].iloc[0].replace("_", " ").replace(",", " and ") if same else ""
         axes.set(xlabel=xlabel, ylabel=_label(measure, "test"), title=title)
         axes.legend(**BESIDE)
     return figure
@@ -223,7 +224,7 @@ def _cost_ticks(axes: Axes, costs: pd.Series) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
-def _ticks(axes: Axes, x: Any, values: pd.Series, numeric: bool) -> None:
+def value_ticks(axes: Axes, x: Any, values: pd.Series, numeric: bool) -> None:
     """A tick at every compared value: there are few, and they are what the reader looks for."""
     if numeric and len(x) > 2 and (x > 0).all() and np.ptp(np.diff(np.log(x))) < 0.1 < np.ptp(np.diff(x)):
         axes.set_xscale("log")  # 16, 32, 64, ...: evenly spaced by ratio

@@ -103,7 +103,7 @@ def _cells(cells: Cells, measure: Measure) -> dict[str, str]:
     return {
         "study": cells["study"],
         "data": cells["dataset"],
-        "value": f"{cells['axis']} = {cells['value']}",
+        "value": cells["value"] if "," in cells["axis"] else f"{cells['axis']} = {cells['value']}",
         "seeds": str(cells["seeds"]),
         f"test {unit.symbol}": number(cells[f"test_{m}"], unit),
         INTERVAL: interval(cells[f"test_{m}_low"], cells[f"test_{m}_high"], unit),

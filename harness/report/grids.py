@@ -87,7 +87,7 @@ def published_grid(findings: Findings) -> pd.DataFrame:
     """Published and measured figures, with a verdict in words."""
     study = findings.study
     rows = [
-        {study.axis: show(study.levels[cells["level"]]), **_published_cells(cells)}
+        {**study.shown(study.levels[cells["level"]]), **_published_cells(cells)}
         for _, cells in findings.published.iterrows()
     ]
     return pd.DataFrame(rows)
@@ -107,14 +107,54 @@ def _published_cells(cells: pd.Series) -> dict[str, str]:
 
 
 def pairs_grid(findings: Findings) -> pd.DataFrame:
-    """Differences between compared values, search by search or seed by seed."""
+    """Differences between compared values, search by search or seed by seed; of two keys within rows and columns."""
     study, rows = findings.study, []
     for cells in records(findings.pairs):
-        first, second = (show(study.levels[int(cells[side])]) for side in ("first", "second"))
         gap = gap_cells(cells, study.measure.unit)
         new = interval(cells["new_low"], cells["new_high"], study.measure.unit, sign="+")
-        rows.append({study.axis: f"{second} − {first}", **gap, ON_NEW: new})
+        rows.append({**_pair(study, int(cells["first"]), int(cells["second"])), **gap, ON_NEW: new})
     return _without_dashes(pd.DataFrame(rows), ON_NEW)
+
+
+def _pair(study: Study, first: int, second: int) -> dict[str, str]:
+    """Which two values are compared: a minus where they differ; of two keys the other one has one value."""
+    one, two = (study.shown(study.levels[row]) for row in (first, second))
+    return {key: two[key] if one[key] == two[key] else f"{two[key]} − {one[key]}" for key in one}
+
+
+def cells_grid(findings: Findings) -> pd.DataFrame:
+    """Means on the test images with intervals, the first key's values below and the second's beside each other; empty
+    unless two keys are compared.
+    """
+    study, unit, name = findings.study, findings.study.measure.unit, f"test_{findings.study.metric}"
+    if not study.is_grid:
+        return pd.DataFrame()
+    first, second = study.axes
+    rows: dict[str, dict[str, str]] = {}
+    for level, cells in zip(study.levels, records(findings.table), strict=True):
+        key = study.shown(level)
+        known = {"mean": cells[name], "low": cells[f"{name}_low"], "high": cells[f"{name}_high"]}
+        rows.setdefault(key[first], {})[f"{second}={key[second]} ({unit.symbol})"] = _with_interval(known, unit)
+    return pd.DataFrame([{first: value, **row} for value, row in rows.items()])
+
+
+def effects_grid(findings: Findings) -> pd.DataFrame:
+    """Main effects and interactions."""
+    study, unit = findings.study, findings.study.measure.unit
+    rows = [
+        {
+            "effect": cells["effect"],
+            **{key: "all" if cells[key] == "" else show(cells[key]) for key in study.axes},
+            "n": str(cells["n"]),
+            f"effect on the mean ({unit.gap})": number(cells["difference"], unit, sign="+"),
+            INTERVAL: interval(cells["low"], cells["high"], unit, sign="+"),
+            "p": probability(cells["p"]),
+            "p (Holm)": probability(cells["p_holm"]),
+            f"detectable ({unit.gap})": number(cells["detectable"], unit),
+        }
+        for cells in records(findings.effects)
+    ]
+    return pd.DataFrame(rows)
 
 
 def gap_cells(cells: Cells, unit: Unit) -> dict[str, str]:
@@ -197,7 +237,7 @@ def classes_grid(findings: Findings) -> pd.DataFrame:
     table, study = findings.classes, findings.study
     right = table[table["true"] == table["predicted"]]
     rows = [
-        {study.axis: show(study.levels[int(row)])}
+        study.shown(study.levels[int(row)])
         | {f"class {cells.true} %": number(cells.share, SHARE) for cells in own.itertuples()}
         for row, own in right.groupby("level")
     ]
@@ -207,7 +247,7 @@ def classes_grid(findings: Findings) -> pd.DataFrame:
 def _by_level(study: Study, rows: Iterable[Mapping[str, str]]) -> pd.DataFrame:
     """A row of cells for each compared value, which comes first; a dash for a cell that it lacks."""
     levels = zip(study.levels, rows, strict=True)
-    return pd.DataFrame([{study.axis: show(level), **cells} for level, cells in levels]).fillna(NONE)
+    return pd.DataFrame([{**study.shown(level), **cells} for level, cells in levels]).fillna(NONE)
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ def list_studies(folder: Path) -> Iterator[tuple[str, ...]]:
             continue
         studies = ran_on(study, file.parent)
         if not studies:
-            yield _row(study.name, listed(study.datasets), study.axis, "never ran")
+            yield _row(study.name, listed(study.datasets), listed(study.axes), "never ran")
         yield from (_study_row(one, file.parent) for one in studies)
 
 
@@ -34,9 +34,10 @@ def _study_row(study: Study, folder: Path) -> tuple[str, ...]:
     try:
         findings = findings_of(study, folder)
     except UserError as error:
-        return _row(study.label, study.dataset, study.axis, running or str(error))
+        return _row(study.label, study.dataset, listed(study.axes), running or str(error))
     study = findings.study
-    return _row(study.label, listed(study.datasets), study.axis, running or _state(findings), *_progress(findings))
+    head = (study.label, listed(study.datasets), listed(study.axes))
+    return _row(*head, running or _state(findings), *_progress(findings))
 
 
 def _state(findings: Findings) -> str:

@@ -60,18 +60,22 @@ def _confirmation(study: Study) -> str:
 def _statistics(study: Study) -> str:
     """What intervals and tests are."""
     of = "the means of the searches, which are what is independent" if study.searches > 1 else "the seeds"
-    matters = ""
+    matters, within, effects = "", "", ""
+    if study.is_grid:
+        within = " within the rows and within the columns of the grid"
+        effects = " Main effects and interactions are tested likewise, as a family of their own."
     if study.matters is not None:
         matters = f" Differences below {difference(study.matters, study.measure.unit)} are too small to matter."
     return (
         f"Intervals are Student's 95 % intervals over {of}. Differences are paired; p-values are those of the paired "
-        "t-test, Holm-corrected for all pairs, and their intervals the simultaneous ones that belong to it."
-        f"{matters}"
+        f"t-test, Holm-corrected for all pairs{within}, and their intervals the simultaneous ones that belong to it."
+        f"{effects}{matters}"
     )
 
 
 def _axis(study: Study) -> str:
-    return study.axis.replace("_", " ")
+    keys = " and ".join(key.replace("_", " ") for key in study.axes)
+    return f"combination of {keys}" if study.is_grid else keys
 
 
 def _images(study: Study, config: Config) -> str:

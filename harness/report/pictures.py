@@ -11,6 +11,7 @@ from harness.plots import Picture
 from harness.report.escape import in_picture
 from harness.study.space import Choice, Range
 from harness.study.study import Study
+from harness.trial import named
 
 Named = Iterator[tuple[str, Picture]]
 """Pictures with their file names."""
@@ -20,21 +21,53 @@ def make_pictures(findings: Findings) -> dict[str, Picture]:
     """The pictures of the page, by their file names."""
     label = in_picture(findings.study.label)
     names = [findings.study.level_name(level) for level in findings.study.levels]
-    parts = (_of_means, _of_differences, _of_costs, _of_classes, _of_examples, _of_search, _of_slices, _of_time)
+    parts = (
+        _of_cells,
+        _of_means,
+        _of_effects,
+        _of_differences,
+        _of_costs,
+        _of_classes,
+        _of_examples,
+        _of_search,
+        _of_slices,
+        _of_time,
+    )
     return {name: picture for part in parts for name, picture in part(findings, label, names)}
 
 
+def means_name(study: Study) -> str:
+    """The file name of the picture of the means."""
+    return f"{study.metric}_vs_{'_and_'.join(study.axes)}"
+
+
+def _of_cells(findings: Findings, label: str, names: list[str]) -> Named:
+    study, words = findings.study, findings.study.measure.words
+    if study.is_grid and findings.best is not None:
+        first, second = (key.replace("_", " ") for key in study.axes)
+        yield (
+            "cells",
+            Picture(
+                "grid:heat_figure",
+                (findings.table, study.axes, study.measure, f"{label}: test {words}"),
+                f"Mean test {words} by {first} (rows) and {second} (columns), with the 95 % interval over "
+                f"{findings.unit}; the brighter the better, the best cell framed.",
+            ),
+        )
+
+
 def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
-    study = findings.study
-    axis, words = study.axis.replace("_", " "), study.measure.words
+    study, words = findings.study, findings.study.measure.words
+    first, *others = (key.replace("_", " ") for key in study.axes)
     seeds = finished(findings.results.runs)[["level", f"test_{study.metric}"]]
+    lines = f", a line for each {others[0]}; bars are" if others else "; the band is"
     yield (
-        f"{study.metric}_vs_{study.axis}",
+        means_name(study),
         Picture(
-            "comparison:means_figure",
-            (findings.table, seeds, study.axis, study.measure, f"{label}: {words}"),
-            f"Mean {words} against {axis}; the band is the 95 % interval of the test mean over {findings.unit}, each "
-            "dot one seed.",
+            "grid:lines_figure" if others else "comparison:means_figure",
+            (findings.table, seeds, study.axes if others else study.axis, study.measure, f"{label}: {words}"),
+            f"Mean {words} against {first}{lines} the 95 % interval of the test mean over {findings.unit}, each dot "
+            "one seed.",
         ),
     )
     yield (
@@ -47,9 +80,29 @@ def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
     )
 
 
+def _of_effects(findings: Findings, label: str, names: list[str]) -> Named:
+    study, table = findings.study, findings.effects
+    if len(table):
+        what = [named({key: row[key] for key in study.axes if row[key] != ""}) for row in table.to_dict("records")]
+        measure = study.measure
+        yield (
+            "effects",
+            Picture(
+                "grid:forest_figure",
+                (table, what, measure.unit, f"{label}: effects on the mean test {measure.words}"),
+                f"Main effects (black) and interactions (blue) of {' and '.join(study.axes)} with their simultaneous "
+                "95 % intervals; filled: Holm's p < 0.05.",
+            ),
+        )
+
+
 def _of_differences(findings: Findings, label: str, names: list[str]) -> Named:
     measure, pairs = findings.study.measure, findings.pairs
-    if len(pairs) and pairs["n"].max() > 0:
+    if not len(pairs) or pairs["n"].max() == 0:
+        return
+    if findings.study.is_grid:
+        yield "differences", _within(findings, label)
+    else:
         title = f"{label}: test {measure.words}, row minus column ({measure.unit.gap})"
         yield (
             "differences",
@@ -60,6 +113,23 @@ def _of_differences(findings: Findings, label: str, names: list[str]) -> Named:
                 "intervals of all pairs; bold: Holm's p < 0.05.",
             ),
         )
+
+
+def _within(findings: Findings, label: str) -> Picture:
+    """Differences within the rows and columns of a grid: in a matrix of all cells most places would be empty."""
+    study, table = findings.study, findings.pairs
+    what = []
+    for first, second in zip(table["first"], table["second"], strict=True):
+        one, two = study.shown(study.levels[first]), study.shown(study.levels[second])
+        [differs], [same] = study.differing(first, second), [key for key in one if one[key] == two[key]]
+        what.append(f"{same}={one[same]}: {differs} {two[differs]} − {one[differs]}")
+    words, unit = study.measure.words, study.measure.unit
+    return Picture(
+        "grid:forest_figure",
+        (table, what, unit, f"{label}: differences in test {words}"),
+        f"Mean paired differences in test {words} within rows and columns, with the simultaneous 95 % intervals of all "
+        "of them; filled: Holm's p < 0.05.",
+    )
 
 
 def _of_costs(findings: Findings, label: str, names: list[str]) -> Named:

@@ -13,8 +13,10 @@ from harness.errors import listed
 from harness.figures import difference, text
 from harness.plots import Picture
 from harness.report.grids import (
+    cells_grid,
     classes_grid,
     compare_grid,
+    effects_grid,
     gaps_grid,
     measures_grid,
     middles_grid,
@@ -24,6 +26,7 @@ from harness.report.grids import (
     winners_grid,
 )
 from harness.report.methods import methods
+from harness.report.pictures import means_name
 
 WEB = re.compile(r"https?://[^\s()<>\"'`\\]+")  # a journal may come from anybody
 PREDICTED = (
@@ -37,6 +40,17 @@ PAIRS = (
     "power."
 )
 ON_NEW = " “On new images”: the 95 % interval for other test images of their kind, each pair by itself."
+WITHIN = " Pairs are those within a row or a column of the grid; cells that differ in both keys are not tested."
+EFFECTS = (
+    "A main effect is how far the mean over all cells of a value lies from the mean of all cells; an interaction is "
+    "how far a cell lies from what the main effects of its {first} and its {second} add up to. Each is taken within "
+    "the {units} that all cells share. All rows are one family (Holm); the two values of a key that has two are each "
+    "other's opposite and count once."
+)
+NOT_ALONE = (
+    "An interaction is seen: a main effect is then the mean of effects that differ from cell to cell, and may hold in "
+    "none of them."
+)
 SPREAD = (
     "Standard deviations: of what another search's winner would have measured, of one more training of the same, and "
     "what other test images would add to the mean; then their parts of the variance of the mean that is reported."
@@ -82,6 +96,8 @@ def make_sections(findings: Findings, pictures: Mapping[str, Picture]) -> list[S
         _measured(findings, captions),
         *_published(findings),
         *_believe(findings),
+        *_effects(findings, captions),
+        *_cell_by_cell(findings),
         *_differences(findings, captions),
         *_spread(findings),
         Section("Training against test", grids=[gaps_grid(findings)], pictures=_of(captions, "learning_curves")),
@@ -105,8 +121,8 @@ def _measured(findings: Findings, captions: Captions) -> Section:
     return Section(
         "What was measured",
         [] if findings.is_usual else [explained(study.measure)],
-        [compare_grid(findings)],
-        _of(captions, f"{study.metric}_vs_{study.axis}"),
+        [cells_grid(findings) if study.is_grid else compare_grid(findings)],
+        _of(captions, "cells", means_name(study)),
         _noise_floor(findings),
     )
 
@@ -149,8 +165,30 @@ def _believe(findings: Findings) -> Iterator[Section]:
 def _differences(findings: Findings, captions: Captions) -> Iterator[Section]:
     if len(findings.pairs):
         said = PAIRS.format(by="search by search, over those" if findings.study.searches > 1 else "over the seeds")
+        said += WITHIN if findings.study.is_grid else ""
         new = ON_NEW if findings.pairs["new_low"].notna().any() else ""
         yield Section("Differences", [said + new], [pairs_grid(findings)], _of(captions, "differences"))
+
+
+def _effects(findings: Findings, captions: Captions) -> Iterator[Section]:
+    """What each of two keys does, and whether they act on each other."""
+    study = findings.study
+    if not study.is_grid:
+        return
+    missing = [f"Not every cell was measured: without {listed(findings.left_out)}."] if findings.left_out else []
+    if findings.effects.empty:
+        missing = [f"No effects can be told: too few cells were measured in the same {findings.unit}."]
+    seen = findings.effects.loc[findings.effects["effect"] == "interaction", "p_holm"].min() < 0.05
+    said = EFFECTS.format(first=study.axes[0], second=study.axes[1], units=findings.unit)
+    texts = [said, *([NOT_ALONE] if seen else []), *missing]
+    grids = [effects_grid(findings)] if len(findings.effects) else []
+    yield Section("Effects and interaction", texts, grids, _of(captions, "effects"))
+
+
+def _cell_by_cell(findings: Findings) -> Iterator[Section]:
+    """All that was measured of each cell of a grid, where the first table has the means alone."""
+    if findings.study.is_grid:
+        yield Section("Cell by cell", grids=[compare_grid(findings)])
 
 
 def _spread(findings: Findings) -> Iterator[Section]:

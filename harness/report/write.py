@@ -14,7 +14,7 @@ from harness.errors import UserError
 from harness.journal import find_journal
 from harness.plots import Picture, Second, save_all
 from harness.report.escape import latex, latex_label
-from harness.report.grids import narrow_grid, winners_grid
+from harness.report.grids import cells_grid, narrow_grid, winners_grid
 from harness.report.page import render
 from harness.report.pictures import make_pictures
 from harness.report.sections import Page, make_sections
@@ -71,6 +71,8 @@ def write(findings: Findings, folder: Path, second: Second | None = None) -> Pat
 def _tables(findings: Findings) -> dict[str, pd.DataFrame]:
     tables = {"compare": findings.table, "pairs": findings.pairs, "confusion": findings.classes, "gaps": findings.gaps}
     tables["seeds"] = findings.seeds
+    if findings.study.is_grid:
+        tables["effects"] = findings.effects
     if len(findings.other_measures):
         tables["measures"] = findings.measures
     if findings.study.published:
@@ -83,6 +85,8 @@ def _tables(findings: Findings) -> dict[str, pd.DataFrame]:
 def _latex(findings: Findings) -> dict[str, tuple[pd.DataFrame, str]]:
     label, of = findings.study.label, "" if findings.is_usual else f"{findings.study.measure.words}, "
     tables = {"compare": (narrow_grid(findings), f"{label}: {of}means over seeds.")}
+    if findings.study.is_grid:
+        tables["cells"] = cells_grid(findings), f"{label}: {of}means over seeds, with 95 % intervals."
     if findings.study.tune:
         tables["winners"] = winners_grid(findings), f"{label}: what the search chose."
     return tables

@@ -5,7 +5,8 @@
 Whatever is wrong with the file is told in one line: file, key, rule, value and the nearest right name.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -17,14 +18,17 @@ from harness.catalogue import Knob, Value, hyperparameters, show
 from harness.errors import UserError, listed, nearest
 from harness.study import toml
 from harness.study.places import study_folder
-from harness.study.space import Choice, Range, Space, Table, grid_size
-from harness.study.study import Budget, Claim, Published, SearchSettings, Study, among, figure_type
+from harness.study.space import LARGEST_GRID, Choice, Range, Space, Table, grid_size
+from harness.study.study import Budget, Claim, Published, SearchSettings, Study, among, figure_type, grid
 
 WIDTH_KEYS = ("depth", "width", "taper")  # what explicit `widths` replaces
 TOP = ("question", "note", "dataset", "model", "metric")
 TABLES = ("compare", "tune", "fixed", "budget", "search", "claim", "published")
 Parsed = TypeVar("Parsed")
 LONGEST = 1000  # items of a list of whole numbers
+MOST_KEYS = 2  # that can be compared: a table has rows and columns
+Compared = Mapping[str, tuple[Value, ...]]
+"""The compared keys with their values."""
 
 
 def read_study(path: str | Path, overrides: Iterable[str] = (), dataset: str | None = None) -> Study:
@@ -98,13 +102,14 @@ def _override(raw: dict[str, Any], override: str) -> None:
 def _check(name: str, raw: dict[str, Any]) -> Study:
     _known("", raw, (*TOP, *TABLES))
     model = _value("model", raw.get("model", "mlp"), "model")
-    axis, levels = _compare(raw.get("compare", {}))
-    dataset = _dataset(raw, axis, levels)
+    compared = _compare(raw.get("compare", {}))
+    axis, levels = grid(compared)
+    dataset = _dataset(raw, compared)
     fixed = _fixed(raw.get("fixed", {}))
     tune = _tune(raw.get("tune", {}))
-    _disjoint(axis, tune, fixed)
-    _fit_the_model(model, (axis, *tune, *fixed))
-    _conditions(tune, axis, fixed)
+    _disjoint(compared, tune, fixed)
+    _fit_the_model(model, (*compared, *tune, *fixed))
+    _conditions(tune, compared, fixed)
     study = {key: raw[key] for key in ("question", "note") if key in raw} | {
         "name": name,
         "dataset": dataset,
@@ -126,26 +131,38 @@ def _check(name: str, raw: dict[str, Any]) -> Study:
     return checked
 
 
-def _dataset(raw: Mapping[str, Any], axis: str, levels: Sequence[Value]) -> Value:
-    if axis == "dataset":
+def _dataset(raw: Mapping[str, Any], compared: Compared) -> Value:
+    if "dataset" in compared:
         if "dataset" in raw:
             raise UserError("dataset: stands in [compare] already; it can be in one place only")
-        return levels[0]
+        return compared["dataset"][0]
     if "dataset" not in raw:
         raise UserError(f"dataset: missing; one of {listed(catalogue.names('dataset'))}")
     return _value("dataset", raw["dataset"], "dataset")
 
 
-def _compare(table: dict[str, Any]) -> tuple[str, tuple[Value, ...]]:
-    if len(table) != 1:
-        got = f"got {listed(table)}" if table else "it is empty or missing"
-        raise UserError(f"compare: must hold exactly one key, the axis of the table; {got}")
+def _compare(table: dict[str, Any]) -> Compared:
+    if not table:
+        raise UserError("compare: must hold one key, the axis of the table, or two, a grid; it is empty or missing")
     _known("compare", table, ("dataset", *hyperparameters()))
-    [(axis, values)] = table.items()
-    levels = _values(f"compare.{axis}", values, axis)
-    if len({show(level) for level in levels}) < len(levels):  # they would be one value in journal, runs and tables
-        raise UserError(f"compare.{axis}: values must differ in their first four digits, got {values!r}")
-    return axis, levels
+    if len(table) > MOST_KEYS:
+        first, second, *others = table
+        raise UserError(
+            f"compare: can hold two keys, got {listed(table)}; compare {first} and {second}, and fix or tune "
+            f"{' and '.join(others)}"
+        )
+    compared = {key: _compared(key, values) for key, values in table.items()}
+    cells = math.prod(map(len, compared.values()))
+    if cells > LARGEST_GRID:
+        raise UserError(f"compare: a grid may have {LARGEST_GRID:,} cells, this one has {cells:,}")
+    return compared
+
+
+def _compared(key: str, raw: Any) -> tuple[Value, ...]:
+    values = _values(f"compare.{key}", raw, key)
+    if len({show(value) for value in values}) < len(values):  # they would be one value in journal, runs and tables
+        raise UserError(f"compare.{key}: values must differ in their first four digits, got {raw!r}")
+    return values
 
 
 def _fixed(table: dict[str, Any]) -> dict[str, Value]:
@@ -227,24 +244,24 @@ def _published(raw: dict[str, Any]) -> Published:
     return _parse(TypeAdapter(Published), "published", raw)
 
 
-def _disjoint(axis: str, tune: Space, fixed: Mapping[str, Value]) -> None:
+def _disjoint(compared: Compared, tune: Space, fixed: Mapping[str, Value]) -> None:
     for key in (*tune, *fixed):
-        places = [name for name, keys in (("compare", (axis,)), ("tune", tune), ("fixed", fixed)) if key in keys]
+        places = [name for name, keys in (("compare", compared), ("tune", tune), ("fixed", fixed)) if key in keys]
         if len(places) > 1:
             raise UserError(f"{places[1]}.{key}: {key} stands in [{places[0]}] already; it can be in one of them only")
-    if "widths" in (axis, *tune, *fixed):
+    if "widths" in (*compared, *tune, *fixed):
         for key in WIDTH_KEYS:
-            if key in (axis, *tune, *fixed):
+            if key in (*compared, *tune, *fixed):
                 raise UserError(f"widths: names every hidden layer, so {key} cannot be given as well")
 
 
-def _conditions(tune: Space, axis: str, fixed: Mapping[str, Value]) -> None:
+def _conditions(tune: Space, compared: Compared, fixed: Mapping[str, Value]) -> None:
     """`when` may speak of what is compared, fixed, or tuned without a `when` of its own."""
     for key, domain in tune.items():
         for other, wanted in domain.when.items():
             where = f"tune.{key}.when.{other}"
             free = {name for name, candidate in tune.items() if not candidate.when}
-            if other not in {axis, *fixed, *free}:
+            if other not in {*compared, *fixed, *free}:
                 raise UserError(
                     f"{where}: must be compared, fixed, or tuned without `when`{nearest(other, sorted(free))}"
                 )

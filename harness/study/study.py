@@ -4,6 +4,7 @@ study = read_study("studies/depth")           # file.py
 study.config(level=3, params={"lr": 0.1})     # the Config of one training
 """
 
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -15,7 +16,7 @@ from harness.catalogue import SHARE, Figure, Measure, Value, show
 from harness.config import Config
 from harness.errors import one_of
 from harness.study.space import Space, Table
-from harness.trial import Trial
+from harness.trial import Cell, Level, Trial, named
 
 SEARCHES = 5
 """Of a compared value, where nothing is said: as AlgoPerf repeats its tuning."""
@@ -65,7 +66,7 @@ class SearchSettings(Table):
 
 
 class Published(Table):
-    """Figures that others reported, in the order of [compare]; only the report reads them.
+    """Figures that others reported, in the order of [compare], of two keys row by row; only the report reads them.
 
     Beside `source` and `runs` it holds figures by their names in the catalogue, a value for each level; `epochs` is how
     many were trained, `running_train_loss` the mean over the batches of the kept epoch, dropout on and weights moving.
@@ -119,7 +120,11 @@ DatasetName = Annotated[str, among(catalogue.names("dataset"))]
 
 
 class Study(Table):
-    """A study file, checked. `axis` is the compared hyperparameter, `levels` its values in the file's order."""
+    """A study file, checked. `axis` is the compared hyperparameter, `levels` its values in the file's order.
+
+    Where two are compared `axis` is both, as "depth,dropout", and each level is a `Cell` of the grid of their values,
+    row by row: the first key's value changes last.
+    """
 
     name: Annotated[str, AfterValidator(_folder_name)]
     question: Line = ""
@@ -131,7 +136,7 @@ class Study(Table):
     model: Annotated[str, among(catalogue.names("model"))] = "mlp"
     metric: Annotated[str, among(catalogue.task().measures)] = catalogue.task().metric
     axis: str
-    levels: tuple[Value, ...]
+    levels: tuple[Level, ...]
     tune: Space
     fixed: dict[str, Value]
     budget: Budget = Budget()
@@ -152,7 +157,27 @@ class Study(Table):
     @property
     def datasets(self) -> tuple[str, ...]:
         """The data sets that it needs: one, or those that it compares."""
-        return tuple(map(str, self.levels)) if self.axis == "dataset" else (self.dataset,)
+        return tuple(map(str, self.compared.get("dataset", (self.dataset,))))
+
+    @property
+    def compared(self) -> dict[str, tuple[Value, ...]]:
+        """The compared keys, each with its values in the file's order."""
+        every = [self.values_of(level) for level in self.levels]
+        return {key: tuple(dict.fromkeys(values[key] for values in every)) for key in self.axes}
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The compared keys: one or two."""
+        return tuple(self.axis.split(","))
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether two keys are compared."""
+        return len(self.axes) > 1
+
+    def values_of(self, level: Level) -> dict[str, Value]:
+        """What a level sets, by its keys."""
+        return dict(zip(level.keys, level.values, strict=True)) if isinstance(level, Cell) else {self.axis: level}
 
     @property
     def label(self) -> str:
@@ -164,18 +189,18 @@ class Study(Table):
         """The file name of its journal."""
         return f"journal{self.label.removeprefix(self.name)}.log"
 
-    def config(self, level: Value, params: Mapping[str, Value], defaults: Mapping[str, Value] | None = None) -> Config:
+    def config(self, level: Level, params: Mapping[str, Value], defaults: Mapping[str, Value] | None = None) -> Config:
         """The Config of one training: defaults, then [fixed], then the level, then what the search chose.
 
         `defaults` are those of another time, where they are not the catalogue's.
         """
         top = {"dataset": self.dataset, "model": self.model, "metric": self.metric}
-        return Config(**{**(defaults or {}), **top, **self.fixed, self.axis: level, **params})
+        return Config(**{**(defaults or {}), **top, **self.fixed, **self.values_of(level), **params})
 
     @property
     def chosen(self) -> tuple[str, ...]:
         """The hyperparameters that the study itself decides; all others have their defaults."""
-        return (self.axis, *self.fixed, *self.tune)
+        return (*self.axes, *self.fixed, *self.tune)
 
     @property
     def measure(self) -> Measure:
@@ -187,9 +212,18 @@ class Study(Table):
         """The smallest difference in the study's measure that matters, if it says so."""
         return None if self.claim.matters is None else self.claim.matters / self.measure.unit.factor
 
-    def level_name(self, level: Value) -> str:
-        """A level as people read it: "depth=3", or "widths=500-400" where the value is a tuple."""
-        return f"{self.axis}={show(level)}"
+    def level_name(self, level: Level) -> str:
+        """A level as people read it: "depth=3", "widths=500-400" where the value is a tuple, "depth=3,dropout=0.2"."""
+        return named(self.values_of(level))
+
+    def differing(self, first: int, second: int) -> tuple[str, ...]:
+        """The keys in which the levels of two rows differ."""
+        one, two = (self.values_of(self.levels[row]) for row in (first, second))
+        return tuple(key for key in one if one[key] != two[key])
+
+    def shown(self, level: Level) -> dict[str, str]:
+        """What a level sets as tables show it, a column for each key."""
+        return {key: show(value) for key, value in self.values_of(level).items()}
 
     def run_name(self, trial: Trial) -> str:
         """A trial as people read it: "depth=3 trial 12" or "depth=3 seed 4"."""
@@ -219,15 +253,15 @@ class Study(Table):
         each, more = divmod(self.budget.seeds, self.searches)
         return each + (search < more)
 
-    def search_trial(self, level: Value, search: int, number: int, config: Config) -> Trial:
+    def search_trial(self, level: Level, search: int, number: int, config: Config) -> Trial:
         """A trial of a search."""
         return Trial(level, "search", number, self.search_seed(search), config, search)
 
-    def confirmations(self, level: Value, config: Config, search: int = 0) -> list[Trial]:
+    def confirmations(self, level: Level, config: Config, search: int = 0) -> list[Trial]:
         """The fresh-seed trials of a search whose winner has that config."""
         return [self.confirmation(level, search, number, config) for number in range(self.shared_out(search))]
 
-    def confirmation(self, level: Value, search: int, number: int, config: Config) -> Trial:
+    def confirmation(self, level: Level, search: int, number: int, config: Config) -> Trial:
         """A fresh-seed trial. Of a pooled split its test images are those that the search has not seen."""
         held_out = self.tune and self.seeding == "sequence" and config.split == "pooled"
         pool = self.search_seed(search) if held_out else None
@@ -235,9 +269,20 @@ class Study(Table):
 
     def identity(self) -> dict[str, Any]:
         """What the trials in a journal depend on, as JSON types: an edit of anything else needs no new journal."""
-        return json.loads(  # type: ignore[no-any-return]
+        told: dict[str, Any] = json.loads(
             self.model_dump_json(include={"dataset", "model", "metric", "axis", "levels", "tune", "fixed", "search"})
         )
+        if self.is_grid:  # what was edited is then a list of values, not of cells
+            told["levels"] = json.loads(json.dumps(self.compared))
+        return told
+
+
+def grid(compared: Mapping[str, tuple[Value, ...]]) -> tuple[str, tuple[Level, ...]]:
+    """The axis and the levels of a study that compares these keys: of two every pair of values, row by row."""
+    keys = tuple(compared)
+    if len(keys) == 1:
+        return keys[0], compared[keys[0]]
+    return ",".join(keys), tuple(Cell(keys, values) for values in itertools.product(*compared.values()))
 
 
 def _drawn(*key: int) -> int:
