@@ -21,7 +21,8 @@ class Close:
 def noise_of_validation(results: Results) -> dict[int, Close]:
     """By level. Empty where the measure is no share of images, or the journal does not say how many there are.
 
-    The standard error is the binomial one of the winner's validation figure, from the number of held-out images.
+    The standard error is the binomial one of the winner's validation figure, from the number of held-out images. Folds
+    hold out every image once; repeats hold out the same ones again, and do not count.
     """
     study = results.study
     if not study.measure.binomial or not study.tune:
@@ -44,9 +45,10 @@ def is_close(results: Results, trials: pd.DataFrame) -> bool:
 
 
 def validation_images(results: Results, row: int) -> int:
-    """How many images a level's runs hold out; 0 where the journal does not say."""
+    """How many images stand behind a search trial's figure, its folds' together; 0 where the journal does not say."""
     config = results.study.config(results.study.levels[row], {})
     known = dict(
         zip(*(results.environment.get(key, "").split(", ") for key in ("data", "trainable")), strict=False),
     )
-    return round(int(known.get(config.dataset) or 0) * float(config.validation))
+    share = 1.0 if results.study.search.folds > 1 else float(config.validation)
+    return round(int(known.get(config.dataset) or 0) * share)

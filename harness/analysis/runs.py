@@ -26,9 +26,13 @@ def seeds_table(results: Results) -> pd.DataFrame:
 
 
 def trials_table(results: Results) -> pd.DataFrame:
-    """The search trials by level and `number`; `winner` is the one that its level chose."""
+    """The search trials by level and `number`; `winner` is the one that its level chose.
+
+    With folds figures are means over them; the columns of each fold, as `fold0_val_loss`, follow.
+    """
     runs = results.runs[results.runs["stage"] == "search"].sort_values(["level", "number"])
     figures = [name for name in _figures(results, runs) if not name.startswith(OF_TESTS)]
+    figures += [name for name in runs if name.startswith("fold")]
     return _table(results, runs, ["number", "winner"], figures)
 
 

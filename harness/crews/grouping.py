@@ -5,7 +5,7 @@ by_cost(groups, {data.name: data})           # the longest first
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, groupby, pairwise
 
 from harness.config import Config
 from harness.crews.schedule import Group
@@ -18,17 +18,25 @@ SMALL = 3e7  # operations of a step's forward pass, below which one thread is as
 
 
 def group_trials(trials: Sequence[Trial], data: Data, size: int | None = None) -> list[list[Trial]]:
-    """Trials grouped by what can be trained together, in the order in which they came; at most `size` in a group."""
+    """Trials grouped by what can be trained together, in the order in which they came; at most `size` in a group.
+
+    The folds of a trial, which come one after the other, stay together, even where they are more: it is judged by all.
+    """
     alike: dict[object, list[Trial]] = {}
     for trial in trials:
         alike.setdefault((trial.stage, trial.config.shape), []).append(trial)
     groups = []
     for members in alike.values():
-        count = -(-len(members) // (size or group_size(members[0], data)))
-        most, larger = divmod(len(members), count)  # as even as can be: two workers then end at the same time
+        whole = [list(own) for _, own in groupby(members, key=_of_one_trial)]
+        count = -(-len(whole) // max(1, (size or group_size(members[0], data)) // len(whole[0])))
+        most, larger = divmod(len(whole), count)  # as even as can be: two workers then end at the same time
         ends = [number * most + min(number, larger) for number in range(count + 1)]
-        groups += [members[start:end] for start, end in pairwise(ends)]
+        groups += [[*chain(*whole[start:end])] for start, end in pairwise(ends)]
     return groups
+
+
+def _of_one_trial(trial: Trial) -> object:
+    return (trial.level, trial.search, trial.number) if trial.fold else trial
 
 
 def group_size(trial: Trial, data: Data) -> int:

@@ -269,12 +269,32 @@ def _fits_together(study: Study) -> None:
         raise UserError(
             f"budget.seeds: each of the {study.searches} searches' winners needs a seed, got {study.budget.seeds}"
         )
+    _folds_fit(study)
     if "validation" in study.tune:
         raise UserError("tune.validation: the images to choose by cannot be tuned; compare it or fix it")
     if study.search.sampler == "grid":
         size = grid_size(study.tune)
         if study.tune and study.budget.trials > size:
             raise UserError(f"budget.trials: the grid has {size} points, got {study.budget.trials} trials")
+
+
+def _folds_fit(study: Study) -> None:
+    """Folds are of a search, and hold out what they hold out."""
+    search = study.search
+    for key in ("folds", "repeats", "refit"):
+        if not study.tune and (got := getattr(search, key)) != SearchSettings.model_fields[key].default:
+            raise UserError(f"search.{key}: there is no [tune] to search over, got {got!r}")
+    if search.folds == 1:
+        if search.repeats > 1:
+            raise UserError(f"search.repeats: there are no folds to repeat (search.folds = 1), got {search.repeats}")
+        return
+    if study.axis == "validation":
+        raise UserError("compare.validation: of search.folds each holds out its own part; compare something else")
+    if "validation" in study.fixed and search.refit == "all":
+        raise UserError(
+            "fixed.validation: has no effect: search.folds say what a search holds out, and with search.refit = 'all' "
+            "a confirmation holds out nothing; leave it out"
+        )
 
 
 def _table(kind: type[Table], name: str, raw: Mapping[str, Any]) -> Any:
