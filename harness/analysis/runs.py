@@ -43,7 +43,8 @@ def _table(results: Results, runs: pd.DataFrame, which: list[str], figures: list
     state = pd.DataFrame({"state": runs["status"], "reason": runs["reason"].map(_last_line)})
     given = runs[[name for name in study.chosen if name != study.axis]].map(as_cell)
     counted = runs[list(COUNTED)].astype("Int64")
-    parts = [head, runs[which], state, given, runs[figures], runs["seconds"], counted]
+    measured = runs[figures].astype({name: "Int64" for name in figures if name.endswith("best_epoch")})
+    parts = [head, runs[which], state, given, measured, runs["seconds"], counted]
     return pd.concat(parts, axis=1).reset_index(drop=True)
 
 

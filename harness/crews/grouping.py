@@ -5,7 +5,7 @@ by_cost(groups, {data.name: data})           # the longest first
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import chain, groupby, pairwise
+from itertools import chain, pairwise
 
 from harness.config import Config
 from harness.crews.schedule import Group
@@ -27,7 +27,7 @@ def group_trials(trials: Sequence[Trial], data: Data, size: int | None = None) -
         alike.setdefault((trial.stage, trial.config.shape), []).append(trial)
     groups = []
     for members in alike.values():
-        whole = [list(own) for _, own in groupby(members, key=_of_one_trial)]
+        whole = _whole(members)
         count = -(-len(whole) // max(1, (size or group_size(members[0], data)) // len(whole[0])))
         most, larger = divmod(len(whole), count)  # as even as can be: two workers then end at the same time
         ends = [number * most + min(number, larger) for number in range(count + 1)]
@@ -35,8 +35,15 @@ def group_trials(trials: Sequence[Trial], data: Data, size: int | None = None) -
     return groups
 
 
-def _of_one_trial(trial: Trial) -> object:
-    return (trial.level, trial.search, trial.number) if trial.fold else trial
+def _whole(members: Sequence[Trial]) -> list[list[Trial]]:
+    """The trainings of each trial together: its folds, or itself."""
+    trials: list[list[Trial]] = []
+    for member in members:
+        if member.fold and member.fold.number and trials:
+            trials[-1].append(member)
+        else:
+            trials.append([member])
+    return trials
 
 
 def group_size(trial: Trial, data: Data) -> int:

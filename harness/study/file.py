@@ -123,6 +123,7 @@ def _check(name: str, raw: dict[str, Any]) -> Study:
     }
     checked = _parse(TypeAdapter(Study), "", study)
     _fits_together(checked)
+    _folds_fit(checked)
     return checked
 
 
@@ -269,7 +270,6 @@ def _fits_together(study: Study) -> None:
         raise UserError(
             f"budget.seeds: each of the {study.searches} searches' winners needs a seed, got {study.budget.seeds}"
         )
-    _folds_fit(study)
     if "validation" in study.tune:
         raise UserError("tune.validation: the images to choose by cannot be tuned; compare it or fix it")
     if study.search.sampler == "grid":
