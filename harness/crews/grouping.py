@@ -13,6 +13,7 @@ from harness.parts.data import Data
 from harness.trial import Trial
 
 MOST = {"cpu": 16, "cuda": 64}  # trials; on a CPU more save little, and a kill costs what its group has done
+FOLDED = 2  # times as many, where they are folds: then those of a generation of four trials train together
 CACHE = 1_700_000  # bytes that a group's batch of inputs may take of a core's cache, on a CPU
 SMALL = 3e7  # operations of a step's forward pass, below which one thread is as fast as two
 
@@ -48,7 +49,7 @@ def _whole(members: Sequence[Trial]) -> list[list[Trial]]:
 
 def group_size(trial: Trial, data: Data) -> int:
     """How many trainings of this shape are best trained together: as many as the processor's cache or the GPU bears."""
-    most = MOST[data.images.device.type]
+    most = MOST[data.images.device.type] * (FOLDED if trial.fold else 1)
     if data.images.is_cuda:
         return most
     fitting = CACHE // (4 * int(trial.config.batch_size) * data.features)

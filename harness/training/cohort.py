@@ -105,10 +105,8 @@ class Cohort:
         config, device = trials[0].config, data.images.device
         networks = [build(trial.config, data.shape, data.classes, trial.seed) for trial in trials]
         stack = Stack.of(networks, device, config.precision)
-        members = [
-            Member(trial, generator(trial.seed, NOISE, device), stack.flat[row].clone())
-            for row, trial in enumerate(trials)
-        ]
+        noise = {seed: generator(seed, NOISE, device) for seed in dict.fromkeys(trial.seed for trial in trials)}
+        members = [Member(trial, noise[trial.seed], stack.flat[row].clone()) for row, trial in enumerate(trials)]
         return cls(task_of(config), members, stack, *_feeds(trials, data))
 
     def __len__(self) -> int:
