@@ -46,10 +46,10 @@ class Together:
         else:
             self.ended[number] = event
             done = {n: self.ended[n].figures for n in sorted(self.ended) if self.ended[n].status == "finished"}
+            if done:
+                yield FoldsEnded(done)
             if len(self.ended) == len(self.members):
                 yield outcome_of_folds([self.ended[n] for n in range(len(self.members))], self.history)
-            elif done:
-                yield FoldsEnded(done)
 
     @property
     def is_settled(self) -> bool:
