@@ -15,6 +15,7 @@ import torch
 
 from harness import environment
 from harness.analysis import find, read_results
+from harness.analysis.luck import is_close, noise_of_validation
 from harness.console import Progress
 from harness.crews.folds import Folds, outcome_of_folds
 from harness.crews.grouping import group_trials
@@ -459,3 +460,25 @@ def test_dropout_of_equal_seeds_is_drawn_once_and_is_what_each_has_alone(digits:
         [alone] = [event for _, event in train([trial], digits) if isinstance(event, Outcome)]
         assert together[trial]["val_loss"] == pytest.approx(alone["val_loss"], rel=1e-4)
     assert Fold(number=7, of=5, seed=1).part == 2
+
+
+@pytest.mark.parametrize(("gaps", "close"), [([0.02, 0.02, 0.03, 0.02], False), ([0.06, -0.04, 0.05, 0.02], True)])
+def test_the_runner_up_is_compared_fold_by_fold(
+    gaps: list[float], close: bool, write_study: Write, digits: Data
+) -> None:
+    """0.0225 points in the mean both times: once far beyond one standard error, once within it."""
+    folder = write_study(FOLDS)
+    study = read_study(folder, ["search.folds=4", "budget.trials=3", "search.pruner=none"])
+    drive(study, folder, digits)
+    results = read_results(folder / study.journal)
+    runs = results.runs
+    trials = runs[(runs["stage"] == "search") & (runs["level"] == 0)].copy()
+    names = [f"fold{number}_val_accuracy" for number in range(4)]
+    second = np.array([0.5, 0.6, 0.7, 0.8])
+    for row, values in zip(trials.index, (second + gaps, second, second - 0.3), strict=True):
+        trials.loc[row, names] = values
+        trials.loc[row, "val_accuracy"] = values.mean()
+    error = np.std(gaps, ddof=1) * np.sqrt(1 / 4 + 1 / 3)
+    assert (np.mean(gaps) <= error) == close
+    assert is_close(results, trials) == close
+    assert set(noise_of_validation(results)) == {0, 1}
