@@ -134,11 +134,12 @@ class Task(Part):
     """A part of the kind "task": how predictions become a loss with its slope, and what is measured.
 
     `metric` is the measure that selects unless the study names another, `running` are those that cost nothing during
-    training and are figures of each epoch.
+    training and are figures of each epoch. `stratified` says that folds should have equal shares of its classes.
     """
 
     metric: str = ""
     running: tuple[str, ...] = ()
+    stratified: bool = False
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -270,6 +271,7 @@ PARTS: tuple[Part, ...] = (
         "one of several classes, by cross-entropy",
         metric="accuracy",
         running=("loss", "accuracy"),
+        stratified=True,
     ),
     Measure("measure", "loss", "harness.parts.measures:Loss", "mean cross-entropy", unit=NATS, better="lower"),
     Measure(

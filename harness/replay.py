@@ -18,6 +18,7 @@ import torch
 from harness import catalogue, environment
 from harness.catalogue import show
 from harness.console import print_table
+from harness.crews.folds import Folds
 from harness.crews.grouping import group_trials
 from harness.crews.local import Here
 from harness.crews.schedule import train_all
@@ -28,7 +29,7 @@ from harness.parts.data import Data, load
 from harness.run import choose_device
 from harness.study.study import Study
 from harness.training.memory import keep_freed_memory
-from harness.trial import Epoch, Figures, Level, Outcome, Trial
+from harness.trial import Epoch, Figures, Level, OfFold, Outcome, Trial
 
 Say = Callable[[str], None]
 HEADINGS = ("figure", "recorded", "now", "difference")
@@ -74,13 +75,15 @@ def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Sa
     data = load(record.trial.config.dataset, choose_device(wanted.device))
     for line in circumstances(records.study, study, then, data):
         say(line)
-    group, one_each = group_of(record.trial, records.company(record), data, then)
-    together = group if wanted.together else [record.trial]
+    folds = Folds(records.company(record), records.study.trainings)
+    own = folds.of[record.trial]
+    group, one_each = group_of(own[0], folds.members, data, then)
+    together = group if wanted.together else own
     company = f"in a stack of {len(together)}" if len(together) > 1 else "alone"
     say(f"{records.study.run_name(record.trial)} again, {company}; it took {recorded.seconds:.2f} s then")
     known = {other.trial: other.outcome for other in records.all}
     with threads(1 if one_each else then.threads or torch.get_num_threads()):  # sums of floats depend on it
-        now = train_again(record.trial, together, data, known)
+        now = train_again(record.trial, together, data, known, folds)
     return judge(recorded, now, tolerance, say)
 
 
@@ -186,20 +189,25 @@ def group_of(trial: Trial, company: Sequence[Trial], data: Data, then: Circumsta
     return next((one for one in several if trial in one), [trial]), side_by_side
 
 
-def train_again(trial: Trial, together: Sequence[Trial], data: Data, known: Mapping[Trial, Outcome | None]) -> Outcome:
+def train_again(
+    trial: Trial, together: Sequence[Trial], data: Data, known: Mapping[Trial, Outcome | None], folds: Folds
+) -> Outcome:
     """The trial's outcome, as a journal would keep it. What was pruned is stopped where it was, not judged anew."""
     epochs: dict[Trial, int] = {}
 
-    def stop(other: Trial) -> bool:
-        then = known.get(other)
-        return then is not None and then.status == "pruned" and epochs[other] >= then.epochs
+    def stop(member: Trial) -> bool:
+        then: Outcome | OfFold | None = known.get(folds.whole[member])
+        if isinstance(then, Outcome) and then.folds and member.fold:
+            then = then.folds[member.fold.number]
+        return then is not None and then.status == "pruned" and epochs[member] >= then.epochs
 
     with closing(train_all([together], Here({data.name: data}), stop)) as events:
-        for other, event in events:
+        for member, event in events:
             if isinstance(event, Epoch):
-                epochs[other] = event.number
-            elif isinstance(event, Outcome) and other == trial:
-                return Outcome.from_record(json.loads(json.dumps(event.record())))
+                epochs[member] = event.number
+            for other, told in folds.take(member, event):
+                if isinstance(told, Outcome) and other == trial:
+                    return Outcome.from_record(json.loads(json.dumps(told.record())))
     raise AssertionError("training ended without an outcome")
 
 

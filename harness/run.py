@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,18 +19,21 @@ import torch
 
 from harness import catalogue, environment
 from harness.console import Progress
+from harness.crews.folds import Folds
 from harness.crews.grouping import by_cost, group_trials
 from harness.crews.how import How
 from harness.crews.schedule import Group, Workplace, train_all
 from harness.errors import StudyStoppedError, UserError
 from harness.journal import Ledger, Records, hold, put_aside
 from harness.parts.data import Data, MissingDataError, load
+from harness.parts.folds import rarest
 from harness.study.notes import notes
 from harness.study.places import report_folder
 from harness.study.study import Study
 from harness.tracking import WAIT, Tracker, shown_store
+from harness.training.cohort import searchable
 from harness.training.memory import keep_freed_memory
-from harness.trial import Begun, Epoch, Event, Outcome, Trial
+from harness.trial import Begun, Epoch, FoldsEnded, Outcome, Told, Trial
 
 Say = Callable[[str], None]
 
@@ -46,6 +50,7 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
         facts |= {"device": workplace.describe() or facts["device"]}
         if how.fresh and (aside := put_aside(journal)):
             say(f"the old journal is now {aside}")
+        check_folds(study, data)
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size))
         study = ledger.study
@@ -140,32 +145,33 @@ class Driver:
 
     def train(self, trials: list[Trial]) -> None:
         """Train the groups whose outcomes are not all recorded."""
-        groups = self.left(trials)
+        folds = Folds(trials, self.ledger.study.trainings)
+        groups = self.left(folds)
         self.progress.begin([trial for group in groups for trial in group])
         budget, failed = self.ledger.study.budget, list[Outcome]()
         crew = self.workplace.crew(groups, watched=budget.trial_timeout is not None)
-        training = train_all(groups, crew, self.ledger.should_prune, budget.retries, budget.trial_timeout)
-        with closing(training) as events:
-            for trial, event in events:
-                self.take(trial, event)
+        stop = folds.stop_as(self.ledger.should_prune)
+        with closing(train_all(groups, crew, stop, budget.retries, budget.trial_timeout)) as events:
+            for trial, told in chain.from_iterable(folds.take(*event) for event in events):
+                self.take(trial, told)
                 self.check()
-                if isinstance(event, Outcome) and event.status == "failed":
-                    failed.append(event)
+                if isinstance(told, Outcome) and told.status == "failed":
+                    failed.append(told)
                     if len(failed) > budget.failures * len(trials):
                         raise StudyStoppedError(_too_many(failed, len(trials), budget.failures))
 
-    def left(self, trials: list[Trial]) -> list[Group]:
+    def left(self, folds: Folds) -> list[Group]:
         """The groups to train, the longest first.
 
         A group that a kill cut short is run again whole: in another company its members' last digits could differ.
         """
-        recorded = {trial for trial in trials if self.ledger.is_recorded(trial)}
+        recorded = {m for trial, members in folds.of.items() if self.ledger.is_recorded(trial) for m in members}
         groups: list[Group] = []
         for name, data in self.data.items():
-            groups += group_trials([t for t in trials if t.config.dataset == name], data, self.group_size)
+            groups += group_trials([t for t in folds.members if t.config.dataset == name], data, self.group_size)
         return by_cost([group for group in groups if not recorded.issuperset(group)], self.data)
 
-    def take(self, trial: Trial, event: Event) -> None:
+    def take(self, trial: Trial, event: Told) -> None:
         """What became of a trial goes to journal, tracking and screen, also when its group is run again."""
         if isinstance(event, Begun):
             self.tracker.begin(trial)
@@ -173,6 +179,8 @@ class Driver:
             self.ledger.report(trial, event)
             self.tracker.epoch(trial, event)
             self.progress.epoch(trial, event)
+        elif isinstance(event, FoldsEnded):
+            self.ledger.report_folds(trial, event)
         else:
             if not self.ledger.is_recorded(trial):
                 self.ledger.record(trial, event)
@@ -185,6 +193,23 @@ def _too_many(failed: Sequence[Outcome], trainings: int, share: float) -> str:
         f"{len(failed)} of {trainings} trainings have failed, which is more than budget.failures = {share:g} allows; "
         f"the last one: {failed[-1].reason.splitlines()[-1]} (harness report shows all; the same command goes on)"
     )
+
+
+def check_folds(study: Study, data: Mapping[str, Data]) -> None:
+    """Each class must have an image for each fold. Raises UserError where one has fewer."""
+    if study.search.folds == 1 or not catalogue.task().stratified:
+        return
+    for level in study.levels:
+        for search in range(study.searches):
+            trial = study.search_trial(level, search, 0, study.config(level, {}))
+            images = data[trial.config.dataset]
+            if (fewest := rarest(searchable(trial, images), images.labels)) < study.search.folds:
+                raise UserError(
+                    f"search.folds: the rarest class of {trial.config.dataset} has {fewest} training images, fewer "
+                    f"than {study.search.folds} folds"
+                )
+            if trial.config.split == "fixed":
+                break  # they are the same for every search
 
 
 @contextmanager

@@ -40,13 +40,31 @@ def named(values: Mapping[str, Value]) -> str:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """Which part of the images a training holds out: that of `number % of`, of the `of` parts that `seed` draws.
+
+    `number` counts over all folds of a trial, from 0: further repeats go on counting, with other seeds.
+    """
+
+    number: int
+    of: int
+    seed: int
+
+    @property
+    def part(self) -> int:
+        """The number of the part that is held out, from 0."""
+        return self.number % self.of
+
+
+@dataclass(frozen=True)
 class Trial:
     """One training to be done.
 
     `level` is the compared value that it belongs to, `search` which of its searches, from 0. `stage` is "search"
     (training and validation images only) or "confirm" (a fresh seed of that search's winner; reads the test images
     once). `number` counts within level, search and stage, from 0. `pool` is the seed that draws the test images of a
-    pooled split where that is not its own: those that its search never saw.
+    pooled split where that is not its own: those that its search never saw. `fold` is that of a training which is one
+    of several that make up a search trial (`Study.trainings`).
     """
 
     level: Level
@@ -56,6 +74,7 @@ class Trial:
     config: Config
     search: int = 0
     pool: int | None = None
+    fold: Fold | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +119,28 @@ class Example:
 
 
 @dataclass(frozen=True)
+class OfFold:
+    """What came of one fold of a search trial, as an Outcome says it."""
+
+    status: Status
+    epochs: int
+    best_epoch: int
+    seconds: float
+    figures: Figures
+
+    def __getitem__(self, name: str) -> float:
+        """A figure by name; NaN where it was not measured."""
+        return self.figures.get(name, math.nan)
+
+
+@dataclass(frozen=True)
+class FoldsEnded:
+    """Folds of a trial that is still at work have come to their end: their figures, by the folds' numbers."""
+
+    figures: Mapping[int, Figures]
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What came of a trial. Figures belong to the weights of `best_epoch`: that of the lowest validation loss, or
     the last one where nothing is held out. In a confirmation the training figures are measured anew, without dropout,
@@ -109,6 +150,9 @@ class Outcome:
     `confusion` counts test images, rows true classes, columns predicted ones; `hits` has a bit for each of them, in
     their order: whether it was put into its class (`pack` makes it of an array). `weights` (a state dict of the
     network) stays with the process; everything else is kept in the journal.
+
+    Of a search trial with folds, `folds` are these; figures are their means, `best_epoch` is the mean, rounded, and
+    `history` has the means of the epochs that all of them took part in.
     """
 
     status: Status
@@ -124,6 +168,7 @@ class Outcome:
     examples: tuple[Example, ...] = ()  # of a value's first seed: the first test image, then the worst mistakes
     history: tuple[Epoch, ...] = ()
     retries: int = 0  # how often it was trained again because its worker was lost
+    folds: tuple[OfFold, ...] = ()
     weights: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __getitem__(self, name: str) -> float:
@@ -132,14 +177,17 @@ class Outcome:
 
     @property
     def epochs(self) -> int:
-        """How many epochs were trained."""
-        return len(self.history)
+        """How many epochs were trained; of folds the mean, rounded."""
+        return rounded([fold.epochs for fold in self.folds]) if self.folds else len(self.history)
 
     def record(self) -> dict[str, Any]:
         """All but the weights, as JSON's own types; figures that are not finite become None."""
-        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("weights", "history", "examples")}
+        apart = ("weights", "history", "examples", "folds")
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in apart}
+        folds = [{**vars(fold), "figures": _to_json(fold.figures)} for fold in self.folds]
         return {
             **kept,
+            **({"folds": folds} if folds else {}),
             "figures": _to_json(self.figures),
             "history": _columns(self.history),
             "examples": [vars(example) for example in self.examples],
@@ -153,9 +201,15 @@ class Outcome:
         known["figures"] = _from_json(known["figures"])
         known["history"] = tuple(_epochs(known["history"]))
         known["examples"] = tuple(map(_example, known.get("examples", ())))
+        known["folds"] = tuple(_fold(fold) for fold in known.get("folds", ()))
         if known["confusion"] is not None:
             known["confusion"] = tuple(tuple(row) for row in known["confusion"])
         return cls(**known)
+
+
+def rounded(numbers: Sequence[float]) -> int:
+    """The mean of some numbers above 0 as a whole one, halves up."""
+    return math.floor(sum(numbers) / len(numbers) + 0.5)
 
 
 def pack(hits: Any) -> str:
@@ -174,7 +228,10 @@ def unpack(text: str) -> Any:
 
 
 Event = Begun | Epoch | Outcome
-"""What becomes of a trial, in this order."""
+"""What becomes of a training, in this order."""
+
+Told = Event | FoldsEnded
+"""What becomes of a trial, which may have folds."""
 
 
 OF_EPOCHS_1 = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -207,6 +264,10 @@ def _epochs(columns: Mapping[str, Sequence[Any]]) -> list[Epoch]:
 def _example(record: Mapping[str, Any]) -> Example:
     lists = {"probabilities": tuple(record["probabilities"]), "shape": tuple(record.get("shape", ()))}
     return Example(**{**record, **lists})
+
+
+def _fold(record: Mapping[str, Any]) -> OfFold:
+    return OfFold(**{**record, "figures": _from_json(record["figures"])})
 
 
 def _finite(value: float) -> float | None:

@@ -117,6 +117,7 @@ def _of_a_level(study: Study, cells: Cells, runs: pd.DataFrame) -> Iterator[str]
         yield from _failures(own, what)
         yield from _repeats(own, what)
     yield from _cut_short(finished(runs))
+    yield from _refit_cut_short(study, runs)
     yield from _far_from_validation(study, cells)
     if cells["seeds"] < study.budget.seeds:
         yield f"{cells['seeds']} of {study.budget.seeds} confirmation runs finished."
@@ -147,6 +148,20 @@ def _cut_short(confirmed: pd.DataFrame) -> Iterator[str]:
         yield (
             f"{best_at_limit.sum()} of {len(confirmed)} confirmation runs were at their best when the limit of "
             f"{confirmed['epochs'].iloc[0]} epochs ended them; more epochs may change the comparison."
+        )
+
+
+def _refit_cut_short(study: Study, runs: pd.DataFrame) -> Iterator[str]:
+    """The same where confirmations take the epochs that the winners' trials were at their best at."""
+    if not study.tune or study.search.refit != "all":
+        return
+    winners = runs[(runs["stage"] == "search") & runs["winner"]]
+    at_limit = winners["best_epoch"] >= winners["epochs"]
+    if at_limit.sum() > len(winners) / 2:
+        yield (
+            f"{at_limit.sum()} of {len(winners)} winners were at their best when the limit of "
+            f"{winners['epochs'].iloc[0]} epochs ended their trainings, and were confirmed with as many; more epochs "
+            "may change the comparison."
         )
 
 

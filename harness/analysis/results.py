@@ -32,7 +32,8 @@ class Results:
     ("waiting" while there is no outcome), `winner` (a trial that its search chose, or a confirmation of that choice; an
     earlier choice's confirmations are left out), hyperparameters (`epochs` is the limit), what its Outcome says, and a
     column for each figure that any of them has, NaN where it was not measured (`trained_epochs` is how many it took,
-    `running_train_loss` the loss over the batches of the kept epoch).
+    `running_train_loss` the loss over the batches of the kept epoch). Of folds figures are means; `fold0_val_m` and
+    `fold0_best_epoch` are those of the first, where m is the study's measure.
     `epochs` has a row per epoch of a trial: `level`, `search`, `stage`, `number`, `epoch` and its figures.
     `confusions` holds the confusion counts of confirmation runs by (level, search, number), `hits` which test images
     each put into their class (N,), by the same, where the journal has that; `examples` the test images that
@@ -105,6 +106,7 @@ def _runs(records: Records, current: Iterable[Record]) -> pd.DataFrame:
     always += [f"untrained_{study.metric}"]
     measured = dict.fromkeys(name for row in rows for name in row if name in catalogue.figure_names())
     figures = dict.fromkeys([*always, *measured, "trained_epochs", "running_train_loss"])
+    figures |= dict.fromkeys(name for row in rows for name in row if name.startswith("fold"))
     heads = ("level", "search", "stage", "number", "seed", "winner", *hyperparameters(), "status", *OF_OUTCOMES)
     table = pd.DataFrame(rows, columns=list(dict.fromkeys([*heads, *figures])))
     numbers = [name for name in figures if name not in heads]
@@ -119,7 +121,9 @@ def _run(study: Study, record: Record, winners: Mapping[Any, int | None]) -> dic
         figures = {name: _whole(name, value, outcome) for name, value in outcome.figures.items()}
         known = {"status": outcome.status, **{name: getattr(outcome, name) for name in OF_OUTCOMES}, **figures}
         kept = [epoch["train_loss"] for epoch in outcome.history if epoch.number == outcome.best_epoch]
+        kept = [outcome["train_loss"]] if outcome.folds else kept  # each fold has a best epoch of its own
         known |= {"trained_epochs": outcome.epochs, "running_train_loss": kept[0] if kept else math.nan}
+        known |= _of_folds(study, outcome)
     return {
         "level": study.levels.index(trial.level),
         "search": trial.search,
@@ -130,6 +134,15 @@ def _run(study: Study, record: Record, winners: Mapping[Any, int | None]) -> dic
         **{key: trial.config[key] for key in hyperparameters()},
         **known,
     }
+
+
+def _of_folds(study: Study, outcome: Outcome) -> dict[str, float]:
+    """What each fold of a search trial measured by the study's own measure, and how long it took to be at its best."""
+    known: dict[str, float] = {}
+    for number, fold in enumerate(outcome.folds):
+        known[f"fold{number}_val_{study.metric}"] = fold[f"val_{study.metric}"]
+        known[f"fold{number}_best_epoch"] = fold.best_epoch
+    return known
 
 
 def _whole(name: str, value: float, outcome: Outcome) -> float:

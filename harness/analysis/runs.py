@@ -26,9 +26,13 @@ def seeds_table(results: Results) -> pd.DataFrame:
 
 
 def trials_table(results: Results) -> pd.DataFrame:
-    """The search trials by level, `search` and `number`; `winner` is the one that its search chose."""
+    """The search trials by level, `search` and `number`; `winner` is the one that its search chose.
+
+    With folds figures are means over them; the columns of each fold, as `fold0_val_loss`, follow.
+    """
     runs = results.runs[results.runs["stage"] == "search"].sort_values(["level", "search", "number"])
     figures = [name for name in _figures(results, runs) if not name.startswith(OF_TESTS)]
+    figures += [name for name in runs if name.startswith("fold")]
     return _table(results, runs, ["search", "number", "winner"], figures)
 
 
@@ -39,7 +43,8 @@ def _table(results: Results, runs: pd.DataFrame, which: list[str], figures: list
     state = pd.DataFrame({"state": runs["status"], "reason": runs["reason"].map(_last_line)})
     given = runs[[name for name in study.chosen if name not in study.axes]].map(as_cell)
     counted = runs[list(COUNTED)].astype("Int64")
-    parts = [head, runs[which], state, given, runs[figures], runs["seconds"], counted]
+    measured = runs[figures].astype({name: "Int64" for name in figures if name.endswith("best_epoch")})
+    parts = [head, runs[which], state, given, measured, runs["seconds"], counted]
     return pd.concat(parts, axis=1).reset_index(drop=True)
 
 

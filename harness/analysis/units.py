@@ -46,7 +46,7 @@ def overlap(study: Study, row: int) -> float:
     if config.split != "pooled":
         return 0.0
     test = float(config.test_fraction)
-    return test / ((1 - test) * (1 - float(config.validation)))
+    return test / ((1 - test) * (1 - study.held_out(config)))
 
 
 def test_images(results: Results, row: int) -> int:

@@ -36,7 +36,7 @@ from harness.journal.level import (
 )
 from harness.journal.sampling import direction, make_pruner, propose
 from harness.study.study import Study
-from harness.trial import Epoch, Outcome, Trial
+from harness.trial import Epoch, FoldsEnded, Outcome, Trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -69,7 +69,7 @@ class Ledger:
         self._searches = {place: self._open(search_name(study, place)) for place in self._places}
         self._seeds = {level: self._open(seeds_name(study, level)) for level in study.levels}
         self._asked: dict[tuple[Place, int], optuna.Trial] = {}  # the generation at work
-        self._steps: dict[tuple[Place, int], int] = {}  # the last epoch of each, counted from 0 as Optuna does
+        self._steps: dict[tuple[Place, int], set[int]] = {}  # what each is judged by: epochs from 0, or folds
 
     @property
     def id(self) -> str:
@@ -89,23 +89,35 @@ class Ledger:
         return [trial for place in self._places for trial in self._ask(place)]
 
     def report(self, trial: Trial, epoch: Epoch) -> None:
-        """Tell the pruner of an epoch."""
+        """Tell the pruner of an epoch, unless it judges by folds."""
         value = epoch[f"val_{self.study.metric}"]
-        if trial.stage == "search" and np.isfinite(value):
-            step = self._steps[place_of(trial), trial.number] = epoch.number - 1
-            if step not in self._frozen(trial).intermediate_values:  # known already when a group is run again
-                self._asked[place_of(trial), trial.number].report(value, step)
+        if trial.stage == "search" and np.isfinite(value) and not self.study.is_judged_by_folds:
+            self._steps[place_of(trial), trial.number] = set(range(epoch.number))
+            self._report(trial, value, epoch.number - 1)
+
+    def report_folds(self, trial: Trial, ended: FoldsEnded) -> None:
+        """Tell the pruner of the folds that have come to their end so far, if it judges by folds."""
+        known = {number: figures.get(f"val_{self.study.metric}", np.nan) for number, figures in ended.figures.items()}
+        known = {number: value for number, value in known.items() if np.isfinite(value)}
+        if known and self.study.is_judged_by_folds:
+            self._steps[place_of(trial), trial.number] = set(known)
+            for number, value in known.items():
+                self._report(trial, value, number)
+
+    def _report(self, trial: Trial, value: float, step: int) -> None:
+        if step not in self._frozen(trial).intermediate_values:  # known already when a group is run again
+            self._asked[place_of(trial), trial.number].report(value, step)
 
     def should_prune(self, trial: Trial) -> bool:
         """The pruner's verdict, which looks at completed trials of earlier generations of the same search.
 
         A trial that is run again is judged by the epochs of this run alone, as it was the first time.
         """
-        step = self._steps.get((place_of(trial), trial.number))
-        if trial.stage == "confirm" or step is None:
+        steps = self._steps.get((place_of(trial), trial.number))
+        if trial.stage == "confirm" or steps is None:
             return False
         so_far = copy.copy(self._frozen(trial))
-        so_far.intermediate_values = {s: value for s, value in so_far.intermediate_values.items() if s <= step}
+        so_far.intermediate_values = {s: value for s, value in so_far.intermediate_values.items() if s in steps}
         study = self._searches[place_of(trial)]
         return study.pruner.prune(study, so_far)
 

@@ -110,7 +110,10 @@ class SearchTrials:
     def confirmations(self, winner: int, study: Study | None = None) -> list[Trial]:
         """The fresh-seed trials of a winner, recorded or not; `study` has the budget of another time."""
         level, search = self.place
-        return (study or self.study).confirmations(level, self.config(winner), search)
+        config, best = self.config(winner), 0
+        if winner >= 0:
+            best = int(self.search[winner].user_attrs["outcome"]["best_epoch"])
+        return (study or self.study).confirmations(level, self.study.refitted(config, best), search)
 
     def confirmed(self, winner: int | None) -> dict[int, FrozenTrial]:
         """Confirmations of a winner by their numbers. Those of an earlier one do not count (more trials came since),

@@ -1,5 +1,6 @@
 """How a study was done, in sentences made from the study file: the methods section of its report."""
 
+from harness import catalogue
 from harness.catalogue import show
 from harness.config import Config
 from harness.figures import difference
@@ -14,7 +15,7 @@ def methods(study: Study) -> list[str]:
     return [
         _setting(study, config),
         *(_search(study) if study.tune else ()),
-        _stopping(config),
+        _stopping(study, config),
         *([f"A training that takes longer than {timeout:g} s has failed."] if timeout is not None else []),
         _confirmation(study),
         _statistics(study),
@@ -37,23 +38,61 @@ def _search(study: Study) -> tuple[str, str]:
     ties = "" if study.metric == "loss" else " (ties: the lower loss)"
     several = study.searches > 1
     searches = f"{study.searches} searches of its own" if several else "a search of its own"
-    each = ", each with its own split and sampler, the same for all" if several else ", the split the same for all"
+    split = "split" if search.folds == 1 else "folds"
+    each = (
+        f", each with its own {split} and sampler, the same for all" if several else f", the {split} the same for all"
+    )
     return (
         f"For each {_axis(study)} {searches}{each}: {study.budget.trials} trials by Optuna's {search.sampler} sampler "
         f"(search.seed = {search.seed}) with the {search.pruner} pruner, over {space}. Search trials see training and "
-        "validation images only.",
+        f"validation images only.{_folds(study)}",
         f"The winner{' of a search' if several else ''} is the finished trial with the {side} validation "
         f"{measure.words}{ties}.",
+    )
+
+
+def _folds(study: Study) -> str:
+    """What a search trial is where it has folds."""
+    search = study.search
+    if search.folds == 1:
+        return ""
+    drawn = f", drawn {search.repeats} times," if search.repeats > 1 else ""
+    whose = "a search" if study.searches > 1 else "the search"
+    equal = ", with equal shares of each class" if catalogue.task().stratified else ""
+    judged = " The pruner compares trials fold by fold." if study.is_judged_by_folds else ""
+    return (
+        f" A trial's figures are means over {search.folds} folds{drawn} of the images that are no test images: parts "
+        f"of equal size{equal}, the same for all trials of {whose} and all compared values. Each fold is held out by "
+        f"one training, which stops by it and has a seed of its own.{judged}"
     )
 
 
 def _confirmation(study: Study) -> str:
     shared = f", shared out among the {study.searches} winners" if study.searches > 1 else ""
     return (
-        f"Each {_axis(study)} is then trained with {study.budget.seeds} fresh seeds, the same for all{shared}; split, "
-        "initialisation, order and dropout vary with the seed. Only these runs read the test images, before and after "
+        f"Each {_axis(study)} is then trained with {study.budget.seeds} fresh seeds, the same for all{shared}; "
+        f"{_varies(study)} vary with the seed.{_refit(study)} Only these runs read the test images, before and after "
         f"training. All figures above are their means; training {study.measure.words} is that of the final weights, "
         "without dropout, on the training images or an even sample of them that is at least as large as the test set."
+    )
+
+
+def _varies(study: Study) -> str:
+    return "initialisation, order and dropout" if _is_refit(study) else "split, initialisation, order and dropout"
+
+
+def _is_refit(study: Study) -> bool:
+    return bool(study.tune) and study.search.refit == "all"
+
+
+def _refit(study: Study) -> str:
+    """What a winner is trained on, where that is not what it was searched with."""
+    if not _is_refit(study):
+        return ""
+    who = "its folds, in the mean," if study.search.folds > 1 else "its search trial"
+    return (
+        f" It is trained on training and validation images together, nothing held out, for as many epochs as {who} "
+        "needed to be at the lowest validation loss."
     )
 
 
@@ -84,7 +123,11 @@ def _images(study: Study, config: Config) -> str:
     if config.split == "pooled":
         who = "search holds out" if study.tune and study.seeding == "sequence" else "seed draws"
         texts.append(f"Each {who} {100 * config.test_fraction:.3g} % of all images anew as its test images.")
-    if config.validation:
+    if study.tune and study.search.folds > 1:
+        if not _is_refit(study):
+            held_out = f"{100 * config.validation:.3g} % of the training images"
+            texts.append(f"Confirmations hold out {held_out} for validation.")
+    elif config.validation:
         texts.append(f"{100 * config.validation:.3g} % of the training images are held out for validation.")
     else:
         texts.append("All training images are trained on; nothing is held out for validation.")
@@ -96,11 +139,12 @@ def _images(study: Study, config: Config) -> str:
     return " ".join([*texts, f"Pixels {pixels[config.normalisation]}."])
 
 
-def _stopping(config: Config) -> str:
+def _stopping(study: Study, config: Config) -> str:
     if not config.validation:
         return f"Every training takes {config.epochs} epochs; the weights of the last one are measured."
+    which = "A search trial's training" if _is_refit(study) else "Training"
     return (
-        f"Training stops after {config.patience} epochs without a lower validation loss, at epoch {config.epochs} at "
+        f"{which} stops after {config.patience} epochs without a lower validation loss, at epoch {config.epochs} at "
         "the latest; the weights of the lowest validation loss are kept and measured."
     )
 

@@ -235,8 +235,9 @@ def _luck(findings: Findings) -> list[str]:
     if noise:
         close, all_ = (sum(getattr(one, name) for one in noise.values()) for name in ("within", "searches"))
         said.append(
-            f"In {close} of {all_} searches the second best trial lay within one standard error of the winner, on the "
-            "validation images: which of them won was luck."
+            f"In {close} of {all_} searches the second best trial lay within one standard error of the winner, "
+            f"{'fold by fold' if findings.study.search.folds > 1 else 'on the validation images'}: which of them won "
+            "was luck."
         )
     study, relevant = findings.study, findings.relevance[findings.relevance["p"] < 0.05]
     idle = [key for key in study.tune if key not in set(relevant["hyperparameter"])]

@@ -128,6 +128,7 @@ def _check(name: str, raw: dict[str, Any]) -> Study:
     }
     checked = _parse(TypeAdapter(Study), "", study)
     _fits_together(checked)
+    _folds_fit(checked)
     return checked
 
 
@@ -300,6 +301,25 @@ def _can_be_searched(study: Study) -> None:
         size = grid_size(study.tune)
         if study.budget.trials > size:
             raise UserError(f"budget.trials: the grid has {size} points, got {study.budget.trials} trials")
+
+
+def _folds_fit(study: Study) -> None:
+    """Folds are of a search, and hold out what they hold out."""
+    search = study.search
+    for key in ("folds", "repeats", "refit"):
+        if not study.tune and (got := getattr(search, key)) != SearchSettings.model_fields[key].default:
+            raise UserError(f"search.{key}: there is no [tune] to search over, got {got!r}")
+    if search.folds == 1:
+        if search.repeats > 1:
+            raise UserError(f"search.repeats: there are no folds to repeat (search.folds = 1), got {search.repeats}")
+        return
+    if study.axis == "validation":
+        raise UserError("compare.validation: of search.folds each holds out its own part; compare something else")
+    if "validation" in study.fixed and search.refit == "all":
+        raise UserError(
+            "fixed.validation: has no effect: search.folds say what a search holds out, and with search.refit = 'all' "
+            "a confirmation holds out nothing; leave it out"
+        )
 
 
 def _table(kind: type[Table], name: str, raw: Mapping[str, Any]) -> Any:

@@ -7,6 +7,7 @@ study.config(level=3, params={"lr": 0.1})     # the Config of one training
 import itertools
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, model_validator
@@ -16,7 +17,7 @@ from harness.catalogue import SHARE, Figure, Measure, Value, show
 from harness.config import Config
 from harness.errors import one_of
 from harness.study.space import Space, Table
-from harness.trial import Cell, Level, Trial, named
+from harness.trial import Cell, Fold, Level, Trial, named
 
 SEARCHES = 5
 """Of a compared value, where nothing is said: as AlgoPerf repeats its tuning."""
@@ -57,12 +58,20 @@ class Budget(Table):
 
 
 class SearchSettings(Table):
-    """How Optuna searches. `generation` trials of each level are asked for at once, so that they can share stacks."""
+    """How Optuna searches. `generation` trials of each level are asked for at once, so that they can share stacks.
+
+    With `folds` above 1 a search trial is the mean over that many folds, and over `repeats` other ways to draw them.
+    `refit` says what a winner is trained on in its confirmations: "split" holds images out and stops early, "all"
+    trains on all of them, for as many epochs as the winner's folds had at their best, in the mean.
+    """
 
     sampler: Annotated[str, among(catalogue.names("sampler"))] = "tpe"
     pruner: Annotated[str, among(catalogue.names("pruner"))] = "median"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     generation: Annotated[int, Field(ge=1, le=10_000)] = 4
+    folds: Annotated[int, Field(ge=1, le=100)] = 1
+    repeats: Annotated[int, Field(ge=1, le=100)] = 1
+    refit: Annotated[str, among(("split", "all"))] = "split"
 
 
 class Published(Table):
@@ -256,6 +265,41 @@ class Study(Table):
     def search_trial(self, level: Level, search: int, number: int, config: Config) -> Trial:
         """A trial of a search."""
         return Trial(level, "search", number, self.search_seed(search), config, search)
+
+    def trainings(self, trial: Trial) -> list[Trial]:
+        """What a trial is trained as: itself, or of a search with folds a training for each of them.
+
+        The folds of a search are the same for all its trials and all levels. Each has a seed of its own for
+        initialisation, order and dropout, so that a trial's mean is over their luck too.
+        """
+        of = self.search.folds
+        if trial.stage == "confirm" or of == 1:
+            return [trial]
+        config = trial.config.replace(validation=1 / of)
+        pool = trial.seed if trial.pool is None else trial.pool
+        return [
+            replace(trial, seed=self._of_fold(trial.search, 2 * number + 1) & ~1, config=config, pool=pool, fold=fold)
+            for number in range(of * self.search.repeats)
+            for fold in [Fold(number, of, self._of_fold(trial.search, 2 * (number // of) + 2))]
+        ]
+
+    def _of_fold(self, search: int, number: int) -> int:
+        return _drawn(self.search.seed, search, 0, number)  # number > 0: SeedSequence takes no notice of a last zero
+
+    @property
+    def is_judged_by_folds(self) -> bool:
+        """Whether the pruner compares trials fold by fold, not epoch by epoch."""
+        return self.search.folds > 1 and self.search.pruner == "wilcoxon"
+
+    def refitted(self, config: Config, best_epoch: int) -> Config:
+        """What a winner is confirmed with, that had its best epoch there."""
+        if not self.tune or self.search.refit == "split":
+            return config
+        return config.replace(validation=0.0, epochs=max(1, best_epoch))
+
+    def held_out(self, config: Config) -> float:
+        """The share of the training images that a confirmation holds out."""
+        return 0.0 if self.tune and self.search.refit == "all" else float(config.validation)
 
     def confirmations(self, level: Level, config: Config, search: int = 0) -> list[Trial]:
         """The fresh-seed trials of a search whose winner has that config."""

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from harness import catalogue
 from harness.config import Config
-from harness.parts.data import Data
+from harness.parts.data import Data, Parts
+from harness.parts.folds import held_out
 from harness.parts.models import build
 from harness.parts.tasks import Learning, Tally, described, task_of
 from harness.training.feed import Feed
@@ -104,10 +105,8 @@ class Cohort:
         config, device = trials[0].config, data.images.device
         networks = [build(trial.config, data.shape, data.classes, trial.seed) for trial in trials]
         stack = Stack.of(networks, device, config.precision)
-        members = [
-            Member(trial, generator(trial.seed, NOISE, device), stack.flat[row].clone())
-            for row, trial in enumerate(trials)
-        ]
+        noise = {seed: generator(seed, NOISE, device) for seed in dict.fromkeys(trial.seed for trial in trials)}
+        members = [Member(trial, noise[trial.seed], stack.flat[row].clone()) for row, trial in enumerate(trials)]
         return cls(task_of(config), members, stack, *_feeds(trials, data))
 
     def __len__(self) -> int:
@@ -254,11 +253,27 @@ def _rows(tally: Tally, images: str) -> list[dict[str, float]]:
 
 def _feeds(trials: Sequence[Trial], data: Data) -> tuple[Feed, Feed, Feed]:
     """Training (shuffled each epoch), validation and test images of each trial; one order if all seeds are equal."""
-    config, drawn = trials[0].config, [(trial.seed, trial.pool) for trial in trials]
-    drawn = drawn[:1] if len(set(drawn)) == 1 else drawn
-    pooled = config.test_fraction if config.split == "pooled" else 0.0
-    parts = [data.split(seed, config.validation, pooled, pool) for seed, pool in drawn]
-    train, val, test = (torch.stack(rows) for rows in zip(*parts, strict=True))
+    config, drawn = trials[0].config, {(trial.seed, trial.pool, trial.fold): trial for trial in trials}
+    parts = {key: _split(trial, data) for key, trial in drawn.items()}
+    keys = list(drawn) if len(drawn) == 1 else [(trial.seed, trial.pool, trial.fold) for trial in trials]
+    train, val, test = (torch.stack(rows) for rows in zip(*(parts[key] for key in keys), strict=True))
     affine = data.affine(config.normalisation, train)
-    orders = [generator(seed, ORDER, train.device) for seed, _ in drawn]
+    orders = [generator(seed, ORDER, train.device) for seed, _, _ in keys]
     return Feed(data, train, affine, orders), Feed(data, val, affine), Feed(data, test, affine)
+
+
+def _split(trial: Trial, data: Data) -> Parts:
+    if trial.fold is None:
+        return data.split(trial.seed, trial.config.validation, _pooled(trial), trial.pool)
+    whole = data.split(trial.seed, 0.0, _pooled(trial), trial.pool)
+    classes = data.labels if described(trial.config).stratified else None
+    return Parts(*held_out(whole.train, classes, trial.fold), whole.test)
+
+
+def searchable(trial: Trial, data: Data) -> Tensor:
+    """The images (N,), indices, that a trial may train on or hold out: all but its test images."""
+    return data.split(trial.seed, 0.0, _pooled(trial), trial.pool).train
+
+
+def _pooled(trial: Trial) -> float:
+    return float(trial.config.test_fraction) if trial.config.split == "pooled" else 0.0

@@ -29,7 +29,7 @@ class Layer:
     memory: Memory
 
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
-        """`noise`, a generator per network, is given in training only."""
+        """`noise`, each network's generator, is given in training only."""
         raise NotImplementedError
 
     def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
@@ -229,25 +229,37 @@ class Flatten(Layer):
 class Dropout(Layer):
     """Inverted dropout with a rate of its own for each network.
 
-    Each network draws from a generator of its own, so that what it drops depends on nothing else in the stack.
+    Each network draws from a generator of its own, so that what it drops depends on nothing else in the stack. Those of
+    one seed have one generator, whose numbers are drawn once for all of them.
     """
 
     def __post_init__(self) -> None:
         self.keep = 1.0 - torch.tensor(self.rates, device=self.memory.device)  # here: a step must not wait for the host
+        self.noise: Sequence[torch.Generator] | None = None
 
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         self.mask = None
         if noise is None or not any(self.rates):
             return x
         keep = self.keep.view(-1, *(1,) * (x.dim() - 1))  # (K, 1, ...)
-        drawn = self.memory((self, "drawn"), *x.shape)
-        for row, generator, rate in zip(drawn.unbind(), noise, self.rates, strict=True):
-            if rate > 0.0:
-                row.uniform_(generator=generator)
-            else:
-                row.zero_()
+        drawn = self._draw(noise, x.shape)
         self.mask = torch.lt(drawn, keep, out=self.memory((self, "kept"), *x.shape)).div_(keep)
         return torch.mul(x, self.mask, out=self.memory((self, "y"), *x.shape))
+
+    def _draw(self, noise: Sequence[torch.Generator], shape: torch.Size) -> Tensor:
+        """Numbers in [0, 1), (K or 1, ...): those of a rate of 0, whose generator is left alone, are anybody's."""
+        if noise is not self.noise:
+            self.noise = noise
+            drawing = (generator for generator, rate in zip(noise, self.rates, strict=True) if rate > 0.0)
+            self.generators = list(dict.fromkeys(drawing))
+            places = [self.generators.index(one) if one in self.generators else 0 for one in noise]
+            self.places = torch.tensor(places, device=self.memory.device)
+        drawn = self.memory((self, "drawn"), len(self.generators), *shape[1:])
+        for row, generator in zip(drawn.unbind(), self.generators, strict=True):
+            row.uniform_(generator=generator)
+        if len(drawn) in (1, len(self.places)):
+            return drawn
+        return torch.index_select(drawn, 0, self.places, out=self.memory((self, "each"), *shape))
 
     def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         return dy if self.mask is None else dy.mul_(self.mask)

@@ -104,7 +104,7 @@ class CapturedStep(Step):
         assert self.batch is not None
         graph = torch.cuda.CUDAGraph()
         try:
-            for generator in self.noise:
+            for generator in dict.fromkeys(self.noise):
                 graph.register_generator_state(generator)
             with torch.cuda.graph(graph):
                 self.run(self.batch)

@@ -35,11 +35,19 @@ def epoch_metrics(epoch: Epoch) -> list[Metric]:
 
 
 def outcome_metrics(outcome: Outcome) -> list[Metric]:
-    """Figures of the best epoch, under names of their own: MLflow's table shows a metric's last value."""
+    """Figures of the best epoch, under names of their own: MLflow's table shows a metric's last value.
+
+    Of a trial with folds these are means; those of the first fold are `fold0/val_loss` and so on.
+    """
     figures = {name: value for name, value in outcome.figures.items() if name != "train_loss"}  # the epochs' tells more
     known = {**figures, "best_epoch": outcome.best_epoch, "seconds": outcome.seconds, "parameters": outcome.parameters}
     now = milliseconds(outcome.ended)
-    return [Metric(metric_name(name), float(value), now, 0) for name, value in measured(known).items()]
+    named = {metric_name(name): value for name, value in measured(known).items()}
+    for number, fold in enumerate(outcome.folds):
+        own = {"best_epoch": fold.best_epoch, "seconds": fold.seconds}
+        own |= {name: value for name, value in fold.figures.items() if name.startswith("val_")}
+        named |= {f"fold{number}/{name}": value for name, value in measured(own).items()}
+    return [Metric(name, float(value), now, 0) for name, value in named.items()]
 
 
 def measured(figures: Figures) -> dict[str, float]:
