@@ -57,7 +57,7 @@ class Progress:
         if not trials:
             return
         first = trials[0]
-        what = "searching" if first.stage == "search" else "confirming"
+        what = {"search": "searching", "confirm": "confirming", "ablation": "taking apart"}[first.stage]
         levels = ", ".join(dict.fromkeys(show(trial.level) for trial in trials))
         self._now = f"{what} {self.study.axis} {levels}: {len(trials)} trainings"
         if not self._terminal.is_terminal:  # a log file gets a line for each of these instead of a live table

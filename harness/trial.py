@@ -14,7 +14,7 @@ from harness.catalogue import Value
 from harness.config import Config
 
 Status = Literal["finished", "pruned", "diverged", "failed"]
-Stage = Literal["search", "confirm"]
+Stage = Literal["search", "confirm", "ablation"]
 Figures = Mapping[str, float]
 """Figures by name, as `val_loss`; see `catalogue.figure` for units. What was not measured is not there."""
 
@@ -24,9 +24,10 @@ class Trial:
     """One training to be done.
 
     `level` is the compared value that it belongs to, `search` which of its searches, from 0. `stage` is "search"
-    (training and validation images only) or "confirm" (a fresh seed of that search's winner; reads the test images
-    once). `number` counts within level, search and stage, from 0. `pool` is the seed that draws the test images of a
-    pooled split where that is not its own: those that its search never saw.
+    (training and validation images only), "confirm" (a fresh seed of that search's winner; reads the test images
+    once) or "ablation" (the same seed of the defaults, or of what lies between them and that winner). `number` counts
+    within level, search and stage, from 0: an ablation has that of the confirmation whose seed it shares. `pool` is the
+    seed that draws the test images of a pooled split where that is not its own: those that its search never saw.
     """
 
     level: Value
@@ -36,6 +37,11 @@ class Trial:
     config: Config
     search: int = 0
     pool: int | None = None
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether it reads the test images."""
+        return self.stage != "search"
 
 
 @dataclass(frozen=True)

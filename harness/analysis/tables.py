@@ -123,10 +123,11 @@ def _chosen(study: Study, winners: pd.DataFrame) -> dict[str, str]:
     numbers; empty where there is no winner, or where it had no effect.
     """
     rows = [winner for _, winner in winners.iterrows()]
-    return {key: _in_one([winner[key] for winner in rows if matters(study, winner, key)]) for key in study.tune}
+    return {key: in_one([winner[key] for winner in rows if matters(study, winner, key)]) for key in study.tune}
 
 
-def _in_one(values: Sequence[Value]) -> str:
+def in_one(values: Sequence[Value]) -> str:
+    """What winners chose, in one cell."""
     shown = Counter(map(show, values))
     if len(shown) > 2 and all(isinstance(value, float) for value in values):
         return f"{show(min(values))} to {show(max(values))}"

@@ -9,6 +9,7 @@ from harness.analysis.units import finished, searched
 from harness.catalogue import Value
 from harness.plots import Picture
 from harness.report.escape import in_picture
+from harness.report.worth import worth_pictures
 from harness.study.space import Choice, Range
 from harness.study.study import Study
 
@@ -21,7 +22,8 @@ def make_pictures(findings: Findings) -> dict[str, Picture]:
     label = in_picture(findings.study.label)
     names = [findings.study.level_name(level) for level in findings.study.levels]
     parts = (_of_means, _of_differences, _of_costs, _of_classes, _of_examples, _of_search, _of_slices, _of_time)
-    return {name: picture for part in parts for name, picture in part(findings, label, names)}
+    known = {name: picture for part in parts for name, picture in part(findings, label, names)}
+    return known | worth_pictures(findings, label, names)
 
 
 def _of_means(findings: Findings, label: str, names: list[str]) -> Named:

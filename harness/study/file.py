@@ -123,6 +123,7 @@ def _check(name: str, raw: dict[str, Any]) -> Study:
     }
     checked = _parse(TypeAdapter(Study), "", study)
     _fits_together(checked)
+    _worth_is_known(checked)
     return checked
 
 
@@ -275,6 +276,13 @@ def _fits_together(study: Study) -> None:
         size = grid_size(study.tune)
         if study.tune and study.budget.trials > size:
             raise UserError(f"budget.trials: the grid has {size} points, got {study.budget.trials} trials")
+
+
+def _worth_is_known(study: Study) -> None:
+    """What tuning was worth can be asked where something is tuned."""
+    for key in ("ablation", "confirm_defaults"):
+        if getattr(study.budget, key) and not study.tune:
+            raise UserError(f"budget.{key}: there is no [tune] whose worth could be measured")
 
 
 def _table(kind: type[Table], name: str, raw: Mapping[str, Any]) -> Any:
