@@ -127,20 +127,18 @@ class Across:
 
 def of_studies(several: Sequence[Findings]) -> Across | None:
     """What studies of the same axis on different data sets have in common, if at least two values were measured."""
-    studies = [findings.study for findings in several]
-    axes, data = {study.axis for study in studies}, [study.dataset for study in studies]
-    if len(several) < 2 or len(axes) > 1 or "dataset" in axes or len(set(data)) < len(data):
+    axes, by_data = {findings.study.axis for findings in several}, {one.study.dataset: one for one in several}
+    if len(several) < 2 or len(axes) > 1 or "dataset" in axes or len(by_data) < len(several):
         return None
-    by_data = dict(zip(data, several, strict=True))
+    first = several[0].study
     scores = pd.DataFrame({name: _means(findings) for name, findings in by_data.items()})
-    names = [studies[0].level_name(level) for level in studies[0].levels]
-    scores = scores.reindex(names).dropna()  # values that all of them have, in the order of the first study
+    scores = scores.reindex(map(first.level_name, first.levels)).dropna()  # values that all of them have
     if len(scores) < 2:
         return None
-    verdicts = [row for name, findings in by_data.items() for row in _verdicts(findings, name, list(scores.index))]
+    verdicts = [_verdicts(findings, name, list(scores.index)) for name, findings in by_data.items()]
     runs = pd.concat([_runs(findings, name) for name, findings in by_data.items()], ignore_index=True)
-    table = pd.DataFrame(verdicts, columns=["dataset", "first", "second", "better"])
-    return Across(studies[0].axis, studies[0].measure, scores, table, runs[runs["value"].isin(scores.index)])
+    table = pd.concat(verdicts, ignore_index=True)
+    return Across(first.axis, first.measure, scores, table, runs[runs["value"].isin(scores.index)])
 
 
 def _means(findings: Findings) -> pd.Series:
@@ -155,7 +153,7 @@ def _runs(findings: Findings, name: str) -> pd.DataFrame:
     return pd.DataFrame({"dataset": name, "value": values, "figure": runs[f"test_{study.metric}"].to_numpy(float)})
 
 
-def _verdicts(findings: Findings, name: str, values: Sequence[str]) -> list[dict[str, str]]:
+def _verdicts(findings: Findings, name: str, values: Sequence[str]) -> pd.DataFrame:
     """Which values a study told apart by its own test of all its pairs."""
     study, rows = findings.study, []
     for pair in findings.pairs.to_dict("records"):
@@ -164,7 +162,7 @@ def _verdicts(findings: Findings, name: str, values: Sequence[str]) -> list[dict
             better = second if study.measure.sign() * pair["difference"] > 0 else first
             is_clear = pair["p_holm"] < 1 - CONFIDENCE
             rows.append({"dataset": name, "first": first, "second": second, "better": better if is_clear else ""})
-    return rows
+    return pd.DataFrame(rows, columns=["dataset", "first", "second", "better"])
 
 
 def friedman(ranks: NDArray[np.float64]) -> Friedman:
@@ -189,16 +187,17 @@ def _arranged(rows: NDArray[np.int64]) -> float | None:
     """How often sums of columns are at least as far from 0 as those of `rows` (data sets, values), over all orders of
     each row; None where these are too many. Sums in another order are as far away, so each set of sums is kept once.
     """
-    sums, chances = np.sort(rows[:1], axis=1), np.ones(1, dtype=float)
-    base = 2 * int(np.abs(rows).max()) * len(rows) + 1
-    if float(base) ** rows.shape[1] > 2**62 or rows.shape[1] > 8:  # 8: 40,320 orders of a row
+    datasets, values = rows.shape
+    base = 2 * int(np.abs(rows).max()) * datasets + 1
+    if float(base) ** values > 2**62 or values > 8:  # 8: 40,320 orders of a row
         return None
-    places = base ** np.arange(rows.shape[1], dtype=np.int64)
+    sums, chances = np.sort(rows[:1], axis=1), np.ones(1, dtype=float)
+    places = base ** np.arange(values, dtype=np.int64)
     for row in rows[1:]:
         orders = np.array(sorted(set(permutations(row.tolist()))))
         if len(sums) * len(orders) > WAYS:
             return None
-        reached = np.sort((sums[:, None] + orders).reshape(-1, rows.shape[1]), axis=1)
+        reached = np.sort((sums[:, None] + orders).reshape(-1, values), axis=1)
         _, first, where = np.unique(reached @ places, return_index=True, return_inverse=True)
         weights = np.repeat(chances / len(orders), len(orders))
         sums, chances = reached[first], np.asarray(np.bincount(where, weights), float)

@@ -70,7 +70,6 @@ def tabulate(records: Records, others: tuple[str, ...] = ()) -> Results:
     """What the reader of a journal found, as tables; `others` are studies that have read the same test images."""
     study = records.study
     current = [record for record in _ordered(records) if record.current]
-    tested = [record for record in records.all if record.current and record.trial.is_tested]
     done = [(record, record.outcome) for record in current if record.outcome is not None]
     row_of = {level: row for row, level in enumerate(study.levels)}
     shares = {row: records.importances(level) for level, row in row_of.items()}
@@ -87,7 +86,7 @@ def tabulate(records: Records, others: tuple[str, ...] = ()) -> Results:
         importances={row: share for row, share in shares.items() if share},
         links=records.links,
         others=others,
-        steps=_steps(records, tested),
+        steps=_steps(records),
     )
 
 
@@ -105,13 +104,13 @@ def _ordered(records: Records) -> Iterable[Record]:
 STEPS = ("level", "search", "number", "step", "hyperparameter", "value", "figure", "changed")
 
 
-def _steps(records: Records, tested: Iterable[Record]) -> pd.DataFrame:
+def _steps(records: Records) -> pd.DataFrame:
     """What lies between the defaults and the winners, where that is trained."""
     study, name = records.study, f"test_{records.study.metric}"
     known = {
         (record.trial.level, record.trial.search, record.trial.config, record.trial.number): record.outcome
-        for record in tested
-        if record.outcome is not None and record.outcome.status == "finished"
+        for record in records.all
+        if record.current and record.trial.is_tested and record.outcome and record.outcome.status == "finished"
     }
     rows = []
     for (level, search), steps in records.paths.items():
