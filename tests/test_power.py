@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.analysis import find
-from harness.analysis.power import Outlook, Plan, look_out, pooled_components
+from harness.analysis.power import Outlook, Plan, look_out, odd_one, pooled_components
 from harness.analysis.results import Results, read_results
 from harness.analysis.samples import CONFIDENCE, holm_family, standard_error, variance_components
 from harness.errors import UserError
@@ -148,6 +148,27 @@ def test_without_a_search_seeds_are_counted(write_study: Write) -> None:
     assert table.headings == ("seeds", "sees (points)", "at 0.7", "minutes")
     assert table.outlook.units == 12
     assert table.said[0].startswith("0.7 points: budget.seeds = ")
+
+
+def test_a_spread_that_hangs_on_one_search_is_told(write_study: Write) -> None:
+    """Found in real digits studies: one winner that collapsed made up most of the spread."""
+    results = simulated(write_study, 12, 2)
+    assert np.isnan(look_out(results).odd)
+    odd = (results.runs["stage"] == "confirm") & (results.runs["level"] == 1) & (results.runs["search"] == 3)
+    runs = results.runs.assign(test_accuracy=results.runs["test_accuracy"] - 0.2 * odd)
+    table = PowerTable(find(replace(results, runs=runs)))
+    assert table.outlook.odd == pytest.approx(-0.2, abs=0.03)
+    assert any("One search had a difference of -" in line for line in table.said)
+    assert table.as_json()["seen"]["odd"] == pytest.approx(-20, abs=3)
+
+
+def test_false_alarms_of_that_are_few() -> None:
+    generator = np.random.default_rng(0)
+    told = 0
+    for _ in range(500):
+        means = generator.normal(size=(4, 10, 1))
+        told += not np.isnan(odd_one([list(means[b] - means[a]) for a, b in combinations(range(4), 2)]))
+    assert told < 15
 
 
 def test_trainings_side_by_side_take_their_time_once(write_study: Write) -> None:

@@ -18,12 +18,13 @@ import pandas as pd
 from scipy.special import chdtri
 
 from harness.analysis.results import Results
-from harness.analysis.samples import CONFIDENCE, EQUAL, POWER, Sample, critical, detectable, power
+from harness.analysis.samples import CONFIDENCE, EQUAL, POWER, Sample, critical, detectable, outlier_p, power
 from harness.analysis.units import finished, overlap
 from harness.errors import UserError
 from harness.study.notes import FEWEST
 from harness.study.study import Study
 
+ODD = 0.01  # the chance of an outlier among normal values, below which one is told
 MOST = 1000  # searches, or seeds where nothing is searched, that anybody would pay for
 MOST_EACH = 10  # confirmations of a search: more hardly help
 SHOWN, SHOWN_EACH = (3, 5, 7, 10, 15, 20, 30), (1, 2, 4)
@@ -48,7 +49,8 @@ class Outlook:
     searches, and between confirmations of one, the mean over all pairs. `seed` is NaN where it cannot be told from the
     other. `units` searches (or seeds) were seen, `comparisons` pairs are tested together, `overlap` is that of pooled
     test images. `search_seconds` and `confirmation_seconds` are what one search and one confirmation of all compared
-    values took on the machine that ran them.
+    values took on the machine that ran them. `odd` is a difference of one search (or seed) that lies far from all
+    others of its pair, NaN if none does: then the spread, and all that follows from it, hangs on that one.
     """
 
     study: Study
@@ -59,6 +61,7 @@ class Outlook:
     overlap: float
     search_seconds: float
     confirmation_seconds: float
+    odd: float = np.nan
 
     def variance(self, plan: Plan) -> float:
         """Of the mean difference; NaN where the spread of a search's seeds is not known and would have to be."""
@@ -133,7 +136,7 @@ def look_out(results: Results) -> Outlook:
     if not search + np.nan_to_num(seed) > EQUAL**2:
         raise UserError(f"power: all runs of {study.label} differ alike, so nothing is known of their spread")
     seconds = _seconds(results)
-    return Outlook(study, search, seed, units, len(gaps), overlap(study, 0), *seconds)
+    return Outlook(study, search, seed, units, len(gaps), overlap(study, 0), *seconds, odd_one(gaps))
 
 
 def _gaps(results: Results) -> list[list[Sample]]:
@@ -146,6 +149,14 @@ def _gaps(results: Results) -> list[list[Sample]]:
     unit = "search" if study.tune else "number"
     gaps = [(wide[second] - wide[first]).dropna() for first, second in combinations(wide.columns, 2)]
     return [[own.to_numpy(float) for _, own in gap.groupby(unit)] for gap in gaps]
+
+
+def odd_one(pairs: Sequence[Sequence[Sample]]) -> float:
+    """The difference that lies farthest from the others of its pair, if that is no accident (Grubbs; Bonferroni)."""
+    means = [np.array([group.mean() for group in groups]) for groups in pairs]
+    p, row = min((np.nan_to_num(outlier_p(own), nan=1.0), row) for row, own in enumerate(means))
+    away = np.abs(means[row] - means[row].mean())
+    return float(means[row][away.argmax()]) if p < ODD / len(pairs) else np.nan
 
 
 def pooled_components(pairs: Sequence[Sequence[Sample]]) -> tuple[float, float]:

@@ -57,11 +57,22 @@ class PowerTable:
         return [
             *(self._advice(one) for one in self.asked),
             *([f"A difference of two values varies (standard deviations, all pairs): {spread}."] if spread else []),
+            *self._odd(),
             f"Seen in {outlook.units} {unit_of}: the true spread, and so every difference above, may be {low:.2g} to "
             f"{high:.2g} times as large. “Sees”: the smallest difference that is told apart in 80 % of such studies; "
-            "“at 0.1”: how often such a one is, by the paired t-test corrected for "
+            f"“at {self.asked[0]:g}”: how often such a one is, by the paired t-test corrected for "
             f"{outlook.comparisons} pair{'s' if outlook.comparisons > 1 else ''}. Minutes are of all trainings, by "
             "what those of this study took.",
+        ]
+
+    def _odd(self) -> list[str]:
+        if np.isnan(self.outlook.odd):
+            return []
+        one = difference(self.outlook.odd, self.unit)
+        of = "search" if self.study.tune else "seed"
+        return [
+            f"One {of} had a difference of {one}, far from all others: all figures above hang on it. "
+            "Where none is like it smaller differences are found; where some are, more studies fail than is said here."
         ]
 
     def _advice(self, one: float) -> str:
@@ -87,6 +98,7 @@ class PowerTable:
                 "factor": self.outlook.factor,
                 "search": search,
                 "seed": seed if np.isfinite(seed) else None,
+                "odd": self.outlook.odd * self.unit.factor if np.isfinite(self.outlook.odd) else None,
             },
             "plans": [self._numbers(plan) for plan in self.outlook.plans()],
             "cheapest": {f"{one:g}": self._numbers(plan) if plan else None for one, plan in plans.items()},
