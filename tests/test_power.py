@@ -86,6 +86,14 @@ def test_one_pairs_components_are_anovas() -> None:
     assert pooled_components([groups]) == pytest.approx(variance_components(groups))
 
 
+def test_where_searches_do_not_differ_the_spread_is_that_of_all_runs() -> None:
+    """An estimate below 0 is 0; then the runs are one sample."""
+    groups = [np.array([1.0, -1.0]), np.array([0.9, -1.1]), np.array([1.1, -0.9])]
+    search, seed = pooled_components([groups])
+    assert search == 0
+    assert seed == pytest.approx(np.concatenate(groups).var(ddof=1))
+
+
 def test_components_of_several_pairs_are_right_in_the_mean() -> None:
     """Also where the searches differ little, and a pair's own estimate is often below 0."""
     generator, estimates = np.random.default_rng(0), []

@@ -163,21 +163,25 @@ def pooled_components(pairs: Sequence[Sequence[Sample]]) -> tuple[float, float]:
     """The variance between groups and within them, as `samples.variance_components` but the mean over several pairs'.
 
     Pairs are added up before a negative estimate becomes 0, since the mean of estimates that were cut off is too high.
-    Within is NaN where every group has one member: between is then that of both.
+    Where it does, within is the variance of all together, as restricted maximum likelihood has it. Within is NaN where
+    every group has one member: between is then that of both.
     """
     squares = np.array([_squares(groups) for groups in pairs])
-    inner, freedom, between, size = squares.sum(axis=0) / [1, 1, len(pairs), len(pairs)]
+    inner, freedom, outer, groups, size = squares.sum(axis=0)
     within = inner / freedom if freedom else np.nan
-    return max(0.0, float((between - np.nan_to_num(within)) / size)), float(within)
+    between = (outer / groups - np.nan_to_num(within)) / (size / len(pairs))
+    if between < 0:
+        return 0.0, float((inner + outer) / (freedom + groups))
+    return float(between), float(within)
 
 
-def _squares(groups: Sequence[Sample]) -> tuple[float, float, float, float]:
-    """Of one-way ANOVA: squares within groups, their degrees of freedom, the mean square between, the group size."""
+def _squares(groups: Sequence[Sample]) -> tuple[float, float, float, int, float]:
+    """Of one-way ANOVA: the squares within groups and between, each with its degrees of freedom, and the group size."""
     sizes, total = np.array([len(group) for group in groups], float), np.concatenate(groups).mean()
     inner = sum(((group - group.mean()) ** 2).sum() for group in groups)
     outer = sum(size * (group.mean() - total) ** 2 for size, group in zip(sizes, groups, strict=True))
     usual = (sizes.sum() - (sizes**2).sum() / sizes.sum()) / (len(groups) - 1)
-    return float(inner), float(sizes.sum() - len(groups)), float(outer / (len(groups) - 1)), float(usual)
+    return float(inner), float(sizes.sum() - len(groups)), float(outer), len(groups) - 1, float(usual)
 
 
 def _seconds(results: Results) -> tuple[float, float]:
