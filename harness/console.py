@@ -57,7 +57,7 @@ class Progress:
         if not trials:
             return
         first = trials[0]
-        what = "searching" if first.stage == "search" else "confirming"
+        what = {"search": "searching", "confirm": "confirming", "ablation": "taking apart"}[first.stage]
         levels = list(dict.fromkeys(trial.level for trial in trials))
         which = f"{self.study.axis} {', '.join(map(show, levels))}"
         if self.study.is_grid:

@@ -142,6 +142,7 @@ class Driver:
             self.train(trials)
             self.ledger.close_generation()
         self.train(self.ledger.confirmations())
+        self.train(self.ledger.ablations())
 
     def train(self, trials: list[Trial]) -> None:
         """Train the groups whose outcomes are not all recorded."""

@@ -14,7 +14,7 @@ from harness.catalogue import Value, show
 from harness.config import Config
 
 Status = Literal["finished", "pruned", "diverged", "failed"]
-Stage = Literal["search", "confirm"]
+Stage = Literal["search", "confirm", "ablation"]
 Figures = Mapping[str, float]
 """Figures by name, as `val_loss`; see `catalogue.figure` for units. What was not measured is not there."""
 
@@ -61,10 +61,11 @@ class Trial:
     """One training to be done.
 
     `level` is the compared value that it belongs to, `search` which of its searches, from 0. `stage` is "search"
-    (training and validation images only) or "confirm" (a fresh seed of that search's winner; reads the test images
-    once). `number` counts within level, search and stage, from 0. `pool` is the seed that draws the test images of a
-    pooled split where that is not its own: those that its search never saw. `fold` is that of a training which is one
-    of several that make up a search trial (`Study.trainings`).
+    (training and validation images only), "confirm" (a fresh seed of that search's winner; reads the test images
+    once) or "ablation" (the same seed of the defaults, or of what lies between them and that winner). `number` counts
+    within level, search and stage, from 0: an ablation has that of the confirmation whose seed it shares. `pool` is the
+    seed that draws the test images of a pooled split where that is not its own: those that its search never saw. `fold`
+    is that of a training which is one of several that make up a search trial (`Study.trainings`).
     """
 
     level: Level
@@ -75,6 +76,11 @@ class Trial:
     search: int = 0
     pool: int | None = None
     fold: Fold | None = None
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether it reads the test images."""
+        return self.stage != "search"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from functools import cached_property
 import pandas as pd
 
 from harness import catalogue
-from harness.analysis import caveats, effects, luck, runs, search, tables, words
+from harness.analysis import caveats, effects, luck, runs, search, tables, words, worth
 from harness.analysis.results import Results
 from harness.study.study import Study
 
@@ -104,6 +104,16 @@ class Findings:
     def luck(self) -> dict[int, luck.Close]:
         """How often the second best trial could as well have won, by level (`luck.noise_of_validation`)."""
         return luck.noise_of_validation(self.results)
+
+    @cached_property
+    def worth(self) -> pd.DataFrame:
+        """What tuning was worth: the defaults against the winners (`worth.worth_table`)."""
+        return worth.worth_table(self.results)
+
+    @cached_property
+    def ablation(self) -> pd.DataFrame:
+        """What each hyperparameter brought between them (`worth.ablation_table`)."""
+        return worth.ablation_table(self.results)
 
     @cached_property
     def timeline(self) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from harness.study.study import Study
 from harness.trial import Example, Outcome, unpack
 
 OF_OUTCOMES = ("reason", "started", "ended", "seconds", "parameters", "best_epoch", "retries")
-WORDS = ("stage", "status", "reason")  # columns that hold no numbers
+PLACED = ("level", "search", "stage", "number", "seed", "given", "winner")
+WORDS = ("stage", "status", "reason", "given")  # columns that hold no numbers
 
 Run = tuple[int, int, int]
 """A run of a stage: the row of its level, its search, its number."""
@@ -29,11 +30,12 @@ class Results:
     """Everything that a journal knows of its study.
 
     `runs` has a row per trial: `level` (its row in `study.levels`), `search`, `stage`, `number`, `seed`, `status`
-    ("waiting" while there is no outcome), `winner` (a trial that its search chose, or a confirmation of that choice; an
-    earlier choice's confirmations are left out), hyperparameters (`epochs` is the limit), what its Outcome says, and a
-    column for each figure that any of them has, NaN where it was not measured (`trained_epochs` is how many it took,
-    `running_train_loss` the loss over the batches of the kept epoch). Of folds figures are means; `fold0_val_m` and
-    `fold0_best_epoch` are those of the first, where m is the study's measure.
+    ("waiting" while there is no outcome), `given` ("defaults" of a trial that is those), `winner` (a trial that its
+    search chose, or a confirmation of that choice; an earlier choice's confirmations are left out), hyperparameters
+    (`epochs` is the limit), what its Outcome says, and a column for each figure that any of them has, NaN where it was
+    not measured (`trained_epochs` is how many it took, `running_train_loss` the loss over the batches of the kept
+    epoch). Of folds figures are means; `fold0_val_m` and `fold0_best_epoch` are those of the first, where m is the
+    study's measure. Ablations are in `steps` alone.
     `epochs` has a row per epoch of a trial: `level`, `search`, `stage`, `number`, `epoch` and its figures.
     `confusions` holds the confusion counts of confirmation runs by (level, search, number), `hits` which test images
     each put into their class (N,), by the same, where the journal has that; `examples` the test images that
@@ -41,6 +43,10 @@ class Results:
     the validation figure (PED-ANOVA, Optuna's own), where enough trials have finished. `links` are addresses of MLflow
     runs, by what they are: the study's label, and the levels' names. `others` are the studies beside this one that have
     read the same test images, by their folders.
+    `steps` has a row for each training between the defaults and a winner, those that are the winner's own among them:
+    `level`, `search`, `number`, `step` (0 for the defaults), `hyperparameter` (which has the winner's value from that
+    step on), `value` (that value), `figure` (the study's measure on test images), and `changed` (whether
+    the step trained anything else than the one before).
     """
 
     study: Study
@@ -53,6 +59,7 @@ class Results:
     importances: Mapping[int, Mapping[str, float]]
     links: Mapping[str, str]
     others: tuple[str, ...] = ()
+    steps: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def read_results(journal: Path) -> Results:
@@ -80,6 +87,7 @@ def tabulate(records: Records, others: tuple[str, ...] = ()) -> Results:
         importances={row: share for row, share in shares.items() if share},
         links=records.links,
         others=others,
+        steps=_steps(records),
     )
 
 
@@ -91,7 +99,30 @@ def _ordered(records: Records) -> Iterable[Record]:
         level, search, number = _run_of(records.study, record)
         return level, stages.index(record.trial.stage), search, number
 
-    return sorted(records.all, key=place)
+    return sorted((record for record in records.all if record.trial.stage in stages), key=place)
+
+
+STEPS = ("level", "search", "number", "step", "hyperparameter", "value", "figure", "changed")
+
+
+def _steps(records: Records) -> pd.DataFrame:
+    """What lies between the defaults and the winners, where that is trained."""
+    study, name = records.study, f"test_{records.study.metric}"
+    known = {
+        (record.trial.level, record.trial.search, record.trial.config, record.trial.number): record.outcome
+        for record in records.all
+        if record.current and record.trial.is_tested and record.outcome and record.outcome.status == "finished"
+    }
+    rows = []
+    for (level, search), steps in records.paths.items():
+        for step, (key, config) in enumerate(steps):
+            changed = step > 0 and config != steps[step - 1][1]
+            value = config[key] if key else None
+            for number in range(study.shared_out(search)):
+                if outcome := known.get((level, search, config, number)):
+                    place = (study.levels.index(level), search, number)
+                    rows.append((*place, step, key, value, _whole(name, outcome[name], outcome), changed))
+    return pd.DataFrame(rows, columns=list(STEPS))
 
 
 def _run_of(study: Study, record: Record) -> Run:
@@ -107,7 +138,7 @@ def _runs(records: Records, current: Iterable[Record]) -> pd.DataFrame:
     measured = dict.fromkeys(name for row in rows for name in row if name in catalogue.figure_names())
     figures = dict.fromkeys([*always, *measured, "trained_epochs", "running_train_loss"])
     figures |= dict.fromkeys(name for row in rows for name in row if name.startswith("fold"))
-    heads = ("level", "search", "stage", "number", "seed", "winner", *hyperparameters(), "status", *OF_OUTCOMES)
+    heads = (*PLACED, *hyperparameters(), "status", *OF_OUTCOMES)
     table = pd.DataFrame(rows, columns=list(dict.fromkeys([*heads, *figures])))
     numbers = [name for name in figures if name not in heads]
     return table.astype(dict.fromkeys(numbers, float)).astype({"winner": bool})
@@ -130,6 +161,7 @@ def _run(study: Study, record: Record, winners: Mapping[Any, int | None]) -> dic
         "stage": trial.stage,
         "number": trial.number,
         "seed": trial.seed,
+        "given": record.given,
         "winner": trial.number == winners[trial.level, trial.search] if searched else record.current,
         **{key: trial.config[key] for key in hyperparameters()},
         **known,

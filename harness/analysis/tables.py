@@ -132,10 +132,11 @@ def _chosen(study: Study, winners: pd.DataFrame) -> dict[str, str]:
     """What a level's winners chose, search by search: the values of each, the most frequent first, or the range of
     numbers; empty where there is no winner, or where it had no effect.
     """
-    return {key: _in_one(winners.loc[matters(study, winners, key), key].tolist()) for key in study.tune}
+    return {key: in_one(winners.loc[matters(study, winners, key), key].tolist()) for key in study.tune}
 
 
-def _in_one(values: Sequence[Value]) -> str:
+def in_one(values: Sequence[Value]) -> str:
+    """What winners chose, in one cell."""
     shown = Counter(map(show, values))
     if len(shown) > 2 and all(isinstance(value, float) for value in values):
         return f"{show(min(values))} to {show(max(values))}"

@@ -5,12 +5,27 @@ importances(search)      # {"lr": 0.6, "dropout": 0.4}
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import optuna
+from optuna.trial import FrozenTrial, TrialState
 
+from harness.journal.sampling import as_samplers_know_it, direction
+from harness.study.study import Study
+
+ENOUGH = 8  # finished trials, below which importances would say nothing
 OF_FORESTS = ("sklearn.ensemble", "sklearn.tree")  # and with them most of scipy
+
+
+def importances_in(study: Study, trials: Iterable[FrozenTrial]) -> dict[str, float]:
+    """The importances over all trials of a level's searches. Empty where too few have finished."""
+    complete = [frozen for frozen in trials if frozen.state == TrialState.COMPLETE]
+    if len(complete) < ENOUGH:
+        return {}
+    together = optuna.create_study(direction=direction(study))
+    together.add_trials(map(as_samplers_know_it, complete))
+    return importances(together)
 
 
 def importances(search: optuna.Study) -> dict[str, float]:

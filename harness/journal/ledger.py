@@ -24,6 +24,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from harness.errors import UserError
+from harness.journal.ablation import Ablations, ablation_name, ablations, is_wanted, paths
 from harness.journal.file import FORMAT, cut_torn_line, open_journal
 from harness.journal.level import (
     Place,
@@ -68,6 +69,8 @@ class Ledger:
         self._note(first, facts)
         self._searches = {place: self._open(search_name(study, place)) for place in self._places}
         self._seeds = {level: self._open(seeds_name(study, level)) for level in study.levels}
+        wanted = study.levels if is_wanted(study) else ()
+        self._ablations = Ablations(study, {level: self._open(ablation_name(study, level)) for level in wanted})
         self._asked: dict[tuple[Place, int], optuna.Trial] = {}  # the generation at work
         self._steps: dict[tuple[Place, int], set[int]] = {}  # what each is judged by: epochs from 0, or folds
 
@@ -114,7 +117,7 @@ class Ledger:
         A trial that is run again is judged by the epochs of this run alone, as it was the first time.
         """
         steps = self._steps.get((place_of(trial), trial.number))
-        if trial.stage == "confirm" or steps is None:
+        if trial.is_tested or steps is None:
             return False
         so_far = copy.copy(self._frozen(trial))
         so_far.intermediate_values = {s: value for s, value in so_far.intermediate_values.items() if s in steps}
@@ -126,6 +129,9 @@ class Ledger:
         if trial.stage == "search":
             if "outcome" not in self._frozen(trial).user_attrs:
                 self._asked[place_of(trial), trial.number].set_user_attr("outcome", outcome_record(trial, outcome))
+            return
+        if trial.stage == "ablation":
+            self._ablations.record(trial, outcome)
             return
         trials = self._trials(place_of(trial))
         winner = trials.winner()
@@ -144,6 +150,8 @@ class Ledger:
         """Whether the journal holds the trial's outcome."""
         if trial.stage == "search":
             return "outcome" in self._frozen(trial).user_attrs
+        if trial.stage == "ablation":
+            return trial in self._ablations.known
         trials = self._trials(place_of(trial))
         return trial.number in trials.confirmed(trials.winner())
 
@@ -161,7 +169,8 @@ class Ledger:
         """Whether the budget is spent and every confirmation recorded."""
         budget = self.study.budget.trials if self.study.tune else 0
         ended = [sum(t.state.is_finished() for t in self._trials(place).search) for place in self._places]
-        return min(ended) >= budget and all(map(self.is_recorded, self.confirmations()))
+        left = [*self.confirmations(), *self.ablations()]
+        return min(ended) >= budget and all(map(self.is_recorded, left))
 
     def confirmations(self) -> list[Trial]:
         """Every fresh-seed trial of every search that has a winner, recorded or not."""
@@ -170,6 +179,11 @@ class Ledger:
             winner = trials.winner()
             found += trials.confirmations(winner) if winner is not None else []
         return found
+
+    def ablations(self) -> list[Trial]:
+        """Every training between the defaults and the winners that the study asks for, recorded or not."""
+        steps = paths(self.study, {place: self._trials(place) for place in self._places})
+        return [trial for place, own in steps.items() for trial in ablations(self.study, *place, own)]
 
     def recorded(self) -> Iterable[tuple[Trial, Outcome]]:
         """Everything that the journal knows, but for confirmations of earlier winners."""
@@ -184,6 +198,9 @@ class Ledger:
             outcome = outcome_of(confirmed) if confirmed else None
             if outcome is not None:
                 yield trial, outcome
+        for trial in self.ablations():
+            if trial in self._ablations.known:
+                yield trial, self._ablations.known[trial]
 
     def _open(self, name: str) -> optuna.Study:
         """The Optuna study of that name, made if need be."""

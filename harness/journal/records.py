@@ -15,11 +15,12 @@ from typing import Any
 
 import optuna
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from harness.errors import UserError
+from harness.journal.ablation import Step, ablation_name, ablation_of, ablations, paths
 from harness.journal.file import FORMAT, open_to_read
-from harness.journal.importance import importances
+from harness.journal.importance import importances_in
 from harness.journal.level import (
     Place,
     SearchTrials,
@@ -30,11 +31,8 @@ from harness.journal.level import (
     seed_number,
     seeds_name,
 )
-from harness.journal.sampling import as_samplers_know_it, direction
 from harness.study.study import Budget, Study
 from harness.trial import Level, Outcome, Trial
-
-ENOUGH = 8  # finished trials, below which importances would say nothing
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,8 @@ class Record:
 
     `outcome` is None while it waits or trains. `winner` is the search trial that a confirmation confirms, -1 where
     nothing was searched; `current` is False if the search has another winner now, or fewer confirmations. A search
-    trial was `asked` for with its generation, and the sampler was `told` of it with its generation.
+    trial was `asked` for with its generation, and the sampler was `told` of it with its generation. `given` says where
+    a search trial comes from that no sampler proposed: "defaults".
     """
 
     trial: Trial
@@ -52,6 +51,7 @@ class Record:
     current: bool
     asked: datetime
     told: datetime
+    given: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ class Records:
         self.links: Mapping[str, str] = _first(attributes, "runs")
         self.searches = {place: self._read(storage, attributes, place) for place in self._places}
         self.all = [record for place in self._places for record in self._records(place)]
+        self.all += [record for level in self.study.levels for record in self._ablations(storage, attributes, level)]
 
     def winner(self, level: Level, search: int) -> int | None:
         """The trial that a search chose; see `SearchTrials.winner`."""
@@ -91,6 +92,8 @@ class Records:
 
     def company(self, record: Record) -> list[Trial]:
         """What the driver had at work together with this trial, itself included, in the driver's order."""
+        if record.trial.stage == "ablation":
+            return [trial for place in self.paths for trial in self.ablations(place)]
         if record.trial.stage == "search":  # generations do not overlap: one is told before the next is asked for
             search = [other for other in self.all if other.trial.stage == "search"]
             return [other.trial for other in search if other.asked <= record.told and record.asked <= other.told]
@@ -111,12 +114,16 @@ class Records:
         searches of the level. Empty where too few trials have finished.
         """
         trials = [frozen for place, own in self.searches.items() if place[0] == level for frozen in own.search]
-        complete = [frozen for frozen in trials if frozen.state == TrialState.COMPLETE]
-        if len(complete) < ENOUGH:
-            return {}
-        together = optuna.create_study(direction=direction(self.study))
-        together.add_trials(map(as_samplers_know_it, complete))
-        return importances(together)
+        return importances_in(self.study, trials)
+
+    @cached_property
+    def paths(self) -> Mapping[Place, list[Step]]:
+        """From the defaults to the winner of each search, if any of that is trained."""
+        return paths(self.study, self.searches)
+
+    def ablations(self, place: Place) -> list[Trial]:
+        """What is trained, or will be, between the defaults and the winner of a search."""
+        return list(ablations(self.study, *place, self.paths[place])) if place in self.paths else []
 
     @cached_property
     def _then(self) -> Mapping[float | None, Circumstances]:
@@ -131,6 +138,17 @@ class Records:
             both.append(known.get_trials(deepcopy=False) if known else [])
         return SearchTrials.of(self.study, place, *both)
 
+    def _ablations(
+        self, storage: optuna.storages.JournalStorage, attributes: Mapping[str, Any], level: Level
+    ) -> Iterator[Record]:
+        """Those of a level that are recorded."""
+        if (name := ablation_name(self.study, level)) not in attributes:
+            return
+        wanted = {trial for place in self._places if place[0] == level for trial in self.ablations(place)}
+        for frozen in optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False):
+            trial = ablation_of(self.study, level, frozen)
+            yield _record(trial, frozen, None, trial in wanted)
+
     def _records(self, place: Place) -> Iterator[Record]:
         trials = self.searches[place]
         current = trials.confirmed(trials.winner())
@@ -143,7 +161,7 @@ class Records:
 
 def _record(trial: Trial, frozen: FrozenTrial, chosen: int | None, current: bool) -> Record:
     asked, told = frozen.datetime_start or datetime.min, frozen.datetime_complete or datetime.max
-    return Record(trial, outcome_of(frozen), chosen, current, asked, told)
+    return Record(trial, outcome_of(frozen), chosen, current, asked, told, str(frozen.user_attrs.get("given", "")))
 
 
 def _first(attributes: Mapping[str, Mapping[str, Any]], name: str) -> Any:

@@ -40,7 +40,28 @@ def propose(study: Study, level: Level, seed: int, known: Sequence[FrozenTrial],
     history = optuna.create_study(direction=direction(study))
     history.add_trials(map(as_samplers_know_it, known))
     ask: Ask = catalogue.built_by("sampler", study.search.sampler)
-    return [ask(study, level, history, (seed, len(known) + index)) for index in range(count)]
+    given, numbers = given_points(study, level), range(len(known), len(known) + count)
+    return [
+        _given(study, level, history, given[number])
+        if number < len(given)
+        else ask(study, level, history, (seed, number - len(given)))
+        for number in numbers
+    ]
+
+
+Given = tuple[str, Mapping[str, Value]]
+"""Where a point comes from that no sampler proposes, as the journal keeps it, and the tuned hyperparameters' values."""
+
+
+def given_points(study: Study, level: Level) -> list[Given]:
+    """The points that every search of a level begins with, in order: the defaults, as far as the space holds them.
+
+    A grid has all its points anyway. Journals from before format 3 began without.
+    """
+    point = study.default_point(level)
+    if point is None or study.seeding == "counted" or study.search.sampler == "grid":
+        return []
+    return [("defaults", point)]
 
 
 Draw = tuple[int, int]
@@ -75,11 +96,7 @@ def grid(study: Study, level: Level, history: optuna.Study, draw: Draw) -> Froze
 
 def qmc(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """The point of that number of a scrambled Sobol sequence."""
-    point = FixedTrial(_sobol_point(study, draw))
-    _suggest(point, study, level)
-    asked = create_trial(state=TrialState.RUNNING, params=point.params, distributions=point.distributions)
-    history.add_trial(asked)
-    return asked
+    return _fixed(study, level, history, _sobol_point(study, draw), {})
 
 
 def as_samplers_know_it(frozen: FrozenTrial) -> FrozenTrial:
@@ -100,6 +117,26 @@ def _ask(study: Study, level: Level, history: optuna.Study, sampler: BaseSampler
         distributions=asked.distributions,
         system_attrs=asked.system_attrs,  # what the sampler noted for later trials to see
     )
+
+
+def _given(study: Study, level: Level, history: optuna.Study, given: Given) -> FrozenTrial:
+    """A proposal that is known beforehand."""
+    source, point = given
+    values = {key: _to_optuna(value) for key, value in point.items()}
+    return _fixed(study, level, history, values, {"given": source})
+
+
+def _fixed(
+    study: Study, level: Level, history: optuna.Study, values: dict[str, Any], attributes: dict[str, Any]
+) -> FrozenTrial:
+    """The proposal of these values, as Optuna stores them; those whose `when` does not hold are left out."""
+    point = FixedTrial(values)
+    _suggest(point, study, level)
+    asked = create_trial(
+        state=TrialState.RUNNING, params=point.params, distributions=point.distributions, user_attrs=attributes
+    )
+    history.add_trial(as_samplers_know_it(asked))
+    return asked
 
 
 def _seed(draw: Draw) -> int:

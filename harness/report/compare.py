@@ -6,12 +6,14 @@ from pathlib import Path
 import pandas as pd
 
 from harness.analysis import Findings
+from harness.analysis.datasets import of_studies
 from harness.analysis.studies import differences_table, studies_table
 from harness.catalogue import COUNT, Measure
 from harness.errors import UserError, listed
 from harness.figures import NONE, interval, number
 from harness.journal import ran_on
 from harness.plots import Picture
+from harness.report.across import across_pictures, across_section
 from harness.report.escape import in_picture
 from harness.report.grids import INTERVAL, Cells, gap_cells, records
 from harness.report.sections import Page, Section, explained
@@ -40,7 +42,7 @@ def compare(several: Sequence[Findings], folder: Path) -> Path:
     labels = [findings.study.label for findings in several]
     measure = several[0].study.measure
     table, pairs = studies_table(several), differences_table(several)
-    grid, picture = _grid(table, measure), _picture(table, labels, measure)
+    grid, picture, across = _grid(table, measure), _picture(table, labels, measure), of_studies(several)
     sections = [
         Section(
             "What was measured",
@@ -49,13 +51,15 @@ def compare(several: Sequence[Findings], folder: Path) -> Path:
             [("studies", picture.caption)],
             after=[] if len(pairs) else [NO_PAIRS],
         ),
+        *([across_section(across)] if across else ()),
         *_differences(pairs, measure),
         Section("The studies", notes=_notes(several)),
     ]
     page = Page(folder.name, " and ".join(labels), "studies compared", "", sections)
-    return Report(page, {"studies": picture}, {"studies": table}, {"studies": (grid, "Means over seeds.")}).write(
-        folder
-    )
+    pictures, tables = {"studies": picture}, {"studies": table}
+    if across:
+        pictures, tables = {**pictures, **across_pictures(across)}, {**tables, "across": across.table}
+    return Report(page, pictures, tables, {"studies": (grid, "Means over seeds.")}).write(folder)
 
 
 def check(several: Sequence[Findings]) -> None:

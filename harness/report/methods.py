@@ -15,9 +15,11 @@ def methods(study: Study) -> list[str]:
     return [
         _setting(study, config),
         *(_search(study) if study.tune else ()),
+        *_defaults(study),
         _stopping(study, config),
         *([f"A training that takes longer than {timeout:g} s has failed."] if timeout is not None else []),
         _confirmation(study),
+        *_ablation(study),
         _statistics(study),
     ]
 
@@ -65,6 +67,38 @@ def _folds(study: Study) -> str:
         f"of equal size{equal}, the same for all trials of {whose} and all compared values. Each fold is held out by "
         f"one training, which stops by it and has a seed of its own.{judged}"
     )
+
+
+def _defaults(study: Study) -> list[str]:
+    """The first trial of every search, and how far it is from the defaults."""
+    if not study.tune or study.seeding == "counted":
+        return []
+    if study.search.sampler == "grid":
+        return ["The defaults are no trial of their own: a grid has all its points."]
+    points = [study.default_point(level) for level in study.levels]
+    if any(point is None for point in points):
+        return ["The defaults are no trial of the searches: not all of them are among the choices."]
+    config, point = study.config(study.levels[0], {}), points[0] or {}
+    moved = [f"{key} = {show(value)} for {show(config[key])}" for key, value in point.items() if value != config[key]]
+    near = f", or the nearest values of the space ({', '.join(moved)})" if moved else ""
+    return [f"The first trial of every search is the defaults of all that is tuned{near}."]
+
+
+def _ablation(study: Study) -> list[str]:
+    """What else was trained with the seeds of the confirmations."""
+    if not study.tune or not (study.budget.ablation or study.budget.confirm_defaults):
+        return []
+    text = (
+        "The defaults, wherever the space lies, are trained with the seeds of each search's confirmations too; these "
+        "runs choose nothing, and are in no other figure."
+    )
+    if study.budget.ablation:
+        text += (
+            " So is what lies between them and the winner: one tuned hyperparameter after the other takes the winner's "
+            "value, those of higher importance first (equal ones, and all where importances are not known, in the "
+            "study file's order; one that means something under a condition after what it depends on)."
+        )
+    return [text]
 
 
 def _confirmation(study: Study) -> str:

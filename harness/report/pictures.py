@@ -9,6 +9,7 @@ from harness.analysis.units import finished, searched
 from harness.catalogue import Value
 from harness.plots import Picture
 from harness.report.escape import in_picture
+from harness.report.worth import worth_pictures
 from harness.study.space import Choice, Range
 from harness.study.study import Study
 from harness.trial import named
@@ -33,7 +34,8 @@ def make_pictures(findings: Findings) -> dict[str, Picture]:
         _of_slices,
         _of_time,
     )
-    return {name: picture for part in parts for name, picture in part(findings, label, names)}
+    known = {name: picture for part in parts for name, picture in part(findings, label, names)}
+    return known | worth_pictures(findings, label, names)
 
 
 def means_name(study: Study) -> str:

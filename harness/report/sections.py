@@ -27,6 +27,7 @@ from harness.report.grids import (
 )
 from harness.report.methods import methods
 from harness.report.pictures import means_name
+from harness.report.worth import ABLATION, worth_grids, worth_texts
 
 WEB = re.compile(r"https?://[^\s()<>\"'`\\]+")  # a journal may come from anybody
 PREDICTED = (
@@ -105,6 +106,7 @@ def make_sections(findings: Findings, pictures: Mapping[str, Picture]) -> list[S
         *_classes(findings, captions),
         *_costs(captions),
         *_search(findings, captions),
+        *_worth(findings, captions),
         Section("Other middles, and when it ran", grids=[middles_grid(findings)], pictures=_of(captions, "timeline")),
         Section("How it was done", methods(findings.study)),
         *_runs(findings),
@@ -244,6 +246,12 @@ def _luck(findings: Findings) -> list[str]:
     if idle and len(findings.relevance):
         said.append(f"No effect of {listed(idle)} was seen (Kruskal-Wallis, Bonferroni-corrected).")
     return said
+
+
+def _worth(findings: Findings, captions: Captions) -> Iterator[Section]:
+    if texts := worth_texts(findings):
+        after = [ABLATION] if "ablation" in captions else []
+        yield Section("What tuning was worth", texts, worth_grids(findings), _of(captions, "ablation"), after)
 
 
 def _runs(findings: Findings) -> Iterator[Section]:

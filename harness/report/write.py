@@ -79,6 +79,7 @@ def _tables(findings: Findings) -> dict[str, pd.DataFrame]:
         tables["published"] = findings.published
     if findings.study.tune:
         tables |= {"tuning": findings.tuning, "importance": findings.importance, "trials": findings.trials}
+        tables |= {"worth": findings.worth} | ({"ablation": findings.ablation} if len(findings.ablation) else {})
     return tables
 
 

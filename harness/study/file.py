@@ -129,6 +129,7 @@ def _check(name: str, raw: dict[str, Any]) -> Study:
     checked = _parse(TypeAdapter(Study), "", study)
     _fits_together(checked)
     _folds_fit(checked)
+    _worth_is_known(checked)
     return checked
 
 
@@ -320,6 +321,18 @@ def _folds_fit(study: Study) -> None:
             "fixed.validation: has no effect: search.folds say what a search holds out, and with search.refit = 'all' "
             "a confirmation holds out nothing; leave it out"
         )
+
+
+def _worth_is_known(study: Study) -> None:
+    """What tuning was worth can be asked where something is tuned."""
+    for key in ("ablation", "confirm_defaults"):
+        if getattr(study.budget, key) and not study.tune:
+            raise UserError(f"budget.{key}: there is no [tune] whose worth could be measured")
+        if getattr(study.budget, key) and study.search.refit == "all":
+            raise UserError(
+                f"budget.{key}: with search.refit = 'all' a winner takes its epochs from its folds, and the defaults "
+                "have none; use refit = 'split'"
+            )
 
 
 def _table(kind: type[Table], name: str, raw: Mapping[str, Any]) -> Any:

@@ -50,6 +50,22 @@ class Range(Table):
 Space = dict[str, Choice | Range]
 
 
+def nearest_in(domain: Choice | Range, value: Value | None) -> Value | None:
+    """The point of a domain that lies nearest to a value; None for a word or a list that is not among the choices."""
+    if isinstance(domain, Choice):
+        numbers = [one for one in domain.values if isinstance(one, int | float)]
+        if value in domain.values or not isinstance(value, int | float) or len(numbers) < len(domain.values):
+            return value if value in domain.values else None
+        return min(numbers, key=lambda one: abs(one - value))
+    if not isinstance(value, int | float):
+        return None
+    step = domain.step
+    if step is None:
+        return min(max(value, domain.low), domain.high)
+    count = min(max(0, round((value - domain.low) / step)), int((domain.high - domain.low) / step + 1e-9))
+    return domain.low + count * step
+
+
 def grid_values(key: str, domain: Choice | Range) -> tuple[Value, ...]:
     """The points of a domain on a grid; a range needs a step (whole numbers have step 1)."""
     if isinstance(domain, Choice):

@@ -16,7 +16,7 @@ from harness import catalogue
 from harness.catalogue import SHARE, Figure, Measure, Value, show
 from harness.config import Config
 from harness.errors import one_of
-from harness.study.space import Space, Table
+from harness.study.space import Space, Table, nearest_in
 from harness.trial import Cell, Fold, Level, Trial, named
 
 SEARCHES = 5
@@ -46,6 +46,8 @@ class Budget(Table):
     `retries` is how often a group is trained again whose worker process was lost. `trial_timeout` is in seconds of
     training for each trial of a group. `failures` is the share of a generation's trials, or of the confirmation's,
     above which the study stops. `gpus_per_stack` may be a fraction: several groups then share a GPU of a cluster.
+    With `confirm_defaults` the defaults are trained with the seeds of each search's confirmations too; with `ablation`
+    also what lies between them and the winner, one tuned hyperparameter after the other.
     """
 
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
@@ -55,6 +57,8 @@ class Budget(Table):
     trial_timeout: Positive | None = None
     failures: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     gpus_per_stack: Positive = 1.0
+    confirm_defaults: bool = False
+    ablation: bool = False
 
 
 class SearchSettings(Table):
@@ -238,6 +242,7 @@ class Study(Table):
         """A trial as people read it: "depth=3 trial 12" or "depth=3 seed 4"."""
         which = f"search {trial.search} " if self.searches > 1 else ""
         what = f"{which}trial {trial.number}" if trial.stage == "search" else f"seed {trial.seed}"
+        what = f"ablation {what}" if trial.stage == "ablation" else what
         return f"{self.level_name(trial.level)} {what}"
 
     def search_seed(self, search: int) -> int:
@@ -262,6 +267,13 @@ class Study(Table):
         each, more = divmod(self.budget.seeds, self.searches)
         return each + (search < more)
 
+    def default_point(self, level: Level) -> dict[str, Value] | None:
+        """The tuned hyperparameters' defaults, moved to the nearest point of the space; None where there is none."""
+        config = self.config(level, {})
+        point = {key: nearest_in(domain, config[key]) for key, domain in self.tune.items()}
+        known = {key: value for key, value in point.items() if value is not None}
+        return known if self.tune and len(known) == len(point) else None
+
     def search_trial(self, level: Level, search: int, number: int, config: Config) -> Trial:
         """A trial of a search."""
         return Trial(level, "search", number, self.search_seed(search), config, search)
@@ -273,7 +285,7 @@ class Study(Table):
         initialisation, order and dropout, so that a trial's mean is over their luck too.
         """
         of = self.search.folds
-        if trial.stage == "confirm" or of == 1:
+        if trial.stage != "search" or of == 1:
             return [trial]
         config = trial.config.replace(validation=1 / of)
         pool = trial.seed if trial.pool is None else trial.pool

@@ -183,7 +183,9 @@ class Cohort:
         confusion, hits = tested.confusion.tolist(), tested.hits.cpu().numpy()
         for row, (one, two) in enumerate(zip(_rows(trained, "train"), _rows(tested, "test"), strict=True)):
             member = self.members[row]
-            shown = examples(self.only([row])) if member.trial.number == member.trial.search == 0 else ()
+            trial = member.trial
+            is_first = trial.stage == "confirm" and trial.number == trial.search == 0
+            shown = examples(self.only([row])) if is_first else ()
             counts = tuple(tuple(line) for line in confusion[row])
             yield Tested({**one, **two, **member.untrained}, counts, pack(hits[row]), shown)
 
@@ -241,7 +243,7 @@ def generator(seed: int, stream: int, device: torch.device) -> torch.Generator:
 
 
 def _is_tested(member: Member, outcome: Outcome) -> bool:
-    return member.trial.stage == "confirm" and outcome.status == "finished"
+    return member.trial.is_tested and outcome.status == "finished"
 
 
 def _rows(tally: Tally, images: str) -> list[dict[str, float]]:

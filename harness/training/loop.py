@@ -48,7 +48,7 @@ def steps(trials: Sequence[Trial], data: Data) -> Generator[Events, Collection[T
     """The same, a step at a time. After epochs it is sent those of their trials that are to stop."""
     started = time.time()
     cohort = Cohort.of(trials, data)
-    if trials[0].stage == "confirm":
+    if trials[0].is_tested:
         cohort.measure_untrained()
     trainer = Trainer(cohort, cohort.optimizer())
     while cohort.going:

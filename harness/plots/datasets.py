@@ -1,0 +1,88 @@
+"""Compared values over several data sets: the critical-difference diagram, and performance profiles."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.catalogue import Measure
+from harness.plots.base import GREY, INK, STYLE, level_style, log_ticks, new_figure, panels
+
+STEP = 0.32  # between two names, in units of the rank axis' height
+
+
+def ranks_figure(
+    ranks: Sequence[tuple[str, float]], groups: Sequence[Sequence[str]], critical: float, title: str
+) -> Figure:
+    """Demsar's (2006) critical-difference diagram: average ranks on one line, the best on the left; bars join values
+    that cannot be told apart. `ranks` are in the order of the study, which colours go by.
+    """
+    with mpl.rc_context({**STYLE, "axes.grid": False}):
+        count = len(ranks)
+        rows = (count + 1) // 2 + len(groups)
+        figure, axes = new_figure(7.2, 1.5 + 0.34 * rows)
+        axes.set(xlim=(1 - 0.35 * (count - 1), count + 0.35 * (count - 1)), ylim=(-STEP * (rows + 1), 1.0))
+        axes.set_axis_off()
+        _rank_axis(axes, count, critical)
+        order = sorted(range(count), key=lambda row: (ranks[row][1], row))
+        places = dict(ranks)
+        for index, group in enumerate(groups):
+            ends = [places[name] for name in group]
+            y = -STEP * (index + 0.6)
+            axes.plot([min(ends) - 0.03, max(ends) + 0.03], [y, y], color=INK, linewidth=4, solid_capstyle="butt")
+        for place, row in enumerate(order):
+            _rank_name(axes, (*ranks[row], level_style(row)["color"]), place, count, len(groups))
+        axes.set_title(title, fontsize=11)
+    return figure
+
+
+def _rank_axis(axes: Axes, count: int, critical: float) -> None:
+    """The line of ranks, and the critical difference above it, as far as ranks can differ."""
+    axes.plot([1, count], [0, 0], color=INK, linewidth=1)
+    for rank in range(1, count + 1):
+        axes.plot([rank, rank], [0, 0.12], color=INK, linewidth=1)
+        axes.text(rank, 0.16, str(rank), ha="center", va="bottom", fontsize=9)
+    end = min(1 + critical, count)
+    axes.plot([1, end], [0.62, 0.62], color=GREY, linewidth=1.5, marker="|", markersize=8)
+    more = ", more than ranks can differ" if critical > count - 1 else ""
+    axes.text((1 + end) / 2, 0.68, f"critical difference {critical:.2f}{more}", ha="center", fontsize=8, color=GREY)
+
+
+def _rank_name(axes: Axes, value: tuple[str, float, str], place: int, count: int, groups: int) -> None:
+    """A value's name with its rank: the better half on the left, each led to its place on the line."""
+    name, rank, colour = value
+    left = place < (count + 1) // 2
+    depth = place if left else count - 1 - place
+    y = -STEP * (groups + depth + 0.7)
+    x = 1 - 0.05 * (count - 1) if left else count + 0.05 * (count - 1)
+    axes.plot([rank, rank, x], [0, y, y], color=colour, linewidth=1.2, zorder=1)
+    axes.plot([rank], [0], color=colour, marker="o", markersize=5, zorder=3)
+    text = f"{name}  {rank:.2f} " if left else f" {rank:.2f}  {name}"
+    axes.text(x, y, text, ha="right" if left else "left", va="center", fontsize=9)
+
+
+def profiles_figure(table: pd.DataFrame, values: Sequence[str], measure: Measure, title: str) -> Figure:
+    """Both profiles of `Across.profiles`: of data sets by ratio to the best, of runs by what they reach."""
+    with mpl.rc_context(STYLE):
+        figure, (left, right) = panels(2, 2, (4.0, 3.2), sharey=True)
+        of_ratios, of_runs = (table[table["kind"] == kind] for kind in ("ratio", "runs"))
+        end = max(1.1, 1.05 * float(of_ratios["at"].max()))
+        for row, value in enumerate(values):
+            style = {"color": level_style(row)["color"], "label": value}
+            own = of_ratios[of_ratios["value"] == value]
+            x, y = np.append(own["at"], end), np.append(own["share"], own["share"].iloc[-1])
+            left.step(x, y, where="post", **style)
+            runs = of_runs[of_runs["value"] == value]
+            right.plot(measure.unit.factor * runs["at"], runs["share"], **style)
+        if end > 4:
+            log_ticks(left, left.xaxis)
+        what = "errors" if measure.better == "higher" else measure.words
+        beyond = "above" if measure.better == "higher" else "below"
+        left.set(xlabel=f"times the {what} of the best", ylabel="share of data sets", ylim=(-0.03, 1.03))
+        right.set(xlabel=f"test {measure.words} ({measure.unit.symbol})", ylabel=f"share of runs {beyond} it")
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+        figure.suptitle(title, fontsize=11)
+    return figure

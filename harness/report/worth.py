@@ -1,0 +1,89 @@
+"""What tuning was worth, as the page says it."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from harness.analysis import Findings
+from harness.catalogue import Unit, show
+from harness.figures import NONE, interval, number, probability
+from harness.plots import Picture
+from harness.report.escape import in_picture
+from harness.report.grids import INTERVAL, Cells, records
+
+VALIDATION = (
+    "The first trial of every search is the defaults, or the nearest point of its space: by validation images, where a "
+    "winner's figure is the best of many, and too good by that."
+)
+TEST = (
+    "On test images the defaults were trained with the seeds of each winner's confirmations; gains are paired, with "
+    "the simultaneous intervals of all rows and Holm's correction."
+)
+ABLATION = (
+    "From the defaults to the winner, one hyperparameter at a time, the most important first: what each step brought "
+    "on test images, with the seeds of the confirmations. What a step brings depends on those before it. “Changed”: in "
+    "how many searches the winner's value is another than the default; where it is not, the step brought nothing."
+)
+
+
+def worth_texts(findings: Findings) -> list[str]:
+    """What the tables are."""
+    table = findings.worth
+    seen = table["default_val"].notna().any()
+    return [*([VALIDATION] if seen else ()), *([TEST] if table["n"].any() else ())]
+
+
+def worth_grids(findings: Findings) -> list[pd.DataFrame]:
+    """Defaults against winners; then, where it was asked for, what each hyperparameter brought."""
+    return [_worth(findings), *([_ablation(findings)] if len(findings.ablation) else ())]
+
+
+def _worth(findings: Findings) -> pd.DataFrame:
+    study, table, unit = findings.study, findings.worth, findings.study.measure.unit
+    rows = []
+    for level, cells in zip(study.levels, records(table), strict=True):
+        row = {study.axis: show(level)}
+        if table["default_val"].notna().any():
+            row |= {f"{who}, validation {unit.symbol}": number(cells[f"{who}_val"], unit) for who in WHO}
+        if table["n"].any():
+            row |= {f"{who}, test {unit.symbol}": number(cells[f"{who}_test"], unit) for who in WHO}
+            row |= _gained(cells, unit)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+WHO = ("default", "winner")
+
+
+def _gained(cells: Cells, unit: Unit) -> dict[str, str]:
+    return {
+        f"gain ({unit.gap})": number(cells["gain"], unit, sign="+"),
+        INTERVAL: interval(cells["low"], cells["high"], unit, sign="+"),
+        "p (Holm)": probability(cells["p_holm"]),
+    }
+
+
+def _ablation(findings: Findings) -> pd.DataFrame:
+    study, unit, rows = findings.study, findings.study.measure.unit, []
+    for cells in records(findings.ablation):
+        first = not cells["step"]
+        what = {"step": "defaults" if first else cells["hyperparameter"], "value": NONE if first else cells["values"]}
+        head = {study.axis: show(study.levels[cells["level"]]), **what, "changed": NONE if first else cells["changed"]}
+        rows.append({**head, f"test {unit.symbol}": number(cells["mean"], unit), **_gained(cells, unit)})
+    return pd.DataFrame(rows)
+
+
+def worth_pictures(findings: Findings, label: str, names: Sequence[str]) -> dict[str, Picture]:
+    """The ablation, where there was one."""
+    if not len(findings.ablation):
+        return {}
+    shown, measure = [in_picture(name) for name in names], findings.study.measure
+    return {
+        "ablation": Picture(
+            "worth:ablation_figure",
+            (findings.ablation, shown, measure, f"{label}: from the defaults to the winners"),
+            f"Mean test {measure.words} of the defaults (dotted), and what each hyperparameter brought when it was set "
+            "to the winner's value, from above to below; lines are 95 % intervals of all steps together, grey bars "
+            "steps that made it worse.",
+        )
+    }
