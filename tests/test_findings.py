@@ -77,6 +77,7 @@ def test_bands_of_the_search_lie_around_the_curve(metric: str, write_study: Writ
     study = read_study(folder, [f"metric={metric}", "budget.searches=3", "budget.seeds=3"])
     drive(study, folder / "journal.log")
     tuning = find(read_results(folder / "journal.log")).tuning
+    tuning = tuning[tuning["k"] > 1]  # the first trial of all searches is the defaults
     assert (tuning["low"] < tuning["high"]).all()
     assert (tuning["low"] <= tuning["best"]).all()
 

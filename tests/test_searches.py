@@ -48,7 +48,8 @@ def trained(study: Study, journal: Path, digits: Data) -> Results:
 def test_searches_are_alike_for_all_values_and_differ_from_each_other(several: tuple[Study, Path]) -> None:
     runs = read_results(several[1]).runs
     search = runs[runs["stage"] == "search"]
-    first = search[search["number"] == 0]
+    assert search[search["number"] == 0]["lr"].nunique() == 1  # the defaults
+    first = search[search["number"] == 1]
     assert first.groupby("search")["lr"].nunique().tolist() == [1, 1, 1]  # the same first proposal for both depths
     assert first[first["level"] == 0]["lr"].nunique() == 3
     assert search.groupby("search")["seed"].nunique().tolist() == [1, 1, 1]
@@ -142,7 +143,7 @@ def test_hits_are_kept_image_by_image(write_study: Write, digits: Data, tmp_path
         assert hits[of_class].sum() == counts[3][3]
     findings = find(results)
     floor, error = findings.table["noise_floor"][0], new_images.error(results, 0)
-    assert 0.5 * floor < error <= floor  # what is hard is hard for all runs: less than the binomial
+    assert 0.3 * floor < error <= floor  # what is hard is hard for all runs: less than the binomial
     without = replace(results, hits={})
     assert new_images.error(without, 0) == pytest.approx(floor)
     for cells in findings.table.to_dict("records"):

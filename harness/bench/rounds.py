@@ -29,6 +29,9 @@ NAMES = {
     "f": "harness",
     "g": "harness, its training part alone",
 }
+APART = (("harness.bench.measure", "throughput"), ("harness.bench.answers",), ("harness.bench.searches",))
+"""What is measured besides the works: modules that print tables."""
+
 NEEDS = {"c": "lightning", "d": "ray"}
 
 
@@ -54,15 +57,12 @@ def bench(
     for name in works:
         rows += _rounds(WORKS[name], sorted(chosen & _of(WORKS[name])), rounds, device, say, once_above)
     timings = pd.DataFrame(rows)
-    throughput = pd.DataFrame(_lines("harness.bench.measure", "throughput", device))
+    throughput, answers, repeated = (pd.DataFrame(_lines(*what, device)) for what in APART)
     [costs] = _lines("harness.bench.measure", "costs", device)
-    answers = pd.DataFrame(_lines("harness.bench.answers", device))
-    repeated = pd.DataFrame(_lines("harness.bench.searches", device))
     target.mkdir(parents=True, exist_ok=True)
-    timings.to_csv(target / "bench.csv", index=False)
-    throughput.to_csv(target / "throughput.csv", index=False)
-    answers.to_csv(target / "answers.csv", index=False)
-    repeated.to_csv(target / "searches.csv", index=False)
+    tables = {"bench": timings, "throughput": throughput, "answers": answers, "searches": repeated}
+    for name, known in tables.items():
+        known.to_csv(target / f"{name}.csv", index=False)
     table = summary(timings)
     page = write_page(target, Measured(table, throughput, costs, answers, repeated), device)
     picture = Picture("bench:bench_figure", (table, throughput), "Ratios to the bare loop, and throughput.")
