@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-from harness import catalogue, environment
+from harness import catalogue, environment, plan
 from harness.console import Progress
 from harness.crews.grouping import by_cost, group_trials
 from harness.crews.how import How
 from harness.crews.schedule import Group, Workplace, train_all
 from harness.errors import StudyStoppedError, UserError
-from harness.journal import Ledger, Records, begun, hold, put_aside
+from harness.journal import Ledger, Records, begun, hold, look, put_aside
 from harness.parts.data import Data, MissingDataError, load
 from harness.study.notes import notes
 from harness.study.places import report_folder
@@ -52,9 +52,30 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size))
         ledger.note_runs(tracker.open(study, ledger.id, facts))
+        left = ledger.left()
+        if any(left):
+            say(f"estimate: {plan.estimate(study, data, workplace, left, size).words()}")
         with stop_politely(say) as check, Progress(study, how.quiet) as progress:
             Driver(ledger, tracker, progress, data, workplace, size, check).run()
         conclude(ledger, journal, tracker, say)
+
+
+def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
+    """Tell what `run` would do and about how long it would take. Trains nothing beyond that, writes nothing."""
+    keep_freed_memory()
+    device = torch.device("cpu") if how.who == "ray" else choose_device(how.device)
+    study, data = load_or_digits(study, device, say)
+    journal = folder / study.journal
+    done, left = "nothing yet: every training is still to be done", plan.all_of(study)
+    if journal.exists() and not how.fresh:
+        study, left = look(study, journal)
+        done = f"{journal} holds all but {left[0]} search trials and {left[1]} confirmations"
+    with closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
+        for heading, line in [*plan.outline(study), ("done", done)]:
+            say(f"{heading:9} {line}")
+        size = how.group_size or workplace.group_size
+        words = plan.estimate(study, data, workplace, left, size).words() if any(left) else "nothing is left to train"
+        say(f"{'estimate':9} {words}")
 
 
 def hire(how: How, data: Mapping[str, Data], gpus_per_stack: float = 1.0) -> Workplace:
@@ -137,6 +158,7 @@ class Driver:
             self.train(trials)
             self.ledger.close_generation()
         self.train(self.ledger.confirmations())
+        self.ledger.end()
 
     def train(self, trials: list[Trial]) -> None:
         """Train the groups whose outcomes are not all recorded."""

@@ -109,8 +109,10 @@ def _of_the_levels(seen: Seen) -> Iterator[str]:
 
 
 def _of_a_level(study: Study, cells: Cells, runs: pd.DataFrame) -> Iterator[str]:
-    planned = study.searches * study.budget.trials
-    if study.tune and cells["trials"] < planned:
+    planned = study.searches * study.trials
+    if study.open_ended and study.tune:
+        yield f"{cells['trials']} search trials so far; its {study.budget.minutes:g} minutes are not known to be spent."
+    elif study.tune and cells["trials"] < planned:
         yield f"{cells['trials']} of {planned} search trials done."
     for stage, what in (("search", "search trials"), ("confirm", "confirmation runs")):
         own = runs[runs["stage"] == stage]
@@ -268,7 +270,7 @@ def _at_the_edge(seen: Seen) -> Iterator[str]:
 def _sides(study: Study, winners: pd.DataFrame, key: str) -> Iterator[str]:
     """At which end of its domain a hyperparameter of most winners lies."""
     values = [winner[key] for _, winner in winners.iterrows() if matters(study, winner, key)]
-    trials = study.searches * study.budget.trials
+    trials = study.searches * study.trials
     for side in ("lower", "upper"):
         at_end = sum(_edge(study.tune[key], value, max(EDGE, 2 / trials)) == side for value in values)
         natural = side == "lower" and key in NATURAL and _lowest(study.tune[key]) == NATURAL[key]

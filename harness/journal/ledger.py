@@ -14,7 +14,7 @@ the same trials however fast they come back, in whatever order, and however ofte
 
 import copy
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +24,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from harness.errors import UserError
+from harness.journal.clock import StudyClock
 from harness.journal.file import FORMAT, cut_torn_line, open_journal
 from harness.journal.level import (
     Place,
@@ -34,6 +35,7 @@ from harness.journal.level import (
     search_name,
     seeds_name,
 )
+from harness.journal.records import Records
 from harness.journal.sampling import direction, make_pruner, propose
 from harness.study.study import Study
 from harness.trial import Epoch, Outcome, Trial
@@ -47,6 +49,8 @@ STATES = {
     "failed": TrialState.FAIL,  # says nothing about the hyperparameters
 }
 UNKNOWN: Mapping[str, Any] = MappingProxyType({})
+MARGIN = 1.25
+"""What is laid by for the confirmations, times what the winners' trainings lead to expect: see `Ledger.reserve`."""
 
 
 class Ledger:
@@ -70,6 +74,8 @@ class Ledger:
         self._seeds = {level: self._open(seeds_name(study, level)) for level in study.levels}
         self._asked: dict[tuple[Place, int], optuna.Trial] = {}  # the generation at work
         self._steps: dict[tuple[Place, int], int] = {}  # the last epoch of each, counted from 0 as Optuna does
+        timed = study.budget.minutes is not None
+        self.clock = StudyClock(first, self._records()) if timed else None
 
     @property
     def id(self) -> str:
@@ -83,10 +89,18 @@ class Ledger:
             first.set_user_attr("runs", dict(links))
 
     def generation(self) -> list[Trial]:
-        """The next trials of every search, those that a killed driver left first; empty when the budget is spent."""
+        """The next trials of every search, those that a killed driver left first; empty when the budget is spent.
+
+        Where that is in minutes, searches that have fewer trials than others (they are newer) come first; and when the
+        time is spent, all get as many trials as the one that has most, which is then written into the journal.
+        """
         if not self.study.tune:
             return []
-        return [trial for place in self._places for trial in self._ask(place)]
+        if self.clock is None:
+            return [trial for place in self._places for trial in self._ask(place)]
+        self._close_if_spent(self.clock)
+        told = self._told()
+        return [trial for place in self._places if told[place] == min(told.values()) for trial in self._ask(place)]
 
     def report(self, trial: Trial, epoch: Epoch) -> None:
         """Tell the pruner of an epoch."""
@@ -144,12 +158,75 @@ class Ledger:
                 self._searches[place].tell(number, value, STATES[outcome.status])
         self._asked.clear()
         self._steps.clear()
+        if self.clock is not None:
+            self.clock.generation()
+
+    def reserve(self) -> float:
+        """How many seconds the confirmations that are not recorded yet will take, as far as trainings can tell.
+
+        Each takes what its winner took, times how long a second of training was in the search: less where groups train
+        side by side, more for what comes with a training. Of a search without a winner the mean of the others is taken.
+        `MARGIN` times that: smaller stacks share less, and test images are measured too.
+        """
+        trained = sum(record["seconds"] for record in self._records())
+        if self.clock is None or not trained:
+            return 0.0
+        known = {place: self._trials(place) for place in self._places}
+        winners = {place: trials.winner() for place, trials in known.items()}
+        each = {
+            place: float(known[place].search[winner].user_attrs["outcome"]["seconds"])
+            for place, winner in winners.items()
+            if winner is not None
+        }
+        mean = sum(each.values()) / max(1, len(each))
+        lacks = {
+            place: self.study.shared_out(place[1]) - len(known[place].confirmed(winners[place])) for place in known
+        }
+        left = sum(number * each.get(place, mean) for place, number in lacks.items())
+        return float(MARGIN * left * self.clock.used() / trained)
+
+    def _records(self) -> Iterator[Mapping[str, Any]]:
+        """Of all outcomes what lies in the journal, of every trial and confirmation."""
+        studies = [*self._searches.values(), *self._seeds.values()]
+        for frozen in (frozen for study in studies for frozen in study.get_trials(deepcopy=False)):
+            if "outcome" in frozen.user_attrs:
+                yield frozen.user_attrs["outcome"]
+
+    def _told(self) -> dict[Place, int]:
+        """How many trials the sampler of each search has been told of."""
+        return {place: sum(t.state.is_finished() for t in self._trials(place).search) for place in self._places}
+
+    def _close_if_spent(self, clock: StudyClock) -> None:
+        """Once no further generation fits into the time, or none is wanted, write down how many trials there were.
+
+        A generation that was asked for is trained, and a study has at least one.
+        """
+        told, study = self._told(), self.study
+        asked = max(len(self._trials(place).search) for place in self._places)
+        if study.spent is not None or study.budget.minutes is None or asked > max(told.values()) or not asked:
+            return
+        left = 60 * study.budget.minutes - clock.used() - self.reserve()
+        if asked >= study.budget.trials or clock.longest > left:
+            self.study = study.model_copy(update={"spent": asked})
+            self._searches[self._places[0]].set_user_attr("study", self.study.model_dump_json())
+
+    def left(self) -> tuple[int, int]:
+        """How many trainings are still to be done, at most: search trials of all searches, and confirmations."""
+        study = self.study
+        trials = study.trials * len(self._places) - sum(self._told().values()) if study.tune else 0
+        known = [self._trials(place) for place in self._places]
+        confirmed = sum(len(trials.confirmed(trials.winner())) for trials in known)
+        return trials, study.budget.seeds * len(study.levels) - confirmed
+
+    def end(self) -> None:
+        """All is trained: note the time, where it counts."""
+        if self.clock is not None:
+            self.clock.note()
 
     def is_over(self) -> bool:
         """Whether the budget is spent and every confirmation recorded."""
-        budget = self.study.budget.trials if self.study.tune else 0
-        ended = [sum(t.state.is_finished() for t in self._trials(place).search) for place in self._places]
-        return min(ended) >= budget and all(map(self.is_recorded, self.confirmations()))
+        budget = self.study.trials if self.study.tune else 0
+        return min(self._told().values()) >= budget and all(map(self.is_recorded, self.confirmations()))
 
     def confirmations(self) -> list[Trial]:
         """Every fresh-seed trial of every search that has a winner, recorded or not."""
@@ -201,7 +278,7 @@ class Ledger:
         study, size = self._searches[place], self.study.search.generation
         known = study.get_trials(deepcopy=False)
         told = sum(frozen.state.is_finished() for frozen in known)
-        end = min((told // size + 1) * size, self.study.budget.trials)
+        end = min((told // size + 1) * size, self.study.trials)
         level, search = place
         for proposal in propose(self.study, level, self.study.search_seed(search), known, end - len(known)):
             study.add_trial(proposal)
@@ -226,12 +303,40 @@ def begun(study: Study, journal: Path) -> Study:
     cut_torn_line(journal)
     attributes = [known.user_attrs for known in open_journal(journal).get_all_studies()]
     recorded = next((known["study"] for known in attributes if "study" in known), None)
-    then = Study.model_validate_json(recorded) if recorded else study
-    return study.model_copy(update={"seeding": then.seeding})
+    return _gone_on_with(study, Study.model_validate_json(recorded) if recorded else study)
+
+
+def look(study: Study, journal: Path) -> tuple[Study, tuple[int, int]]:
+    """The study as its journal would go on, and what `Ledger.left` would be; nothing is written. Raises UserError when
+    the study was edited since.
+    """
+    records = Records(journal)
+    now = _gone_on_with(study, records.study)
+    _refuse_edits(now, records.study)
+    known = list(records.searches.values())
+    told = sum(frozen.state.is_finished() for trials in known for frozen in trials.search)
+    confirmed = sum(len(trials.confirmed(trials.winner())) for trials in known)
+    wanted = now.trials * len(places(now)) if now.tune else 0
+    return now, (wanted - told, now.budget.seeds * len(now.levels) - confirmed)
+
+
+def _gone_on_with(now: Study, then: Study) -> Study:
+    """A study with what its journal has settled."""
+    return now.model_copy(update={"seeding": then.seeding, "spent": _still_spent(now, then)})
+
+
+def _still_spent(now: Study, then: Study) -> int | None:
+    """How many trials each search got, unless there is more time now, or more trials are wanted than all there were."""
+    old, new = then.budget.minutes, now.budget.minutes
+    more_time = old is None or new is None or new > old
+    more_trials = then.spent == then.budget.trials < now.budget.trials
+    return None if more_time or more_trials else then.spent
 
 
 def _refuse_edits(now: Study, then: Study) -> None:
-    """An edit would mix trials of two studies. More trials, searches or seeds are welcome, and so is a new question."""
+    """An edit would mix trials of two studies. More trials, searches or seeds are welcome, and so is a new question or
+    another time.
+    """
     changes = edits(now, then) + [
         f"budget.{key} was {old}, is {new}"
         for (key, old), new in zip(_spent(then).items(), _spent(now).values(), strict=True)
@@ -246,7 +351,7 @@ def _refuse_edits(now: Study, then: Study) -> None:
 
 def _spent(study: Study) -> dict[str, int]:
     """What may grow, and never shrink."""
-    return {"trials": study.budget.trials, "searches": study.searches, "seeds": study.budget.seeds}
+    return {"trials": study.trials, "searches": study.searches, "seeds": study.budget.seeds}
 
 
 def edits(now: Study, then: Study) -> list[str]:

@@ -172,7 +172,8 @@ def _circumstances(journal: Path) -> Iterator[tuple[float | None, Circumstances]
     for entry in JournalFileBackend(str(journal)).read_logs(0):
         attributes = entry.get("user_attr") or entry.get("user_attrs") or {}
         if "study" in attributes:
-            budget = Study.model_validate_json(attributes["study"]).budget
+            study = Study.model_validate_json(attributes["study"])
+            budget = study.budget.model_copy(update={"trials": study.trials})
         environment = attributes.get("environment", environment)
         how = attributes.get("how", how)
         if "outcome" in attributes:

@@ -3,7 +3,7 @@
 from harness.catalogue import show
 from harness.config import Config
 from harness.figures import difference
-from harness.study.space import Choice, Range
+from harness.study.space import describe
 from harness.study.study import Study
 
 
@@ -39,12 +39,23 @@ def _search(study: Study) -> tuple[str, str]:
     searches = f"{study.searches} searches of its own" if several else "a search of its own"
     each = ", each with its own split and sampler, the same for all" if several else ", the split the same for all"
     return (
-        f"For each {_axis(study)} {searches}{each}: {study.budget.trials} trials by Optuna's {search.sampler} sampler "
+        f"For each {_axis(study)} {searches}{each}: {_trials(study)} by Optuna's {search.sampler} sampler "
         f"(search.seed = {search.seed}) with the {search.pruner} pruner, over {space}. Search trials see training and "
         "validation images only.",
         f"The winner{' of a search' if several else ''} is the finished trial with the {side} validation "
         f"{measure.words}{ties}.",
     )
+
+
+def _trials(study: Study) -> str:
+    """How many trials a search has, and what said so."""
+    minutes = study.budget.minutes
+    if minutes is None:
+        return f"{study.trials} trials"
+    time = f"{minutes:g} minutes, the confirmations included"
+    if study.spent is None:
+        return f"as many trials as there is time for within {time}, at most {study.trials}, the same number for all,"
+    return f"{study.spent} trials, the same number for all and what there was time for within {time},"
 
 
 def _confirmation(study: Study) -> str:
@@ -99,14 +110,3 @@ def _stopping(config: Config) -> str:
         f"Training stops after {config.patience} epochs without a lower validation loss, at epoch {config.epochs} at "
         "the latest; the weights of the lowest validation loss are kept and measured."
     )
-
-
-def describe(domain: Choice | Range) -> str:
-    """A tuned hyperparameter's domain in words."""
-    when = " and ".join(f"{key} is {show(value)}" for key, value in domain.when.items())
-    if isinstance(domain, Choice):
-        text = "one of " + ", ".join(show(value) for value in domain.values)
-    else:
-        step = f" in steps of {show(domain.step)}" if domain.step is not None else ""
-        text = f"from {show(domain.low)} to {show(domain.high)}{step}{' (log scale)' if domain.log else ''}"
-    return f"{text} if {when}" if when else text

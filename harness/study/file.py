@@ -263,14 +263,21 @@ def _fits_together(study: Study) -> None:
     for level in study.levels:
         if study.tune and not study.config(level, {}).validation:
             raise UserError("validation: a search needs images to choose by, so it must be above 0 with [tune]")
+    _budget_fits(study)
+    if "validation" in study.tune:
+        raise UserError("tune.validation: the images to choose by cannot be tuned; compare it or fix it")
+
+
+def _budget_fits(study: Study) -> None:
+    """There must be something to spend it on, and enough of it."""
     if not study.tune and study.budget.searches not in (None, 1):
         raise UserError(f"budget.searches: there is no [tune] to search over, got {study.budget.searches}")
+    if not study.tune and study.budget.minutes is not None:
+        raise UserError("budget.minutes: there is no [tune] to spend them on; budget.seeds says how much is trained")
     if study.searches > study.budget.seeds:
         raise UserError(
             f"budget.seeds: each of the {study.searches} searches' winners needs a seed, got {study.budget.seeds}"
         )
-    if "validation" in study.tune:
-        raise UserError("tune.validation: the images to choose by cannot be tuned; compare it or fix it")
     if study.search.sampler == "grid":
         size = grid_size(study.tune)
         if study.tune and study.budget.trials > size:

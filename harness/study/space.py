@@ -6,7 +6,7 @@ grid_size(space)
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.catalogue import Value
+from harness.catalogue import Value, show
 from harness.errors import UserError
 
 LARGEST_GRID = 100_000  # points
@@ -75,3 +75,14 @@ def grid_size(tune: Space) -> int:
         if size > LARGEST_GRID:
             raise UserError(f"search.sampler: a grid may have {LARGEST_GRID:,} points, this one has more")
     return size
+
+
+def describe(domain: Choice | Range) -> str:
+    """A tuned hyperparameter's domain in words."""
+    when = " and ".join(f"{key} is {show(value)}" for key, value in domain.when.items())
+    if isinstance(domain, Choice):
+        text = "one of " + ", ".join(show(value) for value in domain.values)
+    else:
+        step = f" in steps of {show(domain.step)}" if domain.step is not None else ""
+        text = f"from {show(domain.low)} to {show(domain.high)}{step}{' (log scale)' if domain.log else ''}"
+    return f"{text} if {when}" if when else text

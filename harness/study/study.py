@@ -19,6 +19,8 @@ from harness.trial import Trial
 
 SEARCHES = 5
 """Of a compared value, where nothing is said: as AlgoPerf repeats its tuning."""
+UNSAID = 1000
+"""The most trials of a search whose budget is in minutes, where nothing is said."""
 
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -41,18 +43,27 @@ class Budget(Table):
 
     A compared value is searched `searches` times, each with `trials`, its own sampler and its own split; by default
     five times, or once where nothing is tuned. `seeds` are all its confirmations, shared out among the winners.
-    `retries` is how often a group is trained again whose worker process was lost. `trial_timeout` is in seconds of
-    training for each trial of a group. `failures` is the share of a generation's trials, or of the confirmation's,
-    above which the study stops. `gpus_per_stack` may be a fraction: several groups then share a GPU of a cluster.
+    `minutes` is how long searches and confirmations may train together: the searches then go on while there is time,
+    generation by generation, and `trials` is the most (`UNSAID` where nothing is said). `retries` is how often a group
+    is trained again whose worker process was lost. `trial_timeout` is in seconds of training for each trial of a group.
+    `failures` is the share of a generation's trials, or of the confirmation's, above which the study stops.
+    `gpus_per_stack` may be a fraction: several groups then share a GPU of a cluster.
     """
 
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
+    minutes: Positive | None = None
     searches: Annotated[int, Field(ge=1, le=1000)] | None = None
     seeds: Annotated[int, Field(ge=1, le=10_000)] = 10
     retries: Annotated[int, Field(ge=0, le=1000)] = 2
     trial_timeout: Positive | None = None
     failures: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     gpus_per_stack: Positive = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _most(cls, raw: Any) -> Any:
+        timed = isinstance(raw, dict) and raw.get("minutes") is not None
+        return {"trials": UNSAID, **raw} if timed else raw
 
 
 class SearchSettings(Table):
@@ -139,6 +150,7 @@ class Study(Table):
     claim: Claim = Claim()
     published: Published | None = None
     seeding: Literal["counted", "sequence"] = "counted"  # "counted" in journals before format 3: see `search_seed`
+    spent: int | None = None  # the trials of each search when `budget.minutes` were spent: a fact, once it is known
 
     @property
     def searches(self) -> int:
@@ -148,6 +160,16 @@ class Study(Table):
         if self.seeding == "counted":
             return self.budget.searches or 1
         return self.budget.searches or min(SEARCHES, self.budget.seeds)
+
+    @property
+    def trials(self) -> int:
+        """How many trials each search gets: all that are budgeted, or those that there was time for."""
+        return self.budget.trials if self.spent is None else self.spent
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether only time will tell how many trials each search gets."""
+        return self.budget.minutes is not None and self.spent is None
 
     @property
     def datasets(self) -> tuple[str, ...]:
