@@ -26,7 +26,7 @@ from harness.journal.level import places
 from harness.journal.sampling import from_optuna, propose
 from harness.parts.data import Data
 from harness.study.notes import notes
-from harness.study.space import Choice, Range, describe
+from harness.study.space import Choice, Range, describe, describe_point
 from harness.study.study import Study
 from harness.training.cohort import Cohort
 from harness.training.loop import Trainer
@@ -270,6 +270,7 @@ def _of_the_search(study: Study) -> Iterator[tuple[str, str]]:
         f"each of them {study.searches} times, {study.trials} trials each{' at most' if minutes else ''}{minutes}",
     )
     yield "sampler", f"{search.sampler}, pruner {search.pruner}, {search.generation} trials of a search at a time"
+    yield from (("begins", f"with {point}") for point in map(describe_point, study.points))
     yield from (("tunes", f"{key} {describe(domain)}") for key, domain in study.tune.items())
 
 

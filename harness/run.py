@@ -23,6 +23,7 @@ from harness.crews.how import How
 from harness.crews.schedule import Group, Workplace, train_all
 from harness.errors import StudyStoppedError, UserError
 from harness.journal import Ledger, Records, begun, hold, look, put_aside
+from harness.journal.earlier import with_earlier
 from harness.parts.data import Data, MissingDataError, load
 from harness.study.notes import notes
 from harness.study.places import report_folder
@@ -66,8 +67,10 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
     device = torch.device("cpu") if how.who == "ray" else choose_device(how.device)
     study, data = load_or_digits(study, device, say)
     journal = folder / study.journal
-    done, left = "nothing yet: every training is still to be done", plan.all_of(study)
-    if journal.exists() and not how.fresh:
+    if not journal.exists() or how.fresh:
+        study = with_earlier(study, folder)
+        done, left = "nothing yet: every training is still to be done", plan.all_of(study)
+    else:
         study, left = look(study, journal)
         done = f"{journal} holds all but {left[0]} search trials and {left[1]} confirmations"
     with closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:

@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from harness.errors import UserError
 from harness.journal.clock import StudyClock
+from harness.journal.earlier import with_earlier
 from harness.journal.file import FORMAT, cut_torn_line, open_journal
 from harness.journal.level import (
     Place,
@@ -297,13 +298,15 @@ def place_of(trial: Trial) -> Place:
 
 
 def begun(study: Study, journal: Path) -> Study:
-    """The study as its journal began it: where seeds are counted, as before format 3, they go on being counted."""
-    if not journal.is_file():
-        return study
+    """The study as its journal began it: where seeds are counted, as before format 3, they go on being counted, and
+    what an earlier study told it then it goes on with. A study that begins now asks that one.
+    """
     cut_torn_line(journal)
-    attributes = [known.user_attrs for known in open_journal(journal).get_all_studies()]
+    attributes = [known.user_attrs for known in open_journal(journal).get_all_studies()] if journal.is_file() else []
     recorded = next((known["study"] for known in attributes if "study" in known), None)
-    return _gone_on_with(study, Study.model_validate_json(recorded) if recorded else study)
+    if recorded is None:
+        return with_earlier(study, journal.parent)
+    return _gone_on_with(study, Study.model_validate_json(recorded))
 
 
 def look(study: Study, journal: Path) -> tuple[Study, tuple[int, int]]:
@@ -322,7 +325,8 @@ def look(study: Study, journal: Path) -> tuple[Study, tuple[int, int]]:
 
 def _gone_on_with(now: Study, then: Study) -> Study:
     """A study with what its journal has settled."""
-    return now.model_copy(update={"seeding": then.seeding, "spent": _still_spent(now, then)})
+    settled = {"seeding": then.seeding, "found": then.found, "spent": _still_spent(now, then)}
+    return now.model_copy(update=settled)
 
 
 def _still_spent(now: Study, then: Study) -> int | None:

@@ -49,32 +49,38 @@ Ask = Callable[[Study, Value, optuna.Study, Draw], FrozenTrial]
 """A sampler: the proposal of that number for a search of a level, whose history then holds it too."""
 
 
+def point_of(study: Study, number: int) -> dict[str, Any]:
+    """What is settled of the trial of that number before any sampler is asked: a known point, in Optuna's terms."""
+    known = study.points[number] if number < len(study.points) else {}
+    return {key: _to_optuna(value) for key, value in known.items()}
+
+
 def tpe(study: Study, level: Value, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """Optuna's tree-structured Parzen estimators."""
-    return _ask(study, level, history, TPESampler(seed=_seed(draw)))
+    return _ask(study, level, history, TPESampler(seed=_seed(draw)), draw)
 
 
 def random(study: Study, level: Value, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """Independent draws."""
-    return _ask(study, level, history, RandomSampler(seed=_seed(draw)))
+    return _ask(study, level, history, RandomSampler(seed=_seed(draw)), draw)
 
 
 def gp(study: Study, level: Value, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """Optuna's Gaussian processes."""
     with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
         sampler = GPSampler(seed=_seed(draw))
-    return _ask(study, level, history, sampler)
+    return _ask(study, level, history, sampler, draw)
 
 
 def grid(study: Study, level: Value, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """The grid's point of that number, in an order that the search's seed shuffles."""
     space = {key: [_to_optuna(value) for value in grid_values(key, domain)] for key, domain in study.tune.items()}
-    return _ask(study, level, history, GridSampler(space, seed=draw[0]))
+    return _ask(study, level, history, GridSampler(space, seed=draw[0]), draw)
 
 
 def qmc(study: Study, level: Value, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """The point of that number of a scrambled Sobol sequence."""
-    point = FixedTrial(_sobol_point(study, draw))
+    point = FixedTrial({**_sobol_point(study, draw), **point_of(study, draw[1])})
     _suggest(point, study, level)
     asked = create_trial(state=TrialState.RUNNING, params=point.params, distributions=point.distributions)
     history.add_trial(asked)
@@ -88,8 +94,10 @@ def as_samplers_know_it(frozen: FrozenTrial) -> FrozenTrial:
     return light
 
 
-def _ask(study: Study, level: Value, history: optuna.Study, sampler: BaseSampler) -> FrozenTrial:
+def _ask(study: Study, level: Value, history: optuna.Study, sampler: BaseSampler, draw: Draw) -> FrozenTrial:
     history.sampler = sampler
+    if known := point_of(study, draw[1]):
+        history.enqueue_trial(known)
     trial = history.ask()
     _suggest(trial, study, level)
     asked = history.get_trials(deepcopy=False)[-1]

@@ -1,9 +1,11 @@
 """How a study was done, in sentences made from the study file: the methods section of its report."""
 
+from collections.abc import Iterator
+
 from harness.catalogue import show
 from harness.config import Config
 from harness.figures import difference
-from harness.study.space import describe
+from harness.study.space import describe, describe_point
 from harness.study.study import Study
 
 
@@ -14,6 +16,7 @@ def methods(study: Study) -> list[str]:
     return [
         _setting(study, config),
         *(_search(study) if study.tune else ()),
+        *_known_points(study),
         _stopping(config),
         *([f"A training that takes longer than {timeout:g} s has failed."] if timeout is not None else []),
         _confirmation(study),
@@ -44,6 +47,22 @@ def _search(study: Study) -> tuple[str, str]:
         "validation images only.",
         f"The winner{' of a search' if several else ''} is the finished trial with the {side} validation "
         f"{measure.words}{ties}.",
+    )
+
+
+def _known_points(study: Study) -> Iterator[str]:
+    """What every search began with."""
+    if not study.points:
+        return
+    origin = ""
+    if study.found:
+        last = f"the last {len(study.found)}" if study.search.first else "all"
+        origin = f" ({last} chosen by {study.search.earlier} before this study began)"
+    several = f"{len(study.points)} known points, in this order" if len(study.points) > 1 else "one known point"
+    given = "; ".join(map(describe_point, study.points))
+    yield (
+        f"Every search of every {_axis(study)} begins with {several}{origin}: {given}. The sampler draws what they leave "
+        "open."
     )
 
 

@@ -17,8 +17,8 @@ from harness.catalogue import Knob, Value, hyperparameters, show
 from harness.errors import UserError, listed, nearest
 from harness.study import toml
 from harness.study.places import study_folder
-from harness.study.space import Choice, Range, Space, Table, grid_size
-from harness.study.study import Budget, Claim, Published, SearchSettings, Study, among, figure_type
+from harness.study.space import Choice, Range, Space, Table, describe, grid_size, holds
+from harness.study.study import Budget, Claim, Point, Published, SearchSettings, Study, among, figure_type
 
 WIDTH_KEYS = ("depth", "width", "taper")  # what explicit `widths` replaces
 TOP = ("question", "note", "dataset", "model", "metric")
@@ -116,7 +116,7 @@ def _check(name: str, raw: dict[str, Any]) -> Study:
         "tune": tune,
         "fixed": fixed,
         "budget": _table(Budget, "budget", raw),
-        "search": _table(SearchSettings, "search", raw),
+        "search": _search(raw.get("search", {}), tune, {axis: None, **fixed}),
         "claim": _table(Claim, "claim", raw),
         "published": _published(raw["published"]) if "published" in raw else None,
         "seeding": "sequence",
@@ -253,6 +253,40 @@ def _conditions(tune: Space, axis: str, fixed: Mapping[str, Value]) -> None:
                 raise UserError(f"{where}: must be one of {listed(chosen.values)}, got {wanted!r}")
 
 
+def _search(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None]) -> SearchSettings:
+    """The table [search]; `settled` is what is fixed, and the axis, whose value is None."""
+    names = {*SearchSettings.model_fields, "from"} - {"earlier"}
+    _known("search", raw, names)
+    points, earlier = raw.get("first", []), raw.get("from")
+    if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
+        raise UserError(f"search.first: must be a list of tables, as [{{ lr = 1e-3 }}], got {points!r}")
+    if earlier is not None and (not isinstance(earlier, str) or not earlier):
+        raise UserError(f"search.from: must be the folder of a study, as studies/other, got {earlier!r}")
+    plain = {key: value for key, value in raw.items() if key not in ("first", "from")}
+    first = tuple(_point(point, tune, settled) for point in points)
+    settings: SearchSettings = _parse(
+        TypeAdapter(SearchSettings), "search", {**plain, "first": first, "earlier": earlier}
+    )
+    if settings.sampler == "grid" and (first or earlier):
+        raise UserError(f"search.{'first' if first else 'from'}: a grid visits every point anyway")
+    return settings
+
+
+def _point(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None]) -> Point:
+    """Some of the tuned hyperparameters, each with a value of its domain and with what it depends on."""
+    _known("search.first", raw, tune)
+    point = {key: _value(f"search.first.{key}", value, key) for key, value in raw.items()}
+    for key, value in point.items():
+        if not holds(tune[key], value):
+            raise UserError(f"search.first.{key}: must be {describe(tune[key])}, got {show(value)}")
+        for other, wanted in tune[key].when.items():
+            known = {**settled, **point}
+            if known.get(other, "open") not in (None, wanted):
+                where = f"search.first.{key}: means something only where {other} is {show(wanted)}"
+                raise UserError(f"{where}, which must stand beside it")
+    return point
+
+
 def _fits_together(study: Study) -> None:
     for name, figures in study.published.figures.items() if study.published else ():
         if len(figures) != len(study.levels):
@@ -278,6 +312,10 @@ def _budget_fits(study: Study) -> None:
         raise UserError(
             f"budget.seeds: each of the {study.searches} searches' winners needs a seed, got {study.budget.seeds}"
         )
+    if len(study.search.first) > study.budget.trials:
+        raise UserError(f"search.first: there are {study.budget.trials} trials, got {len(study.search.first)} points")
+    if not study.tune and study.search.earlier is not None:
+        raise UserError("search.from: there is no [tune], so nothing is searched")
     if study.search.sampler == "grid":
         size = grid_size(study.tune)
         if study.tune and study.budget.trials > size:

@@ -4,6 +4,8 @@ space: Space = {"lr": Range(low=1e-3, high=1e-1, log=True), "width": Choice(valu
 grid_size(space)
 """
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.catalogue import Value, show
@@ -86,3 +88,18 @@ def describe(domain: Choice | Range) -> str:
         step = f" in steps of {show(domain.step)}" if domain.step is not None else ""
         text = f"from {show(domain.low)} to {show(domain.high)}{step}{' (log scale)' if domain.log else ''}"
     return f"{text} if {when}" if when else text
+
+
+def holds(domain: Choice | Range, value: Value) -> bool:
+    """Whether a value lies in a domain; in a range of numbers, and on its steps."""
+    if isinstance(domain, Choice):
+        return value in domain.values
+    if not isinstance(value, int | float) or not domain.low <= value <= domain.high:
+        return False
+    steps = (value - domain.low) / domain.step if domain.step is not None else 0.0
+    return abs(steps - round(steps)) < 1e-6
+
+
+def describe_point(point: Mapping[str, Value]) -> str:
+    """Some hyperparameters and their values in words."""
+    return ", ".join(f"{key} = {show(value)}" for key, value in point.items())

@@ -27,6 +27,10 @@ Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Line = Annotated[str, Field(max_length=2000)]  # MLflow takes no more than a few thousand characters
 
 
+Point = dict[str, Value]
+"""Some of the tuned hyperparameters, with a value each."""
+
+
 def among(words: tuple[str, ...]) -> PlainValidator:
     """A value must be one of the words; else it is told which there are, and the nearest."""
 
@@ -67,12 +71,18 @@ class Budget(Table):
 
 
 class SearchSettings(Table):
-    """How Optuna searches. `generation` trials of each level are asked for at once, so that they can share stacks."""
+    """How Optuna searches. `generation` trials of each level are asked for at once, so that they can share stacks.
+
+    `first` are points that every search of every level begins with, in this order; what they leave open the sampler
+    draws. `earlier` (in study files: `from`) is the folder of a study whose winners follow: see `Study.points`.
+    """
 
     sampler: Annotated[str, among(catalogue.names("sampler"))] = "tpe"
     pruner: Annotated[str, among(catalogue.names("pruner"))] = "median"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     generation: Annotated[int, Field(ge=1, le=10_000)] = 4
+    first: tuple[Point, ...] = ()
+    earlier: Line | None = None
 
 
 class Published(Table):
@@ -150,6 +160,7 @@ class Study(Table):
     claim: Claim = Claim()
     published: Published | None = None
     seeding: Literal["counted", "sequence"] = "counted"  # "counted" in journals before format 3: see `search_seed`
+    found: tuple[Point, ...] = ()  # what `search.earlier` had chosen when this study began: a fact, like the next one
     spent: int | None = None  # the trials of each search when `budget.minutes` were spent: a fact, once it is known
 
     @property
@@ -160,6 +171,11 @@ class Study(Table):
         if self.seeding == "counted":
             return self.budget.searches or 1
         return self.budget.searches or min(SEARCHES, self.budget.seeds)
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """What every search of every level begins with: `search.first`, then what an earlier study chose."""
+        return (*self.search.first, *self.found)
 
     @property
     def trials(self) -> int:
