@@ -1,7 +1,7 @@
 """What a study is going to do, and about how long it will take: told before it begins, and by `harness run --dry-run`.
 
     for line in outline(study): ...
-    estimate(study, data, workplace, left).words()     # "about 43 min: 400 search trials, 50 confirmations; ..."
+    estimate(study, pace, left).words()     # "about 43 min: 400 search trials, 50 confirmations; ..."
 
 A few steps are timed of the groups that the first generation will be trained in, of the same with every trial at the
 cheapest and at the dearest end of the space, and of the confirmations. Nothing that is trained here is kept.
@@ -21,9 +21,9 @@ from harness.catalogue import Value, show
 from harness.config import Config
 from harness.crews.grouping import SMALL, group_trials, is_small, products
 from harness.crews.schedule import Group, Workplace
-from harness.errors import listed
+from harness.errors import UserError, listed
 from harness.journal.level import places
-from harness.journal.sampling import from_optuna, propose
+from harness.journal.sampling import Weigh, from_optuna, propose
 from harness.parts.data import Data
 from harness.study.notes import notes
 from harness.study.space import Choice, Range, describe, describe_point
@@ -80,14 +80,12 @@ class Estimate:
         return f"{said}. Timed over a few steps and all epochs: trainings that stop early or are pruned make it less."
 
 
-def estimate(study: Study, data: Mapping[str, Data], workplace: Workplace, left: Left, size: int | None) -> Estimate:
-    """How long what is `left` of a study takes where `data` lies; `size` is the most trainings in a group.
-
-    Measured in this process also where others train. Raises UserError where the space holds nothing to train.
+def estimate(study: Study, pace: "Pace", left: Left) -> Estimate:
+    """How long what is `left` of a study takes. Measured in this process also where others train. Raises UserError
+    where the space holds nothing that may be trained.
     """
-    trials = first_generation(study)
+    trials = first_generation(study, pace.weigh)
     confirmed = _confirmations(study, trials)
-    pace = Pace(data, workplace, size)
     each = pace.seconds(trials) / len(trials) if left[0] else 0.0
     confirming = left[1] * pace.seconds(confirmed) / len(confirmed) if left[1] else 0.0
     number = _within(study, left[0], each, confirming)
@@ -108,7 +106,7 @@ def _within(study: Study, left: int, each: float, confirming: float) -> int:
     return min(left, generation * max(1, int(wanted)))
 
 
-def first_generation(study: Study) -> list[Trial]:
+def first_generation(study: Study, weigh: Weigh) -> list[Trial]:
     """The first trials of every search, as the sampler will propose them; without a search one of each level."""
     if not study.tune:
         return [study.search_trial(level, 0, 0, study.config(level, {})) for level in study.levels]
@@ -116,7 +114,7 @@ def first_generation(study: Study) -> list[Trial]:
     return [
         study.search_trial(level, search, number, study.config(level, from_optuna(proposal.params)))
         for level, search in places(study)
-        for number, proposal in enumerate(propose(study, level, study.search_seed(search), [], size))
+        for number, proposal in enumerate(propose(study, level, study.search_seed(search), [], size, weigh))
     ]
 
 
@@ -128,11 +126,12 @@ def _confirmations(study: Study, trials: Sequence[Trial]) -> list[Trial]:
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast trainings are, where `data` lies and at that workplace."""
+    """How fast trainings are, where `data` lies and at that workplace, with at most `size` in a group."""
 
     data: Mapping[str, Data]
     workplace: Workplace
     size: int | None
+    weigh: Weigh
 
     def seconds(self, trials: Sequence[Trial]) -> float:
         """How long trials take that are asked for together. Groups that there is no time to measure are taken to be as
@@ -177,9 +176,16 @@ class Pace:
         """The trial's config with every tuned hyperparameter where there is least to do (`sign` 1) or most (-1)."""
         config = trial.config
         for key, domain in study.tune.items():
-            known = [config.replace(**{key: value}) for value in _ends(domain)]
-            config = min(known, key=lambda one: sign * self.work([replace(trial, config=one)]))
+            known = [one for value in _ends(domain) if self._may_be(study, one := config.replace(**{key: value}))]
+            config = min([config, *known], key=lambda one: sign * self.work([replace(trial, config=one)]))
         return config
+
+    def _may_be(self, study: Study, config: Config) -> bool:
+        bounds = study.constraint.parameters
+        try:
+            return bounds is None or bounds.excess(self.weigh(config)) <= 0
+        except UserError:  # no such network can be built
+            return False
 
 
 def _ends(domain: Choice | Range) -> tuple[Value, ...]:
@@ -245,7 +251,7 @@ def _about(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
-def outline(study: Study) -> Iterator[tuple[str, str]]:
+def outline(study: Study, weigh: Weigh) -> Iterator[tuple[str, str]]:
     """What would be done, a line with its heading each."""
     yield "study", f"{study.label} on {listed(study.datasets)}{f': {study.question}' if study.question else ''}"
     yield "compares", f"{study.axis} = {listed(map(show, study.levels))}"
@@ -255,7 +261,7 @@ def outline(study: Study) -> Iterator[tuple[str, str]]:
     shared = f", shared out among the winners of its {study.searches} searches" if study.searches > 1 else ""
     yield "confirms", f"each of them by {study.budget.seeds} fresh seeds{shared}"
     yield from _seeds(study)
-    trials = first_generation(study)
+    trials = first_generation(study, weigh)
     shapes = len({trial.config.shape for trial in trials})
     what = "the first generation's" if study.tune else "one of each:"
     yield "stacks", f"{what} {len(trials)} trainings have {shapes} shapes; those of one shape train as one stack"
@@ -270,6 +276,8 @@ def _of_the_search(study: Study) -> Iterator[tuple[str, str]]:
         f"each of them {study.searches} times, {study.trials} trials each{' at most' if minutes else ''}{minutes}",
     )
     yield "sampler", f"{search.sampler}, pruner {search.pruner}, {search.generation} trials of a search at a time"
+    if study.constraint.parameters is not None:
+        yield "bounded", f"{study.constraint.parameters.words()} weights; what is proposed beyond that is not trained"
     yield from (("begins", f"with {point}") for point in map(describe_point, study.points))
     yield from (("tunes", f"{key} {describe(domain)}") for key, domain in study.tune.items())
 

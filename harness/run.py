@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from harness import catalogue, environment, plan
+from harness.config import Config
 from harness.console import Progress
 from harness.crews.grouping import by_cost, group_trials
 from harness.crews.how import How
@@ -25,6 +26,7 @@ from harness.errors import StudyStoppedError, UserError
 from harness.journal import Ledger, Records, begun, hold, look, put_aside
 from harness.journal.earlier import with_earlier
 from harness.parts.data import Data, MissingDataError, load
+from harness.parts.models import count_weights
 from harness.study.notes import notes
 from harness.study.places import report_folder
 from harness.study.study import Study
@@ -51,11 +53,9 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
         for note in notes(study):
             say(f"note: {note}")
         size = how.group_size or workplace.group_size
-        ledger = Ledger(study, journal, facts, how_record(how, size))
+        ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
         ledger.note_runs(tracker.open(study, ledger.id, facts))
-        left = ledger.left()
-        if any(left):
-            say(f"estimate: {plan.estimate(study, data, workplace, left, size).words()}")
+        say(f"estimate: {_estimated(study, plan.Pace(data, workplace, size, scale(data)), ledger.left())}")
         with stop_politely(say) as check, Progress(study, how.quiet) as progress:
             Driver(ledger, tracker, progress, data, workplace, size, check).run()
         conclude(ledger, journal, tracker, say)
@@ -74,17 +74,30 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
         study, left = look(study, journal)
         done = f"{journal} holds all but {left[0]} search trials and {left[1]} confirmations"
     with closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
-        for heading, line in [*plan.outline(study), ("done", done)]:
+        for heading, line in [*plan.outline(study, scale(data)), ("done", done)]:
             say(f"{heading:9} {line}")
         size = how.group_size or workplace.group_size
-        words = plan.estimate(study, data, workplace, left, size).words() if any(left) else "nothing is left to train"
-        say(f"{'estimate':9} {words}")
+        say(f"{'estimate':9} {_estimated(study, plan.Pace(data, workplace, size, scale(data)), left)}")
+
+
+def _estimated(study: Study, pace: plan.Pace, left: plan.Left) -> str:
+    return plan.estimate(study, pace, left).words() if any(left) else "nothing is left to train"
 
 
 def hire(how: How, data: Mapping[str, Data], gpus_per_stack: float = 1.0) -> Workplace:
     """Who trains, as the command line wants it."""
     workplace: Workplace = catalogue.built_by("crew", how.who)(data, how, gpus_per_stack)
     return workplace
+
+
+def scale(data: Mapping[str, Data]) -> Callable[[Config], int]:
+    """What counts the weights of the network of a config, on the data that it names."""
+
+    def weigh(config: Config) -> int:
+        mine = data[config.dataset]
+        return count_weights(config.shape, mine.shape, mine.classes)
+
+    return weigh
 
 
 def how_record(how: How, group_size: int | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from harness.journal import Ledger, Records, begun, look
 from harness.journal.clock import StudyClock
 from harness.parts.data import Data
 from harness.report.methods import methods
+from harness.run import scale
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.trial import Outcome, Trial
@@ -211,20 +212,22 @@ def test_an_estimate_counts_what_is_left(
     timed: Study, world: World, digits: Data, workplace: Local, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan.Pace, "seconds", lambda self, trials: float(len(trials)))
-    whole = plan.estimate(timed, {"digits": digits}, workplace, plan.all_of(timed), None)
+    pace = plan.Pace({"digits": digits}, workplace, None, scale({"digits": digits}))
+    whole = plan.estimate(timed, pace, plan.all_of(timed))
     assert (whole.trials, whole.confirmations, whole.search, whole.confirming) == (48, 8, 48.0, 8.0)
     world.drive(timed)
     assert look(timed, world.journal)[1] == (0, 0)
     more = timed.model_copy(update={"budget": timed.budget.model_copy(update={"seeds": 6})})
     left = look(more, world.journal)[1]
     assert left == (0, 4)
-    assert plan.estimate(more, {"digits": digits}, workplace, left, None).trials == 0
+    assert plan.estimate(more, pace, left).trials == 0
 
 
 def test_what_takes_longer_is_estimated_so(write_study: Callable[[str], Path], digits: Data, workplace: Local) -> None:
     def of(*overrides: str) -> plan.Estimate:
         study = read_study(write_study(TIMED), ["budget.minutes=1000", "budget.trials=30", *overrides])
-        return plan.estimate(study, {"digits": digits}, workplace, plan.all_of(study), None)
+        pace = plan.Pace({"digits": digits}, workplace, None, scale({"digits": digits}))
+        return plan.estimate(study, pace, plan.all_of(study))
 
     short, long = of("epochs=20"), of("epochs=200")
     around = plan.AROUND * short.trials
@@ -233,7 +236,7 @@ def test_what_takes_longer_is_estimated_so(write_study: Callable[[str], Path], d
     assert wide.cheapest <= wide.search + wide.confirming <= wide.dearest
 
 
-def test_a_dry_run_tells_all_and_writes_nothing(write_study: Callable[[str], Path], command: Any) -> None:
+def test_a_dry_run_tells_all_and_writes_nothing(write_study: Callable[..., Path], command: Any) -> None:
     folder = write_study(TIMED, "dry")
     done: Done = command("run", "studies/dry", "--dry-run", "--minutes", "0.5")
     assert done.returncode == 0, done.stderr

@@ -114,6 +114,7 @@ def _of_a_level(study: Study, cells: Cells, runs: pd.DataFrame) -> Iterator[str]
         yield f"{cells['trials']} search trials so far; its {study.budget.minutes:g} minutes are not known to be spent."
     elif study.tune and cells["trials"] < planned:
         yield f"{cells['trials']} of {planned} search trials done."
+    yield from _bounded(study, cells)
     for stage, what in (("search", "search trials"), ("confirm", "confirmation runs")):
         own = runs[runs["stage"] == stage]
         yield from _failures(own, what)
@@ -122,6 +123,16 @@ def _of_a_level(study: Study, cells: Cells, runs: pd.DataFrame) -> Iterator[str]
     yield from _far_from_validation(study, cells)
     if cells["seeds"] < study.budget.seeds:
         yield f"{cells['seeds']} of {study.budget.seeds} confirmation runs finished."
+
+
+def _bounded(study: Study, cells: Cells) -> Iterator[str]:
+    """Whether the constraint left little to search."""
+    proposals = cells.get("infeasible", 0) + cells["trials"]
+    if study.constraint.parameters is not None and cells.get("infeasible", 0) > proposals / 2:
+        yield (
+            f"{cells['infeasible']} of {proposals} proposals do not have {study.constraint.parameters.words()} "
+            "weights; its best networks may lie outside."
+        )
 
 
 def _failures(runs: pd.DataFrame, what: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ class Results:
     each level's first one kept. `importances` has each level's hyperparameters with their share of the variation in
     the validation figure (PED-ANOVA, Optuna's own), where enough trials have finished. `links` are addresses of MLflow
     runs, by what they are: the study's label, and the levels' names. `others` are the studies beside this one that have
-    read the same test images, by their folders.
+    read the same test images, by their folders. `infeasible` holds the numbers of weights of the proposals that
+    were not trained for the study's constraint, by level.
     """
 
     study: Study
@@ -52,6 +53,7 @@ class Results:
     importances: Mapping[int, Mapping[str, float]]
     links: Mapping[str, str]
     others: tuple[str, ...] = ()
+    infeasible: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 def read_results(journal: Path) -> Results:
@@ -79,7 +81,13 @@ def tabulate(records: Records, others: tuple[str, ...] = ()) -> Results:
         importances={row: share for row, share in shares.items() if share},
         links=records.links,
         others=others,
+        infeasible=_infeasible(records, row_of),
     )
+
+
+def _infeasible(records: Records, row_of: Mapping[Any, int]) -> dict[int, tuple[int, ...]]:
+    known = records.infeasible
+    return {row: tuple(count for other, _, count in known if other == level) for level, row in row_of.items()}
 
 
 def _ordered(records: Records) -> Iterable[Record]:

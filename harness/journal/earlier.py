@@ -6,6 +6,7 @@ study = with_earlier(study, folder)         # once, before its journal begins: `
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.catalogue import Value
 from harness.errors import UserError
 from harness.journal.file import find_journal
 from harness.journal.records import Records
@@ -46,7 +47,8 @@ def with_earlier(study: Study, folder: Path) -> Study:
 
 def _winners(records: Records) -> Iterator[Point]:
     """What was chosen for each compared value, by its best search; the best value's first."""
-    sign, chosen = records.study.measure.sign(), {}
+    sign = records.study.measure.sign()
+    chosen: dict[Value, tuple[float, Point]] = {}
     for (level, search), trials in records.searches.items():
         number = records.winner(level, search)
         if number is not None and number >= 0:

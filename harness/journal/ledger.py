@@ -37,7 +37,7 @@ from harness.journal.level import (
     seeds_name,
 )
 from harness.journal.records import Records
-from harness.journal.sampling import direction, make_pruner, propose
+from harness.journal.sampling import Weigh, direction, make_pruner, propose
 from harness.study.study import Study
 from harness.trial import Epoch, Outcome, Trial
 
@@ -57,13 +57,19 @@ MARGIN = 1.25
 class Ledger:
     """A study's trials, as the driver sees them. Raises UserError when the study was edited since its journal began.
 
+    `weigh` counts the weights of a network, for studies with a constraint.
     `environment` and `how`, which say what and who trains from now on, are kept with the study.
     """
 
     def __init__(
-        self, study: Study, journal: Path, environment: Mapping[str, Any], how: Mapping[str, Any] = UNKNOWN
+        self,
+        study: Study,
+        journal: Path,
+        environment: Mapping[str, Any],
+        how: Mapping[str, Any] = UNKNOWN,
+        weigh: Weigh | None = None,
     ) -> None:
-        self.study = study
+        self.study, self._weigh = study, weigh
         cut_torn_line(journal)
         self._storage = open_journal(journal)
         facts = {"study": study.model_dump_json(), "environment": dict(environment), "format": FORMAT}
@@ -281,7 +287,8 @@ class Ledger:
         told = sum(frozen.state.is_finished() for frozen in known)
         end = min((told // size + 1) * size, self.study.trials)
         level, search = place
-        for proposal in propose(self.study, level, self.study.search_seed(search), known, end - len(known)):
+        seed, lacking = self.study.search_seed(search), end - len(known)
+        for proposal in propose(self.study, level, seed, known, lacking, self._weigh):
             study.add_trial(proposal)
         trials = self._trials(place)
         generation = trials.search[told:end]

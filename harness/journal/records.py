@@ -31,7 +31,7 @@ from harness.journal.level import (
     seed_number,
     seeds_name,
 )
-from harness.journal.sampling import as_samplers_know_it, direction
+from harness.journal.sampling import CONSTRAINT, INFEASIBLE, as_samplers_know_it, direction
 from harness.study.study import Budget, Study
 from harness.trial import Outcome, Trial
 
@@ -118,6 +118,16 @@ class Records:
         together = optuna.create_study(direction=direction(self.study))
         together.add_trials(map(as_samplers_know_it, complete))
         return importances(together)
+
+    @property
+    def infeasible(self) -> list[tuple[Value, int, int]]:
+        """What was proposed and not trained, since it does not keep to the study's constraint: level, search, and how
+        many weights it would have had.
+        """
+        known = [(place, frozen) for place, trials in self.searches.items() for frozen in trials.search]
+        return [
+            (*place, int(one[CONSTRAINT])) for place, frozen in known for one in frozen.user_attrs.get(INFEASIBLE, ())
+        ]
 
     @cached_property
     def _then(self) -> Mapping[float | None, Circumstances]:

@@ -17,6 +17,7 @@ def methods(study: Study) -> list[str]:
         _setting(study, config),
         *(_search(study) if study.tune else ()),
         *_known_points(study),
+        *_bounded(study),
         _stopping(config),
         *([f"A training that takes longer than {timeout:g} s has failed."] if timeout is not None else []),
         _confirmation(study),
@@ -61,9 +62,19 @@ def _known_points(study: Study) -> Iterator[str]:
     several = f"{len(study.points)} known points, in this order" if len(study.points) > 1 else "one known point"
     given = "; ".join(map(describe_point, study.points))
     yield (
-        f"Every search of every {_axis(study)} begins with {several}{origin}: {given}. The sampler draws what they leave "
-        "open."
+        f"Every search of every {_axis(study)} begins with {several}{origin}: {given}. "
+        "The sampler draws what they leave open."
     )
+
+
+def _bounded(study: Study) -> Iterator[str]:
+    """What a trial must keep to."""
+    if study.constraint.parameters is not None:
+        yield (
+            f"A trial has {study.constraint.parameters.words()} weights. What is proposed and has not is infeasible: "
+            "it is not trained and counts as no trial, the sampler is told and proposes anew; so all values have the "
+            "same number of trials that can win."
+        )
 
 
 def _trials(study: Study) -> str:

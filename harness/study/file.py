@@ -18,11 +18,22 @@ from harness.errors import UserError, listed, nearest
 from harness.study import toml
 from harness.study.places import study_folder
 from harness.study.space import Choice, Range, Space, Table, describe, grid_size, holds
-from harness.study.study import Budget, Claim, Point, Published, SearchSettings, Study, among, figure_type
+from harness.study.study import (
+    Bounds,
+    Budget,
+    Claim,
+    Constraint,
+    Point,
+    Published,
+    SearchSettings,
+    Study,
+    among,
+    figure_type,
+)
 
 WIDTH_KEYS = ("depth", "width", "taper")  # what explicit `widths` replaces
 TOP = ("question", "note", "dataset", "model", "metric")
-TABLES = ("compare", "tune", "fixed", "budget", "search", "claim", "published")
+TABLES = ("compare", "tune", "fixed", "budget", "search", "constraint", "claim", "published")
 Parsed = TypeVar("Parsed")
 LONGEST = 1000  # items of a list of whole numbers
 
@@ -115,15 +126,23 @@ def _check(name: str, raw: dict[str, Any]) -> Study:
         "levels": levels,
         "tune": tune,
         "fixed": fixed,
-        "budget": _table(Budget, "budget", raw),
-        "search": _search(raw.get("search", {}), tune, {axis: None, **fixed}),
-        "claim": _table(Claim, "claim", raw),
-        "published": _published(raw["published"]) if "published" in raw else None,
+        **_other_tables(raw, tune, {axis: None, **fixed}),
         "seeding": "sequence",
     }
     checked = _parse(TypeAdapter(Study), "", study)
     _fits_together(checked)
     return checked
+
+
+def _other_tables(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None]) -> dict[str, Any]:
+    """The tables that name no hyperparameters of their own; `settled` is what is fixed, and the axis without a value."""
+    return {
+        "budget": _table(Budget, "budget", raw),
+        "search": _search(raw.get("search", {}), tune, settled),
+        "constraint": _constraint(raw.get("constraint", {})),
+        "claim": _table(Claim, "claim", raw),
+        "published": _published(raw["published"]) if "published" in raw else None,
+    }
 
 
 def _dataset(raw: Mapping[str, Any], axis: str, levels: Sequence[Value]) -> Value:
@@ -257,19 +276,22 @@ def _search(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | N
     """The table [search]; `settled` is what is fixed, and the axis, whose value is None."""
     names = {*SearchSettings.model_fields, "from"} - {"earlier"}
     _known("search", raw, names)
-    points, earlier = raw.get("first", []), raw.get("from")
-    if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
-        raise UserError(f"search.first: must be a list of tables, as [{{ lr = 1e-3 }}], got {points!r}")
+    first, earlier = _points(raw.get("first", []), tune, settled), raw.get("from")
     if earlier is not None and (not isinstance(earlier, str) or not earlier):
         raise UserError(f"search.from: must be the folder of a study, as studies/other, got {earlier!r}")
     plain = {key: value for key, value in raw.items() if key not in ("first", "from")}
-    first = tuple(_point(point, tune, settled) for point in points)
     settings: SearchSettings = _parse(
         TypeAdapter(SearchSettings), "search", {**plain, "first": first, "earlier": earlier}
     )
     if settings.sampler == "grid" and (first or earlier):
         raise UserError(f"search.{'first' if first else 'from'}: a grid visits every point anyway")
     return settings
+
+
+def _points(raw: Any, tune: Space, settled: Mapping[str, Value | None]) -> tuple[Point, ...]:
+    if not isinstance(raw, list) or not all(isinstance(point, dict) for point in raw):
+        raise UserError(f"search.first: must be a list of tables, as [{{ lr = 1e-3 }}], got {raw!r}")
+    return tuple(_point(point, tune, settled) for point in raw)
 
 
 def _point(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None]) -> Point:
@@ -285,6 +307,18 @@ def _point(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | No
                 where = f"search.first.{key}: means something only where {other} is {show(wanted)}"
                 raise UserError(f"{where}, which must stand beside it")
     return point
+
+
+def _constraint(raw: Mapping[str, Any]) -> Constraint:
+    """The table [constraint]: bounds of what is known of a network before it is trained."""
+    _known("constraint", raw, Constraint.model_fields)
+    for name, bounds in raw.items():
+        if not isinstance(bounds, dict):
+            raise UserError(f"constraint.{name}: must be a table with low or high or both, got {bounds!r}")
+        _known(f"constraint.{name}", bounds, Bounds.model_fields)
+        _parse(TypeAdapter(Bounds), f"constraint.{name}", bounds)
+    checked: Constraint = _parse(TypeAdapter(Constraint), "constraint", raw)
+    return checked
 
 
 def _fits_together(study: Study) -> None:
@@ -312,10 +346,18 @@ def _budget_fits(study: Study) -> None:
         raise UserError(
             f"budget.seeds: each of the {study.searches} searches' winners needs a seed, got {study.budget.seeds}"
         )
+    _search_fits(study)
+
+
+def _search_fits(study: Study) -> None:
+    """What is known of the space beforehand must leave something to search."""
     if len(study.search.first) > study.budget.trials:
         raise UserError(f"search.first: there are {study.budget.trials} trials, got {len(study.search.first)} points")
     if not study.tune and study.search.earlier is not None:
         raise UserError("search.from: there is no [tune], so nothing is searched")
+    if study.constraint.parameters is not None and (not study.tune or study.search.sampler == "grid"):
+        why = "a grid's points are all visited" if study.tune else "there is no [tune] to bound"
+        raise UserError(f"constraint.parameters: {why}")
     if study.search.sampler == "grid":
         size = grid_size(study.tune)
         if study.tune and study.budget.trials > size:

@@ -5,6 +5,7 @@ study.config(level=3, params={"lr": 0.1})     # the Config of one training
 """
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -85,6 +86,39 @@ class SearchSettings(Table):
     earlier: Line | None = None
 
 
+class Bounds(Table):
+    """Both included; None bounds nothing."""
+
+    low: Annotated[int, Field(ge=1)] | None = None
+    high: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Bounds":
+        if self.low is None and self.high is None:
+            raise ValueError("must have low or high or both")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low must be <= high, got low = {self.low}, high = {self.high}")
+        return self
+
+    def excess(self, count: int) -> float:
+        """How far a count lies outside, as the logarithm of a ratio; at most 0 where it lies inside."""
+        ends = [(self.low, -1), (self.high, 1)]
+        return max(sign * math.log(count / end) for end, sign in ends if end is not None)
+
+    def words(self) -> str:
+        """In words: "at most 50,000"."""
+        ends = {"at least": self.low, "at most": self.high}
+        return " and ".join(f"{word} {end:,}" for word, end in ends.items() if end is not None)
+
+
+class Constraint(Table):
+    """What every trial of a search must keep to. `parameters` is the number of a network's weights, biases included,
+    which is known before it is trained.
+    """
+
+    parameters: Bounds | None = None
+
+
 class Published(Table):
     """Figures that others reported, in the order of [compare]; only the report reads them.
 
@@ -157,6 +191,7 @@ class Study(Table):
     fixed: dict[str, Value]
     budget: Budget = Budget()
     search: SearchSettings = SearchSettings()
+    constraint: Constraint = Constraint()
     claim: Claim = Claim()
     published: Published | None = None
     seeding: Literal["counted", "sequence"] = "counted"  # "counted" in journals before format 3: see `search_seed`
@@ -274,8 +309,11 @@ class Study(Table):
     def identity(self) -> dict[str, Any]:
         """What the trials in a journal depend on, as JSON types: an edit of anything else needs no new journal."""
         return json.loads(  # type: ignore[no-any-return]
-            self.model_dump_json(include={"dataset", "model", "metric", "axis", "levels", "tune", "fixed", "search"})
+            self.model_dump_json(include=set(IDENTITY))
         )
+
+
+IDENTITY = ("dataset", "model", "metric", "axis", "levels", "tune", "fixed", "search", "constraint")
 
 
 def _drawn(*key: int) -> int:
