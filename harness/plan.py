@@ -276,6 +276,7 @@ def _of_the_search(study: Study) -> Iterator[tuple[str, str]]:
         f"each of them {study.searches} times, {study.trials} trials each{' at most' if minutes else ''}{minutes}",
     )
     yield "sampler", f"{search.sampler}, pruner {search.pruner}, {search.generation} trials of a search at a time"
+    yield from (("widened", change) for change in study.widened)
     if study.constraint.parameters is not None:
         yield "bounded", f"{study.constraint.parameters.words()} weights; what is proposed beyond that is not trained"
     yield from (("begins", f"with {point}") for point in map(describe_point, study.points))

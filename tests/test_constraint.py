@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from optuna.trial import TrialState
@@ -183,7 +183,7 @@ def test_the_page_counts_and_marks_it(write_study: Callable[[str], Path], tmp_pa
     cost = make_pictures(findings)["cost"]
     assert "marks on the axis" in cost.caption
     assert cost.arguments[-2] == (None, 3000)
-    assert len(cost.arguments[-1]) == sum(counted)
+    assert len(cast(list[int], cost.arguments[-1])) == sum(counted)
 
 
 def test_the_command_keeps_to_it(write_study: Callable[..., Path], command: Any) -> None:

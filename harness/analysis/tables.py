@@ -68,7 +68,7 @@ def _compare_row(results: Results, row: int) -> dict[str, object]:
     sample = sample_of(results, row, f"test_{metric}")
     return {
         study.axis: as_cell(study.levels[row]),
-        **_counts(results, row, trials["status"]),
+        **_counts(results, row, trials),
         "searches": confirmed["search"].nunique(),
         "seeds": len(confirmed),
         f"search_val_{metric}": trials.loc[trials["winner"], f"val_{metric}"].mean(),
@@ -99,8 +99,9 @@ def _noise_floor(measure: Measure, sample: Sample, images: int) -> float:
     return noise_floor(sample.mean(), images) if measure.binomial and len(sample) else np.nan
 
 
-def _counts(results: Results, row: int, status: pd.Series) -> dict[str, int]:
+def _counts(results: Results, row: int, trials: pd.DataFrame) -> dict[str, int]:
     """What came of the search trials, and of proposals for them."""
+    status = trials["status"]
     failed = status.isin(["failed", "diverged"])
     counts = {"trials": len(status), "pruned": int((status == "pruned").sum()), "failed": int(failed.sum())}
     bounded = results.study.constraint.parameters is not None

@@ -38,7 +38,9 @@ from harness.journal.level import (
 )
 from harness.journal.records import Records
 from harness.journal.sampling import Weigh, direction, make_pruner, propose
+from harness.study.space import describe
 from harness.study.study import Study
+from harness.study.widening import widened
 from harness.trial import Epoch, Outcome, Trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -309,11 +311,15 @@ def begun(study: Study, journal: Path) -> Study:
     what an earlier study told it then it goes on with. A study that begins now asks that one.
     """
     cut_torn_line(journal)
-    attributes = [known.user_attrs for known in open_journal(journal).get_all_studies()] if journal.is_file() else []
-    recorded = next((known["study"] for known in attributes if "study" in known), None)
-    if recorded is None:
+    storage = open_journal(journal) if journal.is_file() else None
+    known = storage.get_all_studies() if storage else []
+    recorded = next((one.user_attrs["study"] for one in known if "study" in one.user_attrs), None)
+    if storage is None or recorded is None:
         return with_earlier(study, journal.parent)
-    return _gone_on_with(study, Study.model_validate_json(recorded))
+    then = Study.model_validate_json(recorded)
+    names = {search_name(then, place) for place in places(then)}
+    asked = [storage.get_n_trials(one._study_id) for one in known if one.study_name in names]
+    return _gone_on_with(study, then, max(asked, default=0))
 
 
 def look(study: Study, journal: Path) -> tuple[Study, tuple[int, int]]:
@@ -321,19 +327,22 @@ def look(study: Study, journal: Path) -> tuple[Study, tuple[int, int]]:
     the study was edited since.
     """
     records = Records(journal)
-    now = _gone_on_with(study, records.study)
-    _refuse_edits(now, records.study)
     known = list(records.searches.values())
+    now = _gone_on_with(study, records.study, max(len(trials.search) for trials in known))
+    _refuse_edits(now, records.study)
     told = sum(frozen.state.is_finished() for trials in known for frozen in trials.search)
     confirmed = sum(len(trials.confirmed(trials.winner())) for trials in known)
     wanted = now.trials * len(places(now)) if now.tune else 0
     return now, (wanted - told, now.budget.seeds * len(now.levels) - confirmed)
 
 
-def _gone_on_with(now: Study, then: Study) -> Study:
-    """A study with what its journal has settled."""
+def _gone_on_with(now: Study, then: Study, asked: int) -> Study:
+    """A study with what its journal has settled, in which so many trials of a search were asked for."""
+    wider = tuple(
+        f"{key} was {describe(old)} for the first {asked} trials of a search" for key, old in widened(now, then).items()
+    )
     settled = {"seeding": then.seeding, "found": then.found, "spent": _still_spent(now, then)}
-    return now.model_copy(update=settled)
+    return now.model_copy(update={**settled, "widened": (*then.widened, *(wider if asked else ()))})
 
 
 def _still_spent(now: Study, then: Study) -> int | None:
@@ -345,10 +354,11 @@ def _still_spent(now: Study, then: Study) -> int | None:
 
 
 def _refuse_edits(now: Study, then: Study) -> None:
-    """An edit would mix trials of two studies. More trials, searches or seeds are welcome, and so is a new question or
-    another time.
+    """An edit would mix trials of two studies. More trials, searches or seeds are welcome, and so is a new question, a
+    wider space or another time.
     """
-    changes = edits(now, then) + [
+    kept = then.model_copy(update={"tune": {**then.tune, **{key: now.tune[key] for key in widened(now, then)}}})
+    changes = edits(now, kept) + [
         f"budget.{key} was {old}, is {new}"
         for (key, old), new in zip(_spent(then).items(), _spent(now).values(), strict=True)
         if new < old

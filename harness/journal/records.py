@@ -116,7 +116,7 @@ class Records:
         if len(complete) < ENOUGH:
             return {}
         together = optuna.create_study(direction=direction(self.study))
-        together.add_trials(map(as_samplers_know_it, complete))
+        together.add_trials([as_samplers_know_it(frozen, self.study) for frozen in complete])
         return importances(together)
 
     @property

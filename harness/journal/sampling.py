@@ -115,7 +115,7 @@ def _as_history(study: Study, frozen: FrozenTrial) -> Iterator[FrozenTrial]:
             distributions={key: distribution_of(key, study.tune[key]) for key in record["params"]},
             system_attrs={f"constraints:{CONSTRAINT}": bounds.excess(record[CONSTRAINT]) if bounds else 0.0},
         )
-    yield as_samplers_know_it(frozen)
+    yield as_samplers_know_it(frozen, study)
 
 
 Draw = tuple[int, ...]
@@ -169,10 +169,15 @@ def qmc(study: Study, level: Value, history: optuna.Study, draw: Draw) -> Frozen
     return asked
 
 
-def as_samplers_know_it(frozen: FrozenTrial) -> FrozenTrial:
-    """Without its outcome, which no sampler reads: Optuna copies all of a trial, and outcomes hold whole histories."""
+def as_samplers_know_it(frozen: FrozenTrial, study: Study) -> FrozenTrial:
+    """Without its outcome, which no sampler reads: Optuna copies all of a trial, and outcomes hold whole histories.
+
+    As if it had been asked for in the study's space of today, which may be wider: Optuna takes trials whose choices are
+    others for those of another study, and numbers choices by their places.
+    """
     light = copy.copy(frozen)
     light.user_attrs = {}
+    light.distributions = {key: distribution_of(key, study.tune[key]) for key in frozen.params}
     return light
 
 

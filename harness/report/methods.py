@@ -18,6 +18,7 @@ def methods(study: Study) -> list[str]:
         *(_search(study) if study.tune else ()),
         *_known_points(study),
         *_bounded(study),
+        *_widened(study),
         _stopping(config),
         *([f"A training that takes longer than {timeout:g} s has failed."] if timeout is not None else []),
         _confirmation(study),
@@ -75,6 +76,12 @@ def _bounded(study: Study) -> Iterator[str]:
             "it is not trained and counts as no trial, the sampler is told and proposes anew; so all values have the "
             "same number of trials that can win."
         )
+
+
+def _widened(study: Study) -> Iterator[str]:
+    """What an edit has added to the space, and when."""
+    if study.widened:
+        yield f"The space was widened while the study ran, for all values alike: {'; '.join(study.widened)}."
 
 
 def _trials(study: Study) -> str:

@@ -135,7 +135,7 @@ def _check(name: str, raw: dict[str, Any]) -> Study:
 
 
 def _other_tables(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None]) -> dict[str, Any]:
-    """The tables that name no hyperparameters of their own; `settled` is what is fixed, and the axis without a value."""
+    """The tables that name no hyperparameters of their own; `settled` is what is fixed, and the axis."""
     return {
         "budget": _table(Budget, "budget", raw),
         "search": _search(raw.get("search", {}), tune, settled),

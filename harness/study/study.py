@@ -196,6 +196,7 @@ class Study(Table):
     published: Published | None = None
     seeding: Literal["counted", "sequence"] = "counted"  # "counted" in journals before format 3: see `search_seed`
     found: tuple[Point, ...] = ()  # what `search.earlier` had chosen when this study began: a fact, like the next one
+    widened: tuple[str, ...] = ()  # how the space was widened since this study began, and when
     spent: int | None = None  # the trials of each search when `budget.minutes` were spent: a fact, once it is known
 
     @property
@@ -307,7 +308,9 @@ class Study(Table):
         return Trial(level, "confirm", number, self.confirmation_seed(search, number), config, search, pool)
 
     def identity(self) -> dict[str, Any]:
-        """What the trials in a journal depend on, as JSON types: an edit of anything else needs no new journal."""
+        """What the trials in a journal depend on, as JSON types: an edit of anything else needs no new journal, nor
+        does one that widens the space.
+        """
         return json.loads(  # type: ignore[no-any-return]
             self.model_dump_json(include=set(IDENTITY))
         )
