@@ -172,8 +172,8 @@ def qmc(study: Study, level: Value, history: optuna.Study, draw: Draw) -> Frozen
 def as_samplers_know_it(frozen: FrozenTrial, study: Study) -> FrozenTrial:
     """Without its outcome, which no sampler reads: Optuna copies all of a trial, and outcomes hold whole histories.
 
-    As if it had been asked for in the study's space of today, which may be wider: Optuna takes trials whose choices are
-    others for those of another study, and numbers choices by their places.
+    As if it had been asked for in the study's space of today, which may be wider than it was then: a Gaussian process
+    models only what has the same distribution in all trials, and Optuna knows a choice by its place among the others.
     """
     light = copy.copy(frozen)
     light.user_attrs = {}
