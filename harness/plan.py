@@ -32,6 +32,7 @@ from harness.training.cohort import Cohort
 from harness.training.loop import Trainer
 from harness.trial import Trial
 
+SOON = 10.0  # seconds, which need not be told apart
 STEPS = 0.03  # seconds for which steps of a group are timed
 IMAGES = 1000  # on which its measuring is timed
 MOST = 4.0  # seconds that measuring a kind of work may take,
@@ -69,15 +70,17 @@ class Estimate:
         """In a sentence."""
         if math.isnan(self.search + self.confirming):
             return "not to be had: what was tried cannot be trained"
-        parts = [f"{self.trials} search trials ({_about(self.search)})"] if self.trials else []
-        parts += [f"{self.confirmations} confirmations ({_about(self.confirming)})"] if self.confirmations else []
-        said = f"about {_about(self.search + self.confirming)}: {', '.join(parts)}"
-        if self.minutes is not None:
+        parts = [f"{self.trials} search trials ({_time(self.search)})"] if self.trials else []
+        parts += [f"{self.confirmations} confirmations ({_time(self.confirming)})"] if self.confirmations else []
+        whole = self.search + self.confirming
+        said = f"{'about ' if whole >= SOON else ''}{_time(whole)}: {', '.join(parts)}"
+        if self.minutes is not None and self.trials:
             said = f"{said}, as many as {self.minutes:g} minutes allow"
-        if self.dearest > 1.5 * self.cheapest and self.trials:
-            ends = f"from {_about(self.cheapest)} if all trials were at the cheapest end of the space to "
-            said = f"{said}; {ends}{_about(self.dearest)} at the dearest"
-        return f"{said}. Timed over a few steps and all epochs: trainings that stop early or are pruned make it less."
+        elif self.dearest > max(60.0, 1.5 * self.cheapest) and self.trials:
+            ends = f"from {_time(self.cheapest)} if all trials were at the cheapest end of the space to "
+            said = f"{said}; {ends}{_time(self.dearest)} at the dearest"
+        gain = "it less" if self.minutes is None else "room for more trials"
+        return f"{said}. Timed over a few steps and all epochs: trainings that stop early or are pruned make {gain}."
 
 
 def estimate(study: Study, pace: "Pace", left: Left) -> Estimate:
@@ -242,9 +245,9 @@ def _threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _about(seconds: float) -> str:
+def _time(seconds: float) -> str:
     """A time as people plan with it."""
-    if seconds < 10:
+    if seconds < SOON:
         return "a few seconds"
     if seconds < 100:
         return f"{seconds:.0f} s"

@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 
 ATTRIBUTE = "time"
+LAST = 5  # generations, by which the next one is judged: an older one that was slow says little
 
 
 class StudyClock:
@@ -24,9 +25,8 @@ class StudyClock:
         self, first: optuna.Study, outcomes: Iterable[Mapping[str, Any]], now: Callable[[], float] = time.time
     ) -> None:
         self._first, self._now = first, now
-        noted = first.user_attrs.get(ATTRIBUTE, {"seconds": 0.0, "until": 0.0, "longest": 0.0})
-        self.longest = float(noted["longest"])
-        """The seconds of the longest generation so far; 0 before there was one."""
+        noted = first.user_attrs.get(ATTRIBUTE, {"seconds": 0.0, "until": 0.0, "generations": []})
+        self._generations: list[float] = list(noted["generations"])  # the seconds of the last ones
         self._seconds = float(noted["seconds"]) + _together(outcomes, float(noted["until"]))
         self._since = self._lap = now()
 
@@ -36,14 +36,18 @@ class StudyClock:
 
     def generation(self) -> None:
         """A generation has ended: note how long it took, and the time."""
-        self.longest = max(self.longest, self._now() - self._lap)
+        self._generations = [*self._generations, round(self._now() - self._lap, 3)][-LAST:]
         self.note()
+
+    def longest(self) -> float:
+        """The seconds of the longest of the last generations; 0 before there was one."""
+        return max(self._generations, default=0.0)
 
     def note(self) -> None:
         """Write what is used into the journal."""
         seconds, until = self.used(), self._now()
         self._seconds, self._since, self._lap = seconds, until, until
-        facts = {"seconds": round(seconds, 3), "until": until, "longest": round(self.longest, 3)}
+        facts = {"seconds": round(seconds, 3), "until": until, "generations": self._generations}
         self._first.set_user_attr(ATTRIBUTE, facts)
 
 

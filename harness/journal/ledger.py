@@ -215,7 +215,7 @@ class Ledger:
         if study.spent is not None or study.budget.minutes is None or asked > max(told.values()) or not asked:
             return
         left = 60 * study.budget.minutes - clock.used() - self.reserve()
-        if asked >= study.budget.trials or clock.longest > left:
+        if asked >= study.budget.trials or clock.longest() > left:
             self.study = study.model_copy(update={"spent": asked})
             self._searches[self._places[0]].set_user_attr("study", self.study.model_dump_json())
 

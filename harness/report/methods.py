@@ -58,7 +58,8 @@ def _known_points(study: Study) -> Iterator[str]:
         return
     origin = ""
     if study.found:
-        last = f"the last {len(study.found)}" if study.search.first else "all"
+        number = "one" if len(study.found) == 1 else str(len(study.found))
+        last = f"the last {number}" if study.search.first else "all"
         origin = f" ({last} chosen by {study.search.earlier} before this study began)"
     several = f"{len(study.points)} known points, in this order" if len(study.points) > 1 else "one known point"
     given = "; ".join(map(describe_point, study.points))
