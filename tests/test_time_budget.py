@@ -168,6 +168,13 @@ def test_trials_are_the_most(write_study: Callable[[str], Path], world: World) -
     assert counts(world.journal) == {8}
 
 
+def test_a_grid_ends_with_its_last_point(write_study: Callable[[str], Path], world: World) -> None:
+    text = 'dataset="digits"\n[compare]\ndepth=[2]\n[tune]\nwidth=[8,16,32]\n[budget]\nminutes=1\nsearches=1\nseeds=3\n'
+    study = read_study(write_study(f'{text}[search]\nsampler="grid"\n'))
+    assert study.budget.trials == 3
+    assert world.drive(study).study.spent == 3
+
+
 def test_too_little_time_is_one_generation(write_study: Callable[[str], Path], world: World) -> None:
     assert world.drive(read_study(write_study(TIMED), ["budget.minutes=0.01"])).study.spent == 3
 

@@ -136,13 +136,22 @@ def _check(name: str, raw: dict[str, Any]) -> Study:
 
 def _other_tables(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None]) -> dict[str, Any]:
     """The tables that name no hyperparameters of their own; `settled` is what is fixed, and the axis."""
+    search = _search(raw.get("search", {}), tune, settled)
     return {
-        "budget": _table(Budget, "budget", raw),
-        "search": _search(raw.get("search", {}), tune, settled),
+        "budget": _budget(raw, tune, search.sampler == "grid"),
+        "search": search,
         "constraint": _constraint(raw.get("constraint", {})),
         "claim": _table(Claim, "claim", raw),
         "published": _published(raw["published"]) if "published" in raw else None,
     }
+
+
+def _budget(raw: Mapping[str, Any], tune: Space, grid: bool) -> Budget:
+    """The table [budget]; where time is what counts and nothing else is said, a grid ends with its last point."""
+    budget: Budget = _table(Budget, "budget", raw)
+    if not grid or budget.minutes is None or "trials" in raw["budget"]:
+        return budget
+    return budget.model_copy(update={"trials": grid_size(tune)})
 
 
 def _dataset(raw: Mapping[str, Any], axis: str, levels: Sequence[Value]) -> Value:
