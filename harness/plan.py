@@ -55,7 +55,8 @@ class Estimate:
     """Seconds for what is left of a study, if no training stops early.
 
     `trials` and `confirmations` are trainings, `search` and `confirming` what they take together. `cheapest` and
-    `dearest` are the seconds for all, were every trial at that end of the space. `minutes` is the study's budget.
+    `dearest` are the seconds for all, were every trial at that end of the space. `minutes` is the study's budget;
+    `used` of its seconds are gone.
     """
 
     trials: int
@@ -65,6 +66,7 @@ class Estimate:
     cheapest: float
     dearest: float
     minutes: float | None = None
+    used: float = 0.0
 
     def words(self) -> str:
         """In a sentence."""
@@ -75,7 +77,8 @@ class Estimate:
         whole = self.search + self.confirming
         said = f"{'about ' if whole >= SOON else ''}{_time(whole)}: {', '.join(parts)}"
         if self.minutes is not None and self.trials:
-            said = f"{said}, as many as {self.minutes:g} minutes allow"
+            less = f", of which {_time(self.used)} are used" if self.used >= SOON else ""
+            said = f"{said}, as many as {self.minutes:g} minutes allow{less}"
         elif self.dearest > max(60.0, 1.5 * self.cheapest) and self.trials:
             ends = f"from {_time(self.cheapest)} if all trials were at the cheapest end of the space to "
             said = f"{said}; {ends}{_time(self.dearest)} at the dearest"
@@ -83,29 +86,29 @@ class Estimate:
         return f"{said}. Timed over a few steps and all epochs: trainings that stop early or are pruned make {gain}."
 
 
-def estimate(study: Study, pace: "Pace", left: Left) -> Estimate:
-    """How long what is `left` of a study takes. Measured in this process also where others train. Raises UserError
-    where the space holds nothing that may be trained.
+def estimate(study: Study, pace: "Pace", left: Left, used: float = 0.0) -> Estimate:
+    """How long what is `left` of a study takes, of whose minutes so many seconds are `used`. Measured in this process
+    also where others train. Raises UserError where the space holds nothing that may be trained.
     """
     trials = first_generation(study, pace.weigh)
     confirmed = _confirmations(study, trials)
     each = pace.seconds(trials) / len(trials) if left[0] else 0.0
     confirming = left[1] * pace.seconds(confirmed) / len(confirmed) if left[1] else 0.0
-    number = _within(study, left[0], each, confirming)
+    number = _within(study, left[0], each, confirming + used)
     ends = [each, each]
     if left[0]:
         ends = [pace.seconds([replace(t, config=pace.end(study, t, sign)) for t in trials]) for sign in (1, -1)]
         ends = [min(ends[0] / len(trials), each), max(ends[1] / len(trials), each)]
     low, high = (number * end + confirming for end in ends)
-    return Estimate(number, left[1], number * each, confirming, low, high, study.budget.minutes)
+    return Estimate(number, left[1], number * each, confirming, low, high, study.budget.minutes, used)
 
 
-def _within(study: Study, left: int, each: float, confirming: float) -> int:
-    """How many search trials there is time for: whole generations, at least one."""
-    if not study.open_ended or not left or math.isnan(each + confirming):
+def _within(study: Study, left: int, each: float, taken: float) -> int:
+    """How many search trials there is time for beside what is taken: whole generations, at least one."""
+    if not study.open_ended or not left or math.isnan(each + taken):
         return left
     generation = study.search.generation * study.searches * len(study.levels)
-    wanted = (60 * (study.budget.minutes or 0.0) - confirming) / (each * generation)
+    wanted = (60 * (study.budget.minutes or 0.0) - taken) / (each * generation)
     return min(left, generation * max(1, int(wanted)))
 
 

@@ -55,7 +55,8 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
         ledger.note_runs(tracker.open(study, ledger.id, facts))
-        say(f"estimate: {_estimated(study, plan.Pace(data, workplace, size, scale(data)), ledger.left())}")
+        pace = plan.Pace(data, workplace, size, scale(data))
+        say(f"estimate: {_estimated(study, pace, ledger.left(), ledger.used())}")
         with stop_politely(say) as check, Progress(study, how.quiet) as progress:
             Driver(ledger, tracker, progress, data, workplace, size, check).run()
         conclude(ledger, journal, tracker, say)
@@ -69,19 +70,20 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
     journal = folder / study.journal
     if not journal.exists() or how.fresh:
         study = with_earlier(study, folder)
-        done, left = "nothing yet: every training is still to be done", plan.all_of(study)
+        done, left, used = "nothing yet: every training is still to be done", plan.all_of(study), 0.0
     else:
-        study, left = look(study, journal)
-        done = f"{journal} holds all but {left[0]} search trials and {left[1]} confirmations"
+        study, left, used = look(study, journal)
+        trials, confirmed = (whole - one for whole, one in zip(plan.all_of(study), left, strict=True))
+        done = f"{journal} holds {trials} search trials and {confirmed} confirmations"
     with closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
         for heading, line in [*plan.outline(study, scale(data)), ("done", done)]:
             say(f"{heading:9} {line}")
         size = how.group_size or workplace.group_size
-        say(f"{'estimate':9} {_estimated(study, plan.Pace(data, workplace, size, scale(data)), left)}")
+        say(f"{'estimate':9} {_estimated(study, plan.Pace(data, workplace, size, scale(data)), left, used)}")
 
 
-def _estimated(study: Study, pace: plan.Pace, left: plan.Left) -> str:
-    return plan.estimate(study, pace, left).words() if any(left) else "nothing is left to train"
+def _estimated(study: Study, pace: plan.Pace, left: plan.Left, used: float) -> str:
+    return plan.estimate(study, pace, left, used).words() if any(left) else "nothing is left to train"
 
 
 def hire(how: How, data: Mapping[str, Data], gpus_per_stack: float = 1.0) -> Workplace:

@@ -222,11 +222,13 @@ def test_an_estimate_counts_what_is_left(
     pace = plan.Pace({"digits": digits}, workplace, None, scale({"digits": digits}))
     whole = plan.estimate(timed, pace, plan.all_of(timed))
     assert (whole.trials, whole.confirmations, whole.search, whole.confirming) == (48, 8, 48.0, 8.0)
+    assert plan.estimate(timed, pace, plan.all_of(timed), used=30.0).trials == 12  # of 22 s that are left
     world.drive(timed)
     assert look(timed, world.journal)[1] == (0, 0)
     more = timed.model_copy(update={"budget": timed.budget.model_copy(update={"seeds": 6})})
-    left = look(more, world.journal)[1]
+    _, left, used = look(more, world.journal)
     assert left == (0, 4)
+    assert used == 4 * 12 + 8
     assert plan.estimate(more, pace, left).trials == 0
 
 
@@ -257,7 +259,7 @@ def test_a_dry_run_says_what_is_left(smoke: Path, command: Any, monkeypatch: pyt
     monkeypatch.chdir(smoke)
     before = {path: path.stat().st_mtime_ns for path in smoke.rglob("*") if path.is_file()}
     done: Done = command("run", "studies/smoke", "--dry-run", "--seeds", "9", "--searches", "3")
-    assert "all but 0 search trials and 18 confirmations" in done.stdout
+    assert "holds 90 search trials and 9 confirmations" in done.stdout
     assert before == {path: path.stat().st_mtime_ns for path in smoke.rglob("*") if path.is_file()}
     refused: Done = command("run", "studies/smoke", "--dry-run", "--set", "epochs=3")
     assert refused.returncode == 2

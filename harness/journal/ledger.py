@@ -227,6 +227,10 @@ class Ledger:
         confirmed = sum(len(trials.confirmed(trials.winner())) for trials in known)
         return trials, study.budget.seeds * len(study.levels) - confirmed
 
+    def used(self) -> float:
+        """How many seconds of its minutes are used; 0 where time does not count."""
+        return self.clock.used() if self.clock is not None else 0.0
+
     def end(self) -> None:
         """All is trained: note the time, where it counts."""
         if self.clock is not None:
@@ -322,9 +326,9 @@ def begun(study: Study, journal: Path) -> Study:
     return _gone_on_with(study, then, max(asked, default=0))
 
 
-def look(study: Study, journal: Path) -> tuple[Study, tuple[int, int]]:
-    """The study as its journal would go on, and what `Ledger.left` would be; nothing is written. Raises UserError when
-    the study was edited since.
+def look(study: Study, journal: Path) -> tuple[Study, tuple[int, int], float]:
+    """The study as its journal would go on, what `Ledger.left` would be, and the seconds of its minutes that are used;
+    nothing is written. Raises UserError when the study was edited since.
     """
     records = Records(journal)
     known = list(records.searches.values())
@@ -333,7 +337,7 @@ def look(study: Study, journal: Path) -> tuple[Study, tuple[int, int]]:
     told = sum(frozen.state.is_finished() for trials in known for frozen in trials.search)
     confirmed = sum(len(trials.confirmed(trials.winner())) for trials in known)
     wanted = now.trials * len(places(now)) if now.tune else 0
-    return now, (wanted - told, now.budget.seeds * len(now.levels) - confirmed)
+    return now, (wanted - told, now.budget.seeds * len(now.levels) - confirmed), records.seconds
 
 
 def _gone_on_with(now: Study, then: Study, asked: int) -> Study:

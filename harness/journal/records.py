@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness.catalogue import Value
 from harness.errors import UserError
+from harness.journal.clock import ATTRIBUTE
 from harness.journal.file import FORMAT, open_to_read
 from harness.journal.importance import importances
 from harness.journal.level import (
@@ -82,6 +83,8 @@ class Records:
         self.id = str(first.get("journal"))
         """What tells this journal from every other."""
         self.environment: Mapping[str, Any] = _first(attributes, "environment")
+        self.seconds = float(_first(attributes, ATTRIBUTE).get("seconds", 0.0))
+        """How long drivers worked for it, where its budget is in minutes, at the last note."""
         self.links: Mapping[str, str] = _first(attributes, "runs")
         self.searches = {place: self._read(storage, attributes, place) for place in self._places}
         self.all = [record for place in self._places for record in self._records(place)]
