@@ -33,6 +33,7 @@ Dataset = Annotated[
 def run(
     study: Folder,
     trials: Annotated[int | None, typer.Option(help="Trials of each search.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="As many trials as so many minutes allow.")] = None,
     searches: Annotated[
         int | None, typer.Option(help="Searches of each compared value, by seeds of their own.")
     ] = None,
@@ -61,13 +62,17 @@ def run(
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Put the old journal aside and start anew.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be done and how long it would take; write nothing.")
+    ] = False,
 ) -> None:
     """Run a study, or go on with it, and write its report."""
     from harness.crews.how import How
     from harness.study.file import read_study
     from harness.study.places import report_folder, study_folder
 
-    given = {"budget.trials": trials, "budget.searches": searches, "budget.seeds": seeds, "epochs": epochs}
+    budget = {"trials": trials, "minutes": minutes, "searches": searches, "seeds": seeds}
+    given = {**{f"budget.{key}": value for key, value in budget.items()}, "epochs": epochs}
     changes = [f"{key}={value}" for key, value in given.items() if value is not None] + (overrides or [])
     how = How(device, stack, workers, ray, crew, offline, fresh, quiet)
     with plain_errors():
@@ -75,6 +80,11 @@ def run(
         check_device(device)
         check_crew(crew)
         report_folder(checked.label)  # one that leads out is refused before anything is made
+        if dry_run:
+            from harness.run import dry_run as tell
+
+            tell(checked, study_folder(study), how, typer.echo)
+            return
         from harness.tracking.tracker import Tracker
 
         with Tracker(how.offline) as tracker:  # before torch: MLflow loads in a process of its own meanwhile

@@ -89,11 +89,12 @@ class Progress:
 
     def _row(self, level: Level) -> list[str]:
         budget, outcomes = self.study.budget, self._outcomes[level]
+        wanted = "" if self.study.open_ended else f"/{self.study.searches * self.study.trials}"
         search = [outcome for trial, outcome in outcomes if trial.stage == "search"]
         tests = [outcome for trial, outcome in outcomes if trial.stage == "confirm" and outcome.status == "finished"]
         return [
             *map(escape, self.study.shown(level).values()),
-            f"{len(search)}/{self.study.searches * budget.trials}" if self.study.tune else NONE,
+            f"{len(search)}{wanted}" if self.study.tune else NONE,
             str(sum(outcome.status == "pruned" for outcome in search)),
             str(sum(outcome.status in ("failed", "diverged") for outcome in search)),
             self._best(outcome for outcome in search if outcome.status == "finished"),

@@ -17,16 +17,19 @@ from typing import Any
 
 import torch
 
-from harness import catalogue, environment
+from harness import catalogue, environment, plan
+from harness.config import Config
 from harness.console import Progress
 from harness.crews.folds import Folds
 from harness.crews.grouping import by_cost, group_trials
 from harness.crews.how import How
 from harness.crews.schedule import Group, Workplace, train_all
 from harness.errors import StudyStoppedError, UserError
-from harness.journal import Ledger, Records, hold, put_aside
+from harness.journal import Ledger, Records, hold, look, put_aside
+from harness.journal.earlier import with_earlier
 from harness.parts.data import Data, MissingDataError, load
 from harness.parts.folds import rarest
+from harness.parts.models import count_weights
 from harness.study.notes import notes
 from harness.study.places import report_folder
 from harness.study.study import Study
@@ -52,20 +55,56 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
             say(f"the old journal is now {aside}")
         check_folds(study, data)
         size = how.group_size or workplace.group_size
-        ledger = Ledger(study, journal, facts, how_record(how, size))
+        ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
         study = ledger.study
         for note in notes(study):
             say(f"note: {note}")
         ledger.note_runs(tracker.open(study, ledger.id, facts))
+        pace = plan.Pace(data, workplace, size, scale(data))
+        say(f"estimate: {_estimated(study, pace, ledger.left(), ledger.used())}")
         with stop_politely(say) as check, Progress(study, how.quiet) as progress:
             Driver(ledger, tracker, progress, data, workplace, size, check).run()
         conclude(ledger, journal, tracker, say)
+
+
+def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
+    """Tell what `run` would do and about how long it would take. Trains nothing beyond that, writes nothing."""
+    keep_freed_memory()
+    device = torch.device("cpu") if how.who == "ray" else choose_device(how.device)
+    study, data = load_or_digits(study, device, say)
+    journal = folder / study.journal
+    if not journal.exists() or how.fresh:
+        study = with_earlier(study, folder)
+        done, left, used = "nothing yet: every training is still to be done", plan.all_of(study), 0.0
+    else:
+        study, left, used = look(study, journal)
+        trials, confirmed = (whole - one for whole, one in zip(plan.all_of(study), left, strict=True))
+        done = f"{journal} holds {trials} search trials and {confirmed} confirmations"
+    with closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
+        for heading, line in [*plan.outline(study, scale(data)), ("done", done)]:
+            say(f"{heading:9} {line}")
+        size = how.group_size or workplace.group_size
+        say(f"{'estimate':9} {_estimated(study, plan.Pace(data, workplace, size, scale(data)), left, used)}")
+
+
+def _estimated(study: Study, pace: plan.Pace, left: plan.Left, used: float) -> str:
+    return plan.estimate(study, pace, left, used).words() if any(left) else "nothing is left to train"
 
 
 def hire(how: How, data: Mapping[str, Data], gpus_per_stack: float = 1.0) -> Workplace:
     """Who trains, as the command line wants it."""
     workplace: Workplace = catalogue.built_by("crew", how.who)(data, how, gpus_per_stack)
     return workplace
+
+
+def scale(data: Mapping[str, Data]) -> Callable[[Config], int]:
+    """What counts the weights of the network of a config, on the data that it names."""
+
+    def weigh(config: Config) -> int:
+        mine = data[config.dataset]
+        return count_weights(config.shape, mine.shape, mine.classes)
+
+    return weigh
 
 
 def how_record(how: How, group_size: int | None) -> dict[str, Any]:
@@ -143,6 +182,7 @@ class Driver:
             self.ledger.close_generation()
         self.train(self.ledger.confirmations())
         self.train(self.ledger.ablations())
+        self.ledger.end()
 
     def train(self, trials: list[Trial]) -> None:
         """Train the groups whose outcomes are not all recorded."""

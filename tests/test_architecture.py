@@ -70,7 +70,7 @@ ORDER = [
         "crews",
         "journal",
     ),
-    *("analysis", "plots", "tracking", "console", "report", "run", "replay", "bench", "__main__"),
+    *("analysis", "plots", "tracking", "console", "report", "plan", "run", "replay", "bench", "__main__"),
 ]
 """The rooms from the ground up: each knows only those before it."""
 

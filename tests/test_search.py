@@ -224,12 +224,12 @@ def test_an_edited_study_is_refused_with_the_difference(
 ) -> None:
     journal = tmp_path / "j.log"
     drive(small, journal)
-    edited = read_study(write_study(SMALL), ["epochs=9", "tune.lr.high=0.5"])
+    edited = read_study(write_study(SMALL), ["epochs=9", "tune.lr.high=0.05"])
     with pytest.raises(UserError) as caught:
         Ledger(edited, journal, ENVIRONMENT)
     told = str(caught.value)
     assert "fixed.epochs was 4, is 9" in told
-    assert "tune.lr.high was 0.1, is 0.5" in told
+    assert "tune.lr.high was 0.1, is 0.05" in told
     assert "--fresh" in told
     assert put_aside(journal) == tmp_path / "j.old1.log"
     Ledger(edited, journal, ENVIRONMENT)

@@ -109,9 +109,12 @@ def _of_the_levels(seen: Seen) -> Iterator[str]:
 
 
 def _of_a_level(study: Study, cells: Cells, runs: pd.DataFrame) -> Iterator[str]:
-    planned = study.searches * study.budget.trials
-    if study.tune and cells["trials"] < planned:
+    planned = study.searches * study.trials
+    if study.open_ended and study.tune:
+        yield f"{cells['trials']} search trials so far; its {study.budget.minutes:g} minutes are not known to be spent."
+    elif study.tune and cells["trials"] < planned:
         yield f"{cells['trials']} of {planned} search trials done."
+    yield from _bounded(study, cells)
     for stage, what in (("search", "search trials"), ("confirm", "confirmation runs")):
         own = runs[runs["stage"] == stage]
         yield from _failures(own, what)
@@ -121,6 +124,16 @@ def _of_a_level(study: Study, cells: Cells, runs: pd.DataFrame) -> Iterator[str]
     yield from _far_from_validation(study, cells)
     if cells["seeds"] < study.budget.seeds:
         yield f"{cells['seeds']} of {study.budget.seeds} confirmation runs finished."
+
+
+def _bounded(study: Study, cells: Cells) -> Iterator[str]:
+    """Whether the constraint left little to search."""
+    proposals = cells.get("infeasible", 0) + cells["trials"]
+    if study.constraint.parameters is not None and cells.get("infeasible", 0) > proposals / 2:
+        yield (
+            f"{cells['infeasible']} of {proposals} proposals do not have {study.constraint.parameters.words()} "
+            "weights; its best networks may lie outside."
+        )
 
 
 def _failures(runs: pd.DataFrame, what: str) -> Iterator[str]:
@@ -283,7 +296,7 @@ def _at_the_edge(seen: Seen) -> Iterator[str]:
 def _sides(study: Study, winners: pd.DataFrame, key: str) -> Iterator[str]:
     """At which end of its domain a hyperparameter of most winners lies."""
     values = winners.loc[matters(study, winners, key), key].tolist()
-    trials = study.searches * study.budget.trials
+    trials = study.searches * study.trials
     for side in ("lower", "upper"):
         at_end = sum(_edge(study.tune[key], value, max(EDGE, 2 / trials)) == side for value in values)
         natural = side == "lower" and key in NATURAL and _lowest(study.tune[key]) == NATURAL[key]

@@ -189,7 +189,7 @@ def _seconds(results: Results) -> tuple[float, float]:
     runs = results.runs[results.runs["stage"].isin(["search", "confirm"])].dropna(subset=["started", "ended"])
     side_by_side = _busy(runs) / max(float(runs["seconds"].sum()), EQUAL)
     means = {stage: own.groupby("level")["seconds"].mean().sum() for stage, own in runs.groupby("stage")}
-    search = means.get("search", 0.0) * results.study.budget.trials if results.study.tune else 0.0
+    search = means.get("search", 0.0) * results.study.trials if results.study.tune else 0.0
     return side_by_side * search, side_by_side * float(means["confirm"])
 
 

@@ -42,7 +42,8 @@ class Results:
     each level's first one kept. `importances` has each level's hyperparameters with their share of the variation in
     the validation figure (PED-ANOVA, Optuna's own), where enough trials have finished. `links` are addresses of MLflow
     runs, by what they are: the study's label, and the levels' names. `others` are the studies beside this one that have
-    read the same test images, by their folders.
+    read the same test images, by their folders. `infeasible` holds the numbers of weights of the proposals that
+    were not trained for the study's constraint, by level.
     `steps` has a row for each training between the defaults and a winner, those that are the winner's own among them:
     `level`, `search`, `number`, `step` (0 for the defaults), `hyperparameter` (which has the winner's value from that
     step on), `value` (that value), `figure` (the study's measure on test images), and `changed` (whether
@@ -60,6 +61,7 @@ class Results:
     links: Mapping[str, str]
     others: tuple[str, ...] = ()
     steps: pd.DataFrame = field(default_factory=pd.DataFrame)
+    infeasible: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 def read_results(journal: Path) -> Results:
@@ -88,7 +90,13 @@ def tabulate(records: Records, others: tuple[str, ...] = ()) -> Results:
         links=records.links,
         others=others,
         steps=_steps(records),
+        infeasible=_infeasible(records, row_of),
     )
+
+
+def _infeasible(records: Records, row_of: Mapping[Any, int]) -> dict[int, tuple[int, ...]]:
+    known = records.infeasible
+    return {row: tuple(count for other, _, count in known if other == level) for level, row in row_of.items()}
 
 
 def _ordered(records: Records) -> Iterable[Record]:

@@ -53,9 +53,9 @@ def compare_table(results: Results) -> pd.DataFrame:
 
     `test_m_low` and `_high` bound the mean (95 %) for these test images, `new_low` and `new_high` for others of their
     kind, where m is a share of images. `searches` counts those with a finished confirmation, `trials` search trials
-    with an outcome, `failed` those that failed or diverged; `seconds` is a confirmation run's mean share of training
-    time. `noise_floor` is the standard error of one `test_m` from the test set's size alone, NaN where m is no share
-    of images.
+    with an outcome, `failed` those that failed or diverged, `infeasible` proposals that were not trained for the
+    study's constraint, where it has one; `seconds` is a confirmation run's mean share of training time. `noise_floor`
+    is the standard error of one `test_m` from the test set's size alone, NaN where m is no share of images.
     """
     rows = [_compare_row(results, row) for row in range(len(results.study.levels))]
     return pd.DataFrame(rows).astype({"parameters": "Int64"})
@@ -68,7 +68,7 @@ def _compare_row(results: Results, row: int) -> dict[str, object]:
     sample = sample_of(results, row, f"test_{metric}")
     return {
         **keys_of(study, row),
-        **_counts(trials["status"]),
+        **_counts(results, row, trials),
         "searches": confirmed["search"].nunique(),
         "seeds": len(confirmed),
         f"search_val_{metric}": trials.loc[trials["winner"], f"val_{metric}"].mean(),
@@ -109,10 +109,13 @@ def _of_images(results: Results, row: int, sample: Sample) -> dict[str, float]:
     return {"noise_floor": floor, "new_low": low, "new_high": high}
 
 
-def _counts(status: pd.Series) -> dict[str, int]:
-    """What came of the search trials."""
+def _counts(results: Results, row: int, trials: pd.DataFrame) -> dict[str, int]:
+    """What came of the search trials, and of proposals for them."""
+    status = trials["status"]
     failed = status.isin(["failed", "diverged"])
-    return {"trials": len(status), "pruned": int((status == "pruned").sum()), "failed": int(failed.sum())}
+    counts = {"trials": len(status), "pruned": int((status == "pruned").sum()), "failed": int(failed.sum())}
+    bounded = results.study.constraint.parameters is not None
+    return counts | ({"infeasible": len(results.infeasible.get(row, ()))} if bounded else {})
 
 
 def _costs(confirmed: pd.DataFrame) -> dict[str, object]:

@@ -65,10 +65,14 @@ class Local:
         """Nothing that the device does not say."""
         return None
 
+    def side_by_side(self, groups: Sequence[Group]) -> int:
+        """How many of these groups train at once, each on one thread: several where models are large."""
+        large = [group for group in groups if not self._on_gpu(group) and not is_small(group[0], self.data)]
+        return min(len(groups), torch.get_num_threads(), WORKERS) if large and not self.alone else 1
+
     def crew(self, groups: Sequence[Group], watched: bool = False) -> Crew:
         """This thread; or one for each group at work, where larger models gain by it or a time limit asks for it."""
-        large = [group for group in groups if not self._on_gpu(group) and not is_small(group[0], self.data)]
-        side_by_side = min(len(groups), torch.get_num_threads(), WORKERS) if large and not self.alone else 1
+        side_by_side = self.side_by_side(groups)
         if side_by_side > 1 or watched:  # what is stuck in a thread of its own does not hold the caller up
             return Threads(side_by_side, self.data)
         return Here(self.data)  # small steps are mostly Python, and their other cores serve the tracking process better

@@ -74,6 +74,10 @@ class Cluster:
         """What trains, in words."""
         return f"{self.workers} Ray workers on {'GPUs' if self.cuda else 'CPUs'}, one thread each"
 
+    def side_by_side(self, groups: Sequence[Group]) -> int:
+        """One for each worker."""
+        return min(len(groups), self.workers)
+
     def crew(self, groups: Sequence[Group], watched: bool = False) -> Crew:
         """All workers."""
         return self

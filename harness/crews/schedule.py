@@ -70,6 +70,9 @@ class Workplace(Protocol):
     def describe(self) -> str | None:
         """What trains, in words; None where that is the device of this process."""
 
+    def side_by_side(self, groups: Sequence[Group]) -> int:
+        """How many of these groups train at once."""
+
     def crew(self, groups: Sequence[Group], watched: bool) -> Crew:
         """Who trains these groups; `watched` means that there is a time limit."""
 

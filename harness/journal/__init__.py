@@ -4,7 +4,19 @@ Our window on Optuna.
 """
 
 from harness.journal.file import find_journal, hold, holder, put_aside, ran_on
-from harness.journal.ledger import Ledger, edits
+from harness.journal.ledger import Ledger, begun, edits, look
 from harness.journal.records import Record, Records
 
-__all__ = ["Ledger", "Record", "Records", "edits", "find_journal", "hold", "holder", "put_aside", "ran_on"]
+__all__ = [
+    "Ledger",
+    "Record",
+    "Records",
+    "begun",
+    "edits",
+    "find_journal",
+    "hold",
+    "holder",
+    "look",
+    "put_aside",
+    "ran_on",
+]

@@ -24,7 +24,7 @@ def importances_in(study: Study, trials: Iterable[FrozenTrial]) -> dict[str, flo
     if len(complete) < ENOUGH:
         return {}
     together = optuna.create_study(direction=direction(study))
-    together.add_trials(map(as_samplers_know_it, complete))
+    together.add_trials([as_samplers_know_it(frozen, study) for frozen in complete])
     return importances(together)
 
 

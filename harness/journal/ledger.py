@@ -14,7 +14,7 @@ the same trials however fast they come back, in whatever order, and however ofte
 
 import copy
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +25,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from harness.errors import UserError
 from harness.journal.ablation import Ablations, ablation_name, ablations, is_wanted, paths
+from harness.journal.clock import StudyClock
+from harness.journal.earlier import with_earlier
 from harness.journal.file import FORMAT, cut_torn_line, open_journal
 from harness.journal.level import (
     Place,
@@ -35,8 +37,11 @@ from harness.journal.level import (
     search_name,
     seeds_name,
 )
-from harness.journal.sampling import direction, make_pruner, propose
+from harness.journal.records import Records
+from harness.journal.sampling import Weigh, direction, make_pruner, propose
+from harness.study.space import describe
 from harness.study.study import Study
+from harness.study.widening import widened
 from harness.trial import Epoch, FoldsEnded, Outcome, Trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -48,19 +53,28 @@ STATES = {
     "failed": TrialState.FAIL,  # says nothing about the hyperparameters
 }
 UNKNOWN: Mapping[str, Any] = MappingProxyType({})
+MARGIN = 1.25
+"""What is laid by for the confirmations, times what the winners' trainings lead to expect: see `Ledger.reserve`."""
 
 
 class Ledger:
     """A study's trials, as the driver sees them. Raises UserError when the study was edited since its journal began.
 
+    `weigh` counts the weights of a network, for studies with a constraint.
     `environment` and `how`, which say what and who trains from now on, are kept with the study.
     """
 
     def __init__(
-        self, study: Study, journal: Path, environment: Mapping[str, Any], how: Mapping[str, Any] = UNKNOWN
+        self,
+        study: Study,
+        journal: Path,
+        environment: Mapping[str, Any],
+        how: Mapping[str, Any] = UNKNOWN,
+        weigh: Weigh | None = None,
     ) -> None:
+        self._weigh = weigh
         cut_torn_line(journal)
-        self.study = study = _as_begun(study, journal)
+        self.study = study = begun(study, journal)
         self._storage = open_journal(journal)
         facts = {"study": study.model_dump_json(), "environment": dict(environment), "format": FORMAT}
         facts |= {"how": dict(how)} if how else {}
@@ -73,6 +87,8 @@ class Ledger:
         self._ablations = Ablations(study, {level: self._open(ablation_name(study, level)) for level in wanted})
         self._asked: dict[tuple[Place, int], optuna.Trial] = {}  # the generation at work
         self._steps: dict[tuple[Place, int], set[int]] = {}  # what each is judged by: epochs from 0, or folds
+        timed = study.budget.minutes is not None
+        self.clock = StudyClock(first, self._records()) if timed else None
 
     @property
     def id(self) -> str:
@@ -86,10 +102,18 @@ class Ledger:
             first.set_user_attr("runs", dict(links))
 
     def generation(self) -> list[Trial]:
-        """The next trials of every search, those that a killed driver left first; empty when the budget is spent."""
+        """The next trials of every search, those that a killed driver left first; empty when the budget is spent.
+
+        Where that is in minutes, searches that have fewer trials than others (they are newer) come first; and when the
+        time is spent, all get as many trials as the one that has most, which is then written into the journal.
+        """
         if not self.study.tune:
             return []
-        return [trial for place in self._places for trial in self._ask(place)]
+        if self.clock is None:
+            return [trial for place in self._places for trial in self._ask(place)]
+        self._close_if_spent(self.clock)
+        told = self._told()
+        return [trial for place in self._places if told[place] == min(told.values()) for trial in self._ask(place)]
 
     def report(self, trial: Trial, epoch: Epoch) -> None:
         """Tell the pruner of an epoch, unless it judges by folds."""
@@ -164,13 +188,80 @@ class Ledger:
                 self._searches[place].tell(number, value, STATES[outcome.status])
         self._asked.clear()
         self._steps.clear()
+        if self.clock is not None:
+            self.clock.generation()
+
+    def reserve(self) -> float:
+        """How many seconds the confirmations that are not recorded yet will take, as far as trainings can tell.
+
+        Each takes what its winner took, times how long a second of training was in the search: less where groups train
+        side by side, more for what comes with a training. Of a search without a winner the mean of the others is taken.
+        `MARGIN` times that: smaller stacks share less, and test images are measured too.
+        """
+        trained = sum(record["seconds"] for record in self._records())
+        if self.clock is None or not trained:
+            return 0.0
+        known = {place: self._trials(place) for place in self._places}
+        winners = {place: trials.winner() for place, trials in known.items()}
+        each = {
+            place: float(known[place].search[winner].user_attrs["outcome"]["seconds"])
+            for place, winner in winners.items()
+            if winner is not None
+        }
+        mean = sum(each.values()) / max(1, len(each))
+        lacks = {
+            place: self.study.shared_out(place[1]) - len(known[place].confirmed(winners[place])) for place in known
+        }
+        left = sum(number * each.get(place, mean) for place, number in lacks.items())
+        return float(MARGIN * left * self.clock.used() / trained)
+
+    def _records(self) -> Iterator[Mapping[str, Any]]:
+        """Of all outcomes what lies in the journal, of every trial and confirmation."""
+        studies = [*self._searches.values(), *self._seeds.values()]
+        for frozen in (frozen for study in studies for frozen in study.get_trials(deepcopy=False)):
+            if "outcome" in frozen.user_attrs:
+                yield frozen.user_attrs["outcome"]
+
+    def _told(self) -> dict[Place, int]:
+        """How many trials the sampler of each search has been told of."""
+        return {place: sum(t.state.is_finished() for t in self._trials(place).search) for place in self._places}
+
+    def _close_if_spent(self, clock: StudyClock) -> None:
+        """Once no further generation fits into the time, or none is wanted, write down how many trials there were.
+
+        A generation that was asked for is trained, and a study has at least one.
+        """
+        told, study = self._told(), self.study
+        asked = max(len(self._trials(place).search) for place in self._places)
+        if study.spent is not None or study.budget.minutes is None or asked > max(told.values()) or not asked:
+            return
+        left = 60 * study.budget.minutes - clock.used() - self.reserve()
+        if asked >= study.budget.trials or clock.longest() > left:
+            self.study = study.model_copy(update={"spent": asked})
+            self._searches[self._places[0]].set_user_attr("study", self.study.model_dump_json())
+
+    def left(self) -> tuple[int, int]:
+        """How many trainings are still to be done, at most: search trials of all searches, and confirmations."""
+        study = self.study
+        trials = study.trials * len(self._places) - sum(self._told().values()) if study.tune else 0
+        known = [self._trials(place) for place in self._places]
+        confirmed = sum(len(trials.confirmed(trials.winner())) for trials in known)
+        return trials, study.budget.seeds * len(study.levels) - confirmed
+
+    def used(self) -> float:
+        """How many seconds of its minutes are used; 0 where time does not count."""
+        return self.clock.used() if self.clock is not None else 0.0
+
+    def end(self) -> None:
+        """All is trained: note the time, where it counts."""
+        if self.clock is not None:
+            self.clock.note()
 
     def is_over(self) -> bool:
         """Whether the budget is spent and every confirmation recorded."""
-        budget = self.study.budget.trials if self.study.tune else 0
-        ended = [sum(t.state.is_finished() for t in self._trials(place).search) for place in self._places]
+        budget = self.study.trials if self.study.tune else 0
         left = [*self.confirmations(), *self.ablations()]
-        return min(ended) >= budget and all(map(self.is_recorded, left))
+        return min(self._told().values()) >= budget and all(map(self.is_recorded, left))
 
     def confirmations(self) -> list[Trial]:
         """Every fresh-seed trial of every search that has a winner, recorded or not."""
@@ -230,9 +321,10 @@ class Ledger:
         study, size = self._searches[place], self.study.search.generation
         known = study.get_trials(deepcopy=False)
         told = sum(frozen.state.is_finished() for frozen in known)
-        end = min((told // size + 1) * size, self.study.budget.trials)
+        end = min((told // size + 1) * size, self.study.trials)
         level, search = place
-        for proposal in propose(self.study, level, self.study.search_seed(search), known, end - len(known)):
+        seed, lacking = self.study.search_seed(search), end - len(known)
+        for proposal in propose(self.study, level, seed, known, lacking, self._weigh):
             study.add_trial(proposal)
         trials = self._trials(place)
         generation = trials.search[told:end]
@@ -248,19 +340,59 @@ def place_of(trial: Trial) -> Place:
     return trial.level, trial.search
 
 
-def _as_begun(study: Study, journal: Path) -> Study:
-    """The study as its journal began it: where seeds are counted, as before format 3, they go on being counted."""
-    if not journal.is_file():
-        return study
-    attributes = [known.user_attrs for known in open_journal(journal).get_all_studies()]
-    recorded = next((known["study"] for known in attributes if "study" in known), None)
-    then = Study.model_validate_json(recorded) if recorded else study
-    return study.model_copy(update={"seeding": then.seeding})
+def begun(study: Study, journal: Path) -> Study:
+    """The study as its journal began it: where seeds are counted, as before format 3, they go on being counted, and
+    what an earlier study told it then it goes on with. A study that begins now asks that one.
+    """
+    cut_torn_line(journal)
+    storage = open_journal(journal) if journal.is_file() else None
+    known = storage.get_all_studies() if storage else []
+    recorded = next((one.user_attrs["study"] for one in known if "study" in one.user_attrs), None)
+    if storage is None or recorded is None:
+        return with_earlier(study, journal.parent)
+    then = Study.model_validate_json(recorded)
+    names = {search_name(then, place) for place in places(then)}
+    asked = [storage.get_n_trials(one._study_id) for one in known if one.study_name in names]
+    return _gone_on_with(study, then, max(asked, default=0))
+
+
+def look(study: Study, journal: Path) -> tuple[Study, tuple[int, int], float]:
+    """The study as its journal would go on, what `Ledger.left` would be, and the seconds of its minutes that are used;
+    nothing is written. Raises UserError when the study was edited since.
+    """
+    records = Records(journal)
+    known = list(records.searches.values())
+    now = _gone_on_with(study, records.study, max(len(trials.search) for trials in known))
+    _refuse_edits(now, records.study)
+    told = sum(frozen.state.is_finished() for trials in known for frozen in trials.search)
+    confirmed = sum(len(trials.confirmed(trials.winner())) for trials in known)
+    wanted = now.trials * len(places(now)) if now.tune else 0
+    return now, (wanted - told, now.budget.seeds * len(now.levels) - confirmed), records.seconds
+
+
+def _gone_on_with(now: Study, then: Study, asked: int) -> Study:
+    """A study with what its journal has settled, in which so many trials of a search were asked for."""
+    wider = tuple(
+        f"{key} was {describe(old)} for the first {asked} trials of a search" for key, old in widened(now, then).items()
+    )
+    settled = {"seeding": then.seeding, "found": then.found, "spent": _still_spent(now, then)}
+    return now.model_copy(update={**settled, "widened": (*then.widened, *(wider if asked else ()))})
+
+
+def _still_spent(now: Study, then: Study) -> int | None:
+    """How many trials each search got, unless there is more time now, or more trials are wanted than all there were."""
+    old, new = then.budget.minutes, now.budget.minutes
+    more_time = old is None or new is None or new > old
+    more_trials = then.spent == then.budget.trials < now.budget.trials
+    return None if more_time or more_trials else then.spent
 
 
 def _refuse_edits(now: Study, then: Study) -> None:
-    """An edit would mix trials of two studies. More trials, searches or seeds are welcome, and so is a new question."""
-    changes = edits(now, then) + [
+    """An edit would mix trials of two studies. More trials, searches or seeds are welcome, and so is a new question, a
+    wider space or another time.
+    """
+    kept = then.model_copy(update={"tune": {**then.tune, **{key: now.tune[key] for key in widened(now, then)}}})
+    changes = edits(now, kept) + [
         f"budget.{key} was {old}, is {new}"
         for (key, old), new in zip(_spent(then).items(), _spent(now).values(), strict=True)
         if new < old
@@ -274,7 +406,7 @@ def _refuse_edits(now: Study, then: Study) -> None:
 
 def _spent(study: Study) -> dict[str, int]:
     """What may grow, and never shrink."""
-    return {"trials": study.budget.trials, "searches": study.searches, "seeds": study.budget.seeds}
+    return {"trials": study.trials, "searches": study.searches, "seeds": study.budget.seeds}
 
 
 def edits(now: Study, then: Study) -> list[str]:

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial
 
 from harness.errors import UserError
 from harness.journal.ablation import Step, ablation_name, ablation_of, ablations, paths
+from harness.journal.clock import ATTRIBUTE
 from harness.journal.file import FORMAT, open_to_read
 from harness.journal.importance import importances_in
 from harness.journal.level import (
@@ -31,6 +32,7 @@ from harness.journal.level import (
     seed_number,
     seeds_name,
 )
+from harness.journal.sampling import CONSTRAINT, INFEASIBLE
 from harness.study.study import Budget, Study
 from harness.trial import Level, Outcome, Trial
 
@@ -81,6 +83,8 @@ class Records:
         self.id = str(first.get("journal"))
         """What tells this journal from every other."""
         self.environment: Mapping[str, Any] = _first(attributes, "environment")
+        self.seconds = float(_first(attributes, ATTRIBUTE).get("seconds", 0.0))
+        """How long drivers worked for it, where its budget is in minutes, at the last note."""
         self.links: Mapping[str, str] = _first(attributes, "runs")
         self.searches = {place: self._read(storage, attributes, place) for place in self._places}
         self.all = [record for place in self._places for record in self._records(place)]
@@ -124,6 +128,16 @@ class Records:
     def ablations(self, place: Place) -> list[Trial]:
         """What is trained, or will be, between the defaults and the winner of a search."""
         return list(ablations(self.study, *place, self.paths[place])) if place in self.paths else []
+
+    @property
+    def infeasible(self) -> list[tuple[Level, int, int]]:
+        """What was proposed and not trained, since it does not keep to the study's constraint: level, search, and how
+        many weights it would have had.
+        """
+        known = [(place, frozen) for place, trials in self.searches.items() for frozen in trials.search]
+        return [
+            (*place, int(one[CONSTRAINT])) for place, frozen in known for one in frozen.user_attrs.get(INFEASIBLE, ())
+        ]
 
     @cached_property
     def _then(self) -> Mapping[float | None, Circumstances]:
@@ -189,7 +203,8 @@ def _circumstances(journal: Path) -> Iterator[tuple[float | None, Circumstances]
     for entry in JournalFileBackend(str(journal)).read_logs(0):
         attributes = entry.get("user_attr") or entry.get("user_attrs") or {}
         if "study" in attributes:
-            budget = Study.model_validate_json(attributes["study"]).budget
+            study = Study.model_validate_json(attributes["study"])
+            budget = study.budget.model_copy(update={"trials": study.trials})
         environment = attributes.get("environment", environment)
         how = attributes.get("how", how)
         if "outcome" in attributes:

@@ -2,19 +2,23 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, GPSampler, GridSampler, RandomSampler, TPESampler
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState, create_trial
 
 from harness import catalogue
 from harness.catalogue import Value
+from harness.config import Config
+from harness.errors import UserError
 from harness.study.space import Choice, Range, grid_values
-from harness.study.study import Study
+from harness.study.study import Bounds, Study
 from harness.trial import Level
 
 
@@ -30,21 +34,38 @@ def direction(study: Study) -> Literal["maximize", "minimize"]:
     return "maximize" if study.measure.better == "higher" else "minimize"
 
 
-def propose(study: Study, level: Level, seed: int, known: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
+Weigh = Callable[[Config], int]
+"""How many weights the network of a config has; raises UserError where none can be built."""
+CONSTRAINT = "parameters"  # its name among Optuna's constraints of a trial
+INFEASIBLE = "infeasible"  # the attribute of a trial that holds what was proposed before it, and not trained
+TRIES = 20  # proposals of the sampler for one trial, after which they are drawn at random,
+DRAWS = 2000  # so often
+
+
+def propose(
+    study: Study, level: Level, seed: int, known: Sequence[FrozenTrial], count: int, weigh: Weigh | None = None
+) -> list[FrozenTrial]:
     """The next `count` trials of a level's search of that seed, given all that it has: those that are running count as
     asked for already.
 
     A proposal depends on the search's seed, the trial's number and the history alone, and is whole when it is returned:
     the journal takes it as one line, so a kill leaves a trial behind as it is, or not at all.
+
+    What does not keep to `study.constraint`, by `weigh`, is not trained: it would use up a trial, and of a value whose
+    networks are large more of them than of another's. The sampler is told that it is infeasible and is asked anew, and
+    the proposal that is feasible holds what came before it. Raises UserError where nothing is.
     """
     history = optuna.create_study(direction=direction(study))
-    history.add_trials(map(as_samplers_know_it, known))
+    history.add_trials([one for frozen in known for one in _as_history(study, frozen)])
     ask: Ask = catalogue.built_by("sampler", study.search.sampler)
-    given, numbers = given_points(study, level), range(len(known), len(known) + count)
+    bounds = study.constraint.parameters
+    assert bounds is None or weigh is not None, "where there is a constraint, networks must be weighed"
+    scale = _Scale(bounds, weigh) if bounds is not None and weigh is not None else None
+    given, numbers = given_points(study, level, scale), range(len(known), len(known) + count)
     return [
         _given(study, level, history, given[number])
         if number < len(given)
-        else ask(study, level, history, (seed, number - len(given)))
+        else _proposed(study, level, history, (seed, number - len(given)), ask, scale)
         for number in numbers
     ]
 
@@ -53,61 +74,150 @@ Given = tuple[str, Mapping[str, Value]]
 """Where a point comes from that no sampler proposes, as the journal keeps it, and the tuned hyperparameters' values."""
 
 
-def given_points(study: Study, level: Level) -> list[Given]:
-    """The points that every search of a level begins with, in order: the defaults, as far as the space holds them.
+def given_points(study: Study, level: Level, scale: "_Scale | None" = None) -> list[Given]:
+    """The points that every search of a level begins with, in order, before those that the study names: the defaults,
+    as far as the space and its constraint hold them.
 
     A grid has all its points anyway. Journals from before format 3 began without.
     """
     point = study.default_point(level)
     if point is None or study.seeding == "counted" or study.search.sampler == "grid":
         return []
+    if scale is not None and not scale.holds(study.config(level, point)):
+        return []
     return [("defaults", point)]
 
 
-Draw = tuple[int, int]
-"""What a proposal's random numbers depend on: the seed of its search, and its own number there."""
+@dataclass(frozen=True)
+class _Scale:
+    """What says whether a proposal is feasible."""
+
+    bounds: Bounds
+    weigh: Weigh
+
+    def holds(self, config: Config) -> bool:
+        """Whether a network may be trained; one that cannot be built may, which its training will tell."""
+        try:
+            return self.bounds.excess(self.weigh(config)) <= 0
+        except UserError:
+            return True
+
+    def weight(self, study: Study, level: Level, proposal: FrozenTrial) -> int | None:
+        """The number of weights of its network; None where none can be built, which its training will tell."""
+        try:
+            return self.weigh(study.config(level, from_optuna(proposal.params)))
+        except UserError:
+            return None
+
+
+def _proposed(
+    study: Study, level: Level, history: optuna.Study, draw: "Draw", ask: "Ask", scale: _Scale | None
+) -> FrozenTrial:
+    """What the sampler proposes; where there is a constraint, what keeps to it."""
+    return ask(study, level, history, draw) if scale is None else _feasible(study, level, history, draw, ask, scale)
+
+
+def _feasible(
+    study: Study, level: Level, history: optuna.Study, draw: "Draw", ask: "Ask", scale: _Scale
+) -> FrozenTrial:
+    """The first proposal of that number that keeps to the bounds, with all that did not."""
+    rejected: list[dict[str, Any]] = []
+    for attempt in range(TRIES + DRAWS):
+        asked = (ask if attempt < TRIES else random)(study, level, history, (*draw, attempt) if attempt else draw)
+        weight = scale.weight(study, level, asked)
+        excess = scale.bounds.excess(weight) if weight is not None else 0.0
+        if excess <= 0:
+            kept = copy.copy(asked)
+            kept.system_attrs = {**asked.system_attrs, f"constraints:{CONSTRAINT}": excess}
+            kept.user_attrs = {INFEASIBLE: rejected} if rejected else {}
+            return kept
+        rejected.append({"params": asked.params, CONSTRAINT: weight})
+        last = history.get_trials(deepcopy=False)[-1]
+        optuna.Trial(history, last._trial_id).set_constraint(CONSTRAINT, excess)
+        history.tell(last.number, state=TrialState.PRUNED)
+    seen = [one[CONSTRAINT] for one in rejected]
+    raise UserError(
+        f"constraint.parameters: none of {len(seen):,} proposals for {study.level_name(level)} has "
+        f"{scale.bounds.words()}; they had {min(seen):,} to {max(seen):,}"
+    )
+
+
+def _as_history(study: Study, frozen: FrozenTrial) -> Iterator[FrozenTrial]:
+    """A trial as samplers know it, after what was proposed for it and was infeasible."""
+    for record in frozen.user_attrs.get(INFEASIBLE, ()):
+        bounds = study.constraint.parameters
+        yield create_trial(
+            state=TrialState.PRUNED,
+            params=record["params"],
+            distributions={key: distribution_of(key, study.tune[key]) for key in record["params"]},
+            system_attrs={f"constraints:{CONSTRAINT}": bounds.excess(record[CONSTRAINT]) if bounds else 0.0},
+        )
+    yield as_samplers_know_it(frozen, study)
+
+
+Draw = tuple[int, ...]
+"""What a proposal's random numbers depend on: the seed of its search, its own number there, and after the first attempt
+that of the attempt.
+"""
 
 Ask = Callable[[Study, Level, optuna.Study, Draw], FrozenTrial]
 """A sampler: the proposal of that number for a search of a level, whose history then holds it too."""
 
 
+def point_of(study: Study, draw: Draw) -> dict[str, Any]:
+    """What is settled of a trial before any sampler is asked: a known point, in Optuna's terms. It is tried once: where
+    it is infeasible the sampler draws instead.
+    """
+    number = draw[1]
+    known = study.points[number] if number < len(study.points) and len(draw) == len(("seed", "number")) else {}
+    return {key: _to_optuna(value) for key, value in known.items()}
+
+
 def tpe(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """Optuna's tree-structured Parzen estimators."""
-    return _ask(study, level, history, TPESampler(seed=_seed(draw)))
+    return _ask(study, level, history, TPESampler(seed=_seed(draw)), draw)
 
 
 def random(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """Independent draws."""
-    return _ask(study, level, history, RandomSampler(seed=_seed(draw)))
+    return _ask(study, level, history, RandomSampler(seed=_seed(draw)), draw)
 
 
 def gp(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """Optuna's Gaussian processes."""
     with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
         sampler = GPSampler(seed=_seed(draw))
-    return _ask(study, level, history, sampler)
+    return _ask(study, level, history, sampler, draw)
 
 
 def grid(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """The grid's point of that number, in an order that the search's seed shuffles."""
     space = {key: [_to_optuna(value) for value in grid_values(key, domain)] for key, domain in study.tune.items()}
-    return _ask(study, level, history, GridSampler(space, seed=draw[0]))
+    return _ask(study, level, history, GridSampler(space, seed=draw[0]), draw)
 
 
 def qmc(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
-    """The point of that number of a scrambled Sobol sequence."""
-    return _fixed(study, level, history, _sobol_point(study, draw), {})
+    """The next point of a scrambled Sobol sequence."""
+    place = len(history.get_trials(deepcopy=False))  # its number, and all that was infeasible before it
+    return _fixed(study, level, history, {**_sobol_point(study, draw[0], place), **point_of(study, draw)}, {})
 
 
-def as_samplers_know_it(frozen: FrozenTrial) -> FrozenTrial:
-    """Without its outcome, which no sampler reads: Optuna copies all of a trial, and outcomes hold whole histories."""
+def as_samplers_know_it(frozen: FrozenTrial, study: Study) -> FrozenTrial:
+    """Without its outcome, which no sampler reads: Optuna copies all of a trial, and outcomes hold whole histories.
+
+    As if it had been asked for in the study's space of today, which may be wider than it was then: a Gaussian process
+    models only what has the same distribution in all trials, and Optuna knows a choice by its place among the others.
+    """
     light = copy.copy(frozen)
     light.user_attrs = {}
+    light.distributions = {key: distribution_of(key, study.tune[key]) for key in frozen.params}
     return light
 
 
-def _ask(study: Study, level: Level, history: optuna.Study, sampler: BaseSampler) -> FrozenTrial:
+def _ask(study: Study, level: Level, history: optuna.Study, sampler: BaseSampler, draw: Draw) -> FrozenTrial:
     history.sampler = sampler
+    if known := point_of(study, draw):
+        history.enqueue_trial(known)
     trial = history.ask()
     _suggest(trial, study, level)
     asked = history.get_trials(deepcopy=False)[-1]
@@ -135,7 +245,7 @@ def _fixed(
     asked = create_trial(
         state=TrialState.RUNNING, params=point.params, distributions=point.distributions, user_attrs=attributes
     )
-    history.add_trial(as_samplers_know_it(asked))
+    history.add_trial(as_samplers_know_it(asked, study))
     return asked
 
 
@@ -144,14 +254,13 @@ def _seed(draw: Draw) -> int:
     return int(np.random.SeedSequence(draw).generate_state(1)[0])
 
 
-def _sobol_point(study: Study, draw: Draw) -> dict[str, Any]:
+def _sobol_point(study: Study, seed: int, number: int) -> dict[str, Any]:
     """A point of a scrambled Sobol sequence over the space (Owen, 1998), choices included.
 
     Optuna's own QMCSampler draws choices at random and keeps its place in the sequence outside the trials.
     """
     from scipy.stats import qmc  # a second to import, and no other sampler needs it
 
-    seed, number = draw
     sequence = qmc.Sobol(len(study.tune), rng=np.random.default_rng(seed))
     if number:
         sequence.fast_forward(number)
@@ -187,6 +296,15 @@ def _suggest_one(trial: BaseTrial, key: str, domain: Choice | Range) -> Any:
     if _is_whole(key):
         return trial.suggest_int(key, int(domain.low), int(domain.high), step=int(domain.step or 1), log=domain.log)
     return trial.suggest_float(key, domain.low, domain.high, step=domain.step, log=domain.log)
+
+
+def distribution_of(key: str, domain: Choice | Range) -> BaseDistribution:
+    """A domain in Optuna's terms, as suggesting from it makes it."""
+    if isinstance(domain, Choice):
+        return CategoricalDistribution([_to_optuna(value) for value in domain.values])
+    if _is_whole(key):
+        return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=int(domain.step or 1))
+    return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
 
 
 def _is_whole(key: str) -> bool:

@@ -8,6 +8,7 @@ Every model has the same layers whatever its dropout rate, so that models with a
 import math
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -57,6 +58,14 @@ def _dense(config: Config, features: int, outputs: int) -> nn.Sequential:
 
 
 BUILDING = threading.Lock()
+
+
+@lru_cache(10_000)
+def count_weights(shape: Config, inputs: Shape, outputs: int) -> int:
+    """How many weights and biases the networks of a `Config.shape` have. Raises UserError as building one does."""
+    make: Callable[[Config, Shape, int], nn.Sequential] = catalogue.built_by("model", shape.model)
+    with BUILDING, torch.random.fork_rng(devices=[]), torch.device("meta"):  # nothing is filled in
+        return sum(parameter.numel() for parameter in make(shape, inputs, outputs).parameters())
 
 
 def build(config: Config, inputs: Shape, outputs: int, seed: int) -> nn.Sequential:

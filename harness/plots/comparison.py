@@ -191,15 +191,27 @@ COSTS = {"seconds": "seconds of training, one model", "parameters": "parameters"
 
 
 def cost_figure(
-    table: pd.DataFrame, fronts: Mapping[str, pd.DataFrame], names: Sequence[str], measure: Measure, title: str
+    table: pd.DataFrame,
+    fronts: Mapping[str, pd.DataFrame],
+    names: Sequence[str],
+    measure: Measure,
+    title: str,
+    bounds: tuple[int | None, int | None] = (None, None),
+    infeasible: Sequence[int] = (),
 ) -> Figure:
-    """Means on the test images against what they cost, a panel per cost (a column of the table), with Pareto fronts."""
+    """Means on the test images against what they cost, a panel per cost (a column of the table), with Pareto fronts.
+
+    `bounds` are those of the number of parameters, low and high; `infeasible` are numbers that lie outside.
+    """
     with mpl.rc_context(STYLE):
         figure, grid = panels(len(fronts), 2, (3.7, 3.2), sharey=True)
         for axes, (cost, front) in zip(grid, fronts.items(), strict=True):
             axes.step(front[cost], _in_units(front, measure)["test"], where="post", zorder=1, **FRONT)
             _points(axes, table[cost], _in_units(table, measure), names)
-            _cost_ticks(axes, table[cost].dropna().astype(float))
+            outside = infeasible if cost == "parameters" else ()
+            _cost_ticks(axes, pd.concat([table[cost].dropna().astype(float), pd.Series(outside, dtype=float)]))
+            if cost == "parameters":
+                _outside(axes, bounds, infeasible)
             axes.set_xlabel(COSTS[cost])
         grid[0].set_ylabel(_label(measure, "test"))
         marks = [*grid[0].get_legend_handles_labels()[0], Line2D([], [], **FRONT, label="Pareto front")]
@@ -215,6 +227,18 @@ def _points(axes: Axes, costs: pd.Series, shown: pd.DataFrame, names: Sequence[s
             bars = np.nan_to_num([[cells["test"] - cells["low"]], [cells["high"] - cells["test"]]])
             x = [float(costs[row])]
             axes.errorbar(x, [cells["test"]], yerr=bars, linestyle="none", label=names[row], **level_style(row))
+
+
+def _outside(axes: Axes, bounds: tuple[int | None, int | None], infeasible: Sequence[int]) -> None:
+    """What a constraint excludes, in grey, and what was proposed there, as marks on the axis."""
+    for count in sorted(set(infeasible)):
+        axes.plot([count], [0.0], "|", color=GREY, markersize=9, transform=axes.get_xaxis_transform(), clip_on=False)
+    low, high = axes.get_xlim()
+    ends = ((low, bounds[0]), (bounds[1], high))
+    for one, other in ends:
+        if one is not None and other is not None and one < other:
+            axes.axvspan(one, other, color=GREY, alpha=0.15, linewidth=0, zorder=0)
+    axes.set_xlim(low, high)
 
 
 def _cost_ticks(axes: Axes, costs: pd.Series) -> None:

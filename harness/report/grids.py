@@ -12,7 +12,7 @@ from harness.catalogue import COUNT, EPOCHS, NATS, SECONDS, SHARE, Unit, show
 from harness.figures import NONE, interval, number, probability, share
 from harness.study.study import Study
 
-COUNTED = ("searches", "trials", "pruned", "failed", "seeds")
+COUNTED = ("searches", "trials", "pruned", "failed", "infeasible", "seeds")
 INTERVAL = "95 % interval"
 ON_NEW = "on new images"
 SEARCHED = ("searches", "trials", "pruned", "failed")  # says nothing of a study without a search
@@ -31,7 +31,7 @@ def compare_grid(findings: Findings) -> pd.DataFrame:
 
 def narrow_grid(findings: Findings) -> pd.DataFrame:
     """The compare table without the columns that would not fit a printed page."""
-    wide = [*SEARCHED, f"validation {findings.study.measure.unit.symbol}", "epochs", "seconds"]
+    wide = [*SEARCHED, "infeasible", f"validation {findings.study.measure.unit.symbol}", "epochs", "seconds"]
     return compare_grid(findings).drop(columns=wide, errors="ignore")
 
 
@@ -52,6 +52,8 @@ def _is_shown(study: Study, table: pd.DataFrame, key: str) -> bool:
     """Nothing may be held out, or published, or searched."""
     if key in SEARCHED:
         return bool(study.tune)
+    if key == "infeasible":
+        return study.constraint.parameters is not None
     return not key.startswith(("val_", "published_")) or bool(table[key].notna().any())
 
 

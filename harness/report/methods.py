@@ -1,10 +1,12 @@
 """How a study was done, in sentences made from the study file: the methods section of its report."""
 
+from collections.abc import Iterator
+
 from harness import catalogue
 from harness.catalogue import show
 from harness.config import Config
 from harness.figures import difference
-from harness.study.space import Choice, Range
+from harness.study.space import describe, describe_point
 from harness.study.study import Study
 
 
@@ -16,6 +18,9 @@ def methods(study: Study) -> list[str]:
         _setting(study, config),
         *(_search(study) if study.tune else ()),
         *_defaults(study),
+        *_known_points(study),
+        *_bounded(study),
+        *_widened(study),
         _stopping(study, config),
         *([f"A training that takes longer than {timeout:g} s has failed."] if timeout is not None else []),
         _confirmation(study),
@@ -45,7 +50,7 @@ def _search(study: Study) -> tuple[str, str]:
         f", each with its own {split} and sampler, the same for all" if several else f", the {split} the same for all"
     )
     return (
-        f"For each {_axis(study)} {searches}{each}: {study.budget.trials} trials by Optuna's {search.sampler} sampler "
+        f"For each {_axis(study)} {searches}{each}: {_trials(study)} by Optuna's {search.sampler} sampler "
         f"(search.seed = {search.seed}) with the {search.pruner} pruner, over {space}. Search trials see training and "
         f"validation images only.{_folds(study)}",
         f"The winner{' of a search' if several else ''} is the finished trial with the {side} validation "
@@ -99,6 +104,50 @@ def _ablation(study: Study) -> list[str]:
             "study file's order; one that means something under a condition after what it depends on)."
         )
     return [text]
+
+
+def _known_points(study: Study) -> Iterator[str]:
+    """What every search began with."""
+    if not study.points:
+        return
+    origin = ""
+    if study.found:
+        number = "one" if len(study.found) == 1 else str(len(study.found))
+        last = f"the last {number}" if study.search.first else "all"
+        origin = f" ({last} chosen by {study.search.earlier} before this study began)"
+    several = f"{len(study.points)} known points, in this order" if len(study.points) > 1 else "one known point"
+    given = "; ".join(map(describe_point, study.points))
+    yield (
+        f"Every search of every {_axis(study)} begins with {several}{origin}: {given}. "
+        "The sampler draws what they leave open."
+    )
+
+
+def _bounded(study: Study) -> Iterator[str]:
+    """What a trial must keep to."""
+    if study.constraint.parameters is not None:
+        yield (
+            f"A trial has {study.constraint.parameters.words()} weights. What is proposed and has not is infeasible: "
+            "it is not trained and counts as no trial, the sampler is told and proposes anew; so all values have the "
+            "same number of trials that can win."
+        )
+
+
+def _widened(study: Study) -> Iterator[str]:
+    """What an edit has added to the space, and when."""
+    if study.widened:
+        yield f"The space was widened while the study ran, for all values alike: {'; '.join(study.widened)}."
+
+
+def _trials(study: Study) -> str:
+    """How many trials a search has, and what said so."""
+    minutes = study.budget.minutes
+    if minutes is None:
+        return f"{study.trials} trials"
+    time = f"{minutes:g} minutes, the confirmations included"
+    if study.spent is None:
+        return f"as many trials as there is time for within {time}, at most {study.trials}, the same number for all,"
+    return f"{study.spent} trials, the same number for all and what there was time for within {time},"
 
 
 def _confirmation(study: Study) -> str:
@@ -181,14 +230,3 @@ def _stopping(study: Study, config: Config) -> str:
         f"{which} stops after {config.patience} epochs without a lower validation loss, at epoch {config.epochs} at "
         "the latest; the weights of the lowest validation loss are kept and measured."
     )
-
-
-def describe(domain: Choice | Range) -> str:
-    """A tuned hyperparameter's domain in words."""
-    when = " and ".join(f"{key} is {show(value)}" for key, value in domain.when.items())
-    if isinstance(domain, Choice):
-        text = "one of " + ", ".join(show(value) for value in domain.values)
-    else:
-        step = f" in steps of {show(domain.step)}" if domain.step is not None else ""
-        text = f"from {show(domain.low)} to {show(domain.high)}{step}{' (log scale)' if domain.log else ''}"
-    return f"{text} if {when}" if when else text

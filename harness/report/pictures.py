@@ -14,6 +14,8 @@ from harness.study.space import Choice, Range
 from harness.study.study import Study
 from harness.trial import named
 
+OUTSIDE = " Grey: what the constraint excludes; marks on the axis: proposals there, which were not trained."
+
 Named = Iterator[tuple[str, Picture]]
 """Pictures with their file names."""
 
@@ -143,10 +145,19 @@ def _of_costs(findings: Findings, label: str, names: list[str]) -> Named:
             "cost",
             Picture(
                 "comparison:cost_figure",
-                (table, fronts, names, measure, f"{label}: what {wanted} costs"),
-                f"Mean test {measure.words} against training time and number of parameters; dotted: the Pareto front.",
+                (table, fronts, names, measure, f"{label}: what {wanted} costs", *_outside(findings)),
+                f"Mean test {measure.words} against training time and number of parameters; dotted: the Pareto front."
+                f"{OUTSIDE if findings.study.constraint.parameters else ''}",
             ),
         )
+
+
+def _outside(findings: Findings) -> tuple[tuple[int | None, int | None], list[int]] | tuple[()]:
+    """The bounds of the number of weights, and that of all proposals which lie outside; nothing where all may be."""
+    bounds = findings.study.constraint.parameters
+    if bounds is None:
+        return ()
+    return (bounds.low, bounds.high), [one for known in findings.results.infeasible.values() for one in known]
 
 
 def _of_classes(findings: Findings, label: str, names: list[str]) -> Named:

@@ -18,12 +18,24 @@ from harness.catalogue import Knob, Value, hyperparameters, show
 from harness.errors import UserError, listed, nearest
 from harness.study import toml
 from harness.study.places import study_folder
-from harness.study.space import LARGEST_GRID, Choice, Range, Space, Table, grid_size
-from harness.study.study import Budget, Claim, Published, SearchSettings, Study, among, figure_type, grid
+from harness.study.space import LARGEST_GRID, Choice, Range, Space, Table, describe, grid_size, holds
+from harness.study.study import (
+    Bounds,
+    Budget,
+    Claim,
+    Constraint,
+    Point,
+    Published,
+    SearchSettings,
+    Study,
+    among,
+    figure_type,
+    grid,
+)
 
 WIDTH_KEYS = ("depth", "width", "taper")  # what explicit `widths` replaces
 TOP = ("question", "note", "dataset", "model", "metric")
-TABLES = ("compare", "tune", "fixed", "budget", "search", "claim", "published")
+TABLES = ("compare", "tune", "fixed", "budget", "search", "constraint", "claim", "published")
 Parsed = TypeVar("Parsed")
 LONGEST = 1000  # items of a list of whole numbers
 MOST_KEYS = 2  # that can be compared: a table has rows and columns
@@ -120,10 +132,7 @@ def _check(name: str, raw: dict[str, Any]) -> Study:
         "levels": levels,
         "tune": tune,
         "fixed": fixed,
-        "budget": _table(Budget, "budget", raw),
-        "search": _table(SearchSettings, "search", raw),
-        "claim": _table(Claim, "claim", raw),
-        "published": _published(raw["published"]) if "published" in raw else None,
+        **_other_tables(raw, tune, {**dict.fromkeys(compared), **fixed}),
         "seeding": "sequence",
     }
     checked = _parse(TypeAdapter(Study), "", study)
@@ -131,6 +140,26 @@ def _check(name: str, raw: dict[str, Any]) -> Study:
     _folds_fit(checked)
     _worth_is_known(checked)
     return checked
+
+
+def _other_tables(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None]) -> dict[str, Any]:
+    """The tables that name no hyperparameters of their own; `settled` is what is fixed, and the axis."""
+    search = _search(raw.get("search", {}), tune, settled)
+    return {
+        "budget": _budget(raw, tune, search.sampler == "grid"),
+        "search": search,
+        "constraint": _constraint(raw.get("constraint", {})),
+        "claim": _table(Claim, "claim", raw),
+        "published": _published(raw["published"]) if "published" in raw else None,
+    }
+
+
+def _budget(raw: Mapping[str, Any], tune: Space, grid: bool) -> Budget:
+    """The table [budget]; where time is what counts and nothing else is said, a grid ends with its last point."""
+    budget: Budget = _table(Budget, "budget", raw)
+    if not grid or budget.minutes is None or "trials" in raw["budget"]:
+        return budget
+    return budget.model_copy(update={"trials": grid_size(tune)})
 
 
 def _dataset(raw: Mapping[str, Any], compared: Compared) -> Value:
@@ -272,6 +301,55 @@ def _conditions(tune: Space, compared: Compared, fixed: Mapping[str, Value]) -> 
                 raise UserError(f"{where}: must be one of {listed(chosen.values)}, got {wanted!r}")
 
 
+def _search(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None]) -> SearchSettings:
+    """The table [search]; `settled` is what is fixed, and the axis, whose value is None."""
+    names = {*SearchSettings.model_fields, "from"} - {"earlier"}
+    _known("search", raw, names)
+    first, earlier = _points(raw.get("first", []), tune, settled), raw.get("from")
+    if earlier is not None and (not isinstance(earlier, str) or not earlier):
+        raise UserError(f"search.from: must be the folder of a study, as studies/other, got {earlier!r}")
+    plain = {key: value for key, value in raw.items() if key not in ("first", "from")}
+    settings: SearchSettings = _parse(
+        TypeAdapter(SearchSettings), "search", {**plain, "first": first, "earlier": earlier}
+    )
+    if settings.sampler == "grid" and (first or earlier):
+        raise UserError(f"search.{'first' if first else 'from'}: a grid visits every point anyway")
+    return settings
+
+
+def _points(raw: Any, tune: Space, settled: Mapping[str, Value | None]) -> tuple[Point, ...]:
+    if not isinstance(raw, list) or not all(isinstance(point, dict) for point in raw):
+        raise UserError(f"search.first: must be a list of tables, as [{{ lr = 1e-3 }}], got {raw!r}")
+    return tuple(_point(point, tune, settled) for point in raw)
+
+
+def _point(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None]) -> Point:
+    """Some of the tuned hyperparameters, each with a value of its domain and with what it depends on."""
+    _known("search.first", raw, tune)
+    point = {key: _value(f"search.first.{key}", value, key) for key, value in raw.items()}
+    for key, value in point.items():
+        if not holds(tune[key], value):
+            raise UserError(f"search.first.{key}: must be {describe(tune[key])}, got {show(value)}")
+        for other, wanted in tune[key].when.items():
+            known = {**settled, **point}
+            if known.get(other, "open") not in (None, wanted):
+                where = f"search.first.{key}: means something only where {other} is {show(wanted)}"
+                raise UserError(f"{where}, which must stand beside it")
+    return point
+
+
+def _constraint(raw: Mapping[str, Any]) -> Constraint:
+    """The table [constraint]: bounds of what is known of a network before it is trained."""
+    _known("constraint", raw, Constraint.model_fields)
+    for name, bounds in raw.items():
+        if not isinstance(bounds, dict):
+            raise UserError(f"constraint.{name}: must be a table with low or high or both, got {bounds!r}")
+        _known(f"constraint.{name}", bounds, Bounds.model_fields)
+        _parse(TypeAdapter(Bounds), f"constraint.{name}", bounds)
+    checked: Constraint = _parse(TypeAdapter(Constraint), "constraint", raw)
+    return checked
+
+
 def _fits_together(study: Study) -> None:
     for name, figures in study.published.figures.items() if study.published else ():
         if len(figures) != len(study.levels):
@@ -287,10 +365,18 @@ def _fits_together(study: Study) -> None:
 def _budget_fits(study: Study) -> None:
     if not study.tune and study.budget.searches not in (None, 1):
         raise UserError(f"budget.searches: there is no [tune] to search over, got {study.budget.searches}")
+    if not study.tune and study.budget.minutes is not None:
+        raise UserError("budget.minutes: there is no [tune] to spend them on; budget.seeds says how much is trained")
     if study.searches > study.budget.seeds:
         raise UserError(
             f"budget.seeds: each of the {study.searches} searches' winners needs a seed, got {study.budget.seeds}"
         )
+    if study.tune:
+        return
+    if study.search.earlier is not None:
+        raise UserError("search.from: there is no [tune], so nothing is searched")
+    if study.constraint.parameters is not None:
+        raise UserError("constraint.parameters: there is no [tune] to bound")
 
 
 def _can_be_searched(study: Study) -> None:
@@ -298,6 +384,10 @@ def _can_be_searched(study: Study) -> None:
         raise UserError("validation: a search needs images to choose by, so it must be above 0 with [tune]")
     if "validation" in study.tune:
         raise UserError("tune.validation: the images to choose by cannot be tuned; compare it or fix it")
+    if len(study.search.first) > study.budget.trials:
+        raise UserError(f"search.first: there are {study.budget.trials} trials, got {len(study.search.first)} points")
+    if study.constraint.parameters is not None and study.search.sampler == "grid":
+        raise UserError("constraint.parameters: a grid's points are all visited")
     if study.search.sampler == "grid":
         size = grid_size(study.tune)
         if study.budget.trials > size:

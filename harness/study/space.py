@@ -4,9 +4,11 @@ space: Space = {"lr": Range(low=1e-3, high=1e-1, log=True), "width": Choice(valu
 grid_size(space)
 """
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.catalogue import Value
+from harness.catalogue import Value, show
 from harness.errors import UserError
 
 LARGEST_GRID = 100_000  # points
@@ -91,3 +93,29 @@ def grid_size(tune: Space) -> int:
         if size > LARGEST_GRID:
             raise UserError(f"search.sampler: a grid may have {LARGEST_GRID:,} points, this one has more")
     return size
+
+
+def describe(domain: Choice | Range) -> str:
+    """A tuned hyperparameter's domain in words."""
+    when = " and ".join(f"{key} is {show(value)}" for key, value in domain.when.items())
+    if isinstance(domain, Choice):
+        text = "one of " + ", ".join(show(value) for value in domain.values)
+    else:
+        step = f" in steps of {show(domain.step)}" if domain.step is not None else ""
+        text = f"from {show(domain.low)} to {show(domain.high)}{step}{' (log scale)' if domain.log else ''}"
+    return f"{text} if {when}" if when else text
+
+
+def holds(domain: Choice | Range, value: Value) -> bool:
+    """Whether a value lies in a domain; in a range of numbers, and on its steps."""
+    if isinstance(domain, Choice):
+        return value in domain.values
+    if not isinstance(value, int | float) or not domain.low <= value <= domain.high:
+        return False
+    steps = (value - domain.low) / domain.step if domain.step is not None else 0.0
+    return abs(steps - round(steps)) < 1e-6
+
+
+def describe_point(point: Mapping[str, Value]) -> str:
+    """Some hyperparameters and their values in words."""
+    return ", ".join(f"{key} = {show(value)}" for key, value in point.items())

@@ -6,6 +6,7 @@ study.config(level=3, params={"lr": 0.1})     # the Config of one training
 
 import itertools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -21,10 +22,16 @@ from harness.trial import Cell, Fold, Level, Trial, named
 
 SEARCHES = 5
 """Of a compared value, where nothing is said: as AlgoPerf repeats its tuning."""
+UNSAID = 1000
+"""The most trials of a search whose budget is in minutes, where nothing is said."""
 
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Line = Annotated[str, Field(max_length=2000)]  # MLflow takes no more than a few thousand characters
+
+
+Point = dict[str, Value]
+"""Some of the tuned hyperparameters, with a value each."""
 
 
 def among(words: tuple[str, ...]) -> PlainValidator:
@@ -43,14 +50,17 @@ class Budget(Table):
 
     A compared value is searched `searches` times, each with `trials`, its own sampler and its own split; by default
     five times, or once where nothing is tuned. `seeds` are all its confirmations, shared out among the winners.
-    `retries` is how often a group is trained again whose worker process was lost. `trial_timeout` is in seconds of
-    training for each trial of a group. `failures` is the share of a generation's trials, or of the confirmation's,
-    above which the study stops. `gpus_per_stack` may be a fraction: several groups then share a GPU of a cluster.
-    With `confirm_defaults` the defaults are trained with the seeds of each search's confirmations too; with `ablation`
-    also what lies between them and the winner, one tuned hyperparameter after the other.
+    `minutes` is how long searches and confirmations may train together: the searches then go on while there is time,
+    generation by generation, and `trials` is the most (`UNSAID` where nothing is said). `retries` is how often a group
+    is trained again whose worker process was lost. `trial_timeout` is in seconds of training for each trial of a group.
+    `failures` is the share of a generation's trials, or of the confirmation's, above which the study stops.
+    `gpus_per_stack` may be a fraction: several groups then share a GPU of a cluster. With `confirm_defaults` the
+    defaults are trained with the seeds of each search's confirmations too; with `ablation` also what lies between them
+    and the winner, one tuned hyperparameter after the other.
     """
 
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
+    minutes: Positive | None = None
     searches: Annotated[int, Field(ge=1, le=1000)] | None = None
     seeds: Annotated[int, Field(ge=1, le=10_000)] = 10
     retries: Annotated[int, Field(ge=0, le=1000)] = 2
@@ -60,10 +70,18 @@ class Budget(Table):
     confirm_defaults: bool = False
     ablation: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _most(cls, raw: Any) -> Any:
+        timed = isinstance(raw, dict) and raw.get("minutes") is not None
+        return {"trials": UNSAID, **raw} if timed else raw
+
 
 class SearchSettings(Table):
     """How Optuna searches. `generation` trials of each level are asked for at once, so that they can share stacks.
 
+    `first` are points that every search of every level begins with, in this order; what they leave open the sampler
+    draws. `earlier` (in study files: `from`) is the folder of a study whose winners follow: see `Study.points`.
     With `folds` above 1 a search trial is the mean over that many folds, and over `repeats` other ways to draw them.
     `refit` says what a winner is trained on in its confirmations: "split" holds images out and stops early, "all"
     trains on all of them, for as many epochs as the winner's folds had at their best, in the mean.
@@ -76,6 +94,41 @@ class SearchSettings(Table):
     folds: Annotated[int, Field(ge=1, le=100)] = 1
     repeats: Annotated[int, Field(ge=1, le=100)] = 1
     refit: Annotated[str, among(("split", "all"))] = "split"
+    first: tuple[Point, ...] = ()
+    earlier: Line | None = None
+
+
+class Bounds(Table):
+    """Both included; None bounds nothing."""
+
+    low: Annotated[int, Field(ge=1)] | None = None
+    high: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Bounds":
+        if self.low is None and self.high is None:
+            raise ValueError("must have low or high or both")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low must be <= high, got low = {self.low}, high = {self.high}")
+        return self
+
+    def excess(self, count: int) -> float:
+        """How far a count lies outside, as the logarithm of a ratio; at most 0 where it lies inside."""
+        ends = [(self.low, -1), (self.high, 1)]
+        return max(sign * math.log(count / end) for end, sign in ends if end is not None)
+
+    def words(self) -> str:
+        """In words: "at most 50,000"."""
+        ends = {"at least": self.low, "at most": self.high}
+        return " and ".join(f"{word} {end:,}" for word, end in ends.items() if end is not None)
+
+
+class Constraint(Table):
+    """What every trial of a search must keep to. `parameters` is the number of a network's weights, biases included,
+    which is known before it is trained.
+    """
+
+    parameters: Bounds | None = None
 
 
 class Published(Table):
@@ -154,9 +207,13 @@ class Study(Table):
     fixed: dict[str, Value]
     budget: Budget = Budget()
     search: SearchSettings = SearchSettings()
+    constraint: Constraint = Constraint()
     claim: Claim = Claim()
     published: Published | None = None
     seeding: Literal["counted", "sequence"] = "counted"  # "counted" in journals before format 3: see `search_seed`
+    found: tuple[Point, ...] = ()  # what `search.earlier` had chosen when this study began: a fact, like the next one
+    widened: tuple[str, ...] = ()  # how the space was widened since this study began, and when
+    spent: int | None = None  # the trials of each search when `budget.minutes` were spent: a fact, once it is known
 
     @property
     def searches(self) -> int:
@@ -166,6 +223,21 @@ class Study(Table):
         if self.seeding == "counted":
             return self.budget.searches or 1
         return self.budget.searches or min(SEARCHES, self.budget.seeds)
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """What every search of every level begins with: `search.first`, then what an earlier study chose."""
+        return (*self.search.first, *self.found)
+
+    @property
+    def trials(self) -> int:
+        """How many trials each search gets: all that are budgeted, or those that there was time for."""
+        return self.budget.trials if self.spent is None else self.spent
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether only time will tell how many trials each search gets."""
+        return self.budget.minutes is not None and self.spent is None
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -324,10 +396,10 @@ class Study(Table):
         return Trial(level, "confirm", number, self.confirmation_seed(search, number), config, search, pool)
 
     def identity(self) -> dict[str, Any]:
-        """What the trials in a journal depend on, as JSON types: an edit of anything else needs no new journal."""
-        told: dict[str, Any] = json.loads(
-            self.model_dump_json(include={"dataset", "model", "metric", "axis", "levels", "tune", "fixed", "search"})
-        )
+        """What the trials in a journal depend on, as JSON types: an edit of anything else needs no new journal, nor
+        does one that widens the space.
+        """
+        told: dict[str, Any] = json.loads(self.model_dump_json(include=set(IDENTITY)))
         if self.is_grid:  # what was edited is then a list of values, not of cells
             told["levels"] = json.loads(json.dumps(self.compared))
         return told
@@ -339,6 +411,9 @@ def grid(compared: Mapping[str, tuple[Value, ...]]) -> tuple[str, tuple[Level, .
     if len(keys) == 1:
         return keys[0], compared[keys[0]]
     return ",".join(keys), tuple(Cell(keys, values) for values in itertools.product(*compared.values()))
+
+
+IDENTITY = ("dataset", "model", "metric", "axis", "levels", "tune", "fixed", "search", "constraint")
 
 
 def _drawn(*key: int) -> int:
