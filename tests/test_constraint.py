@@ -111,9 +111,9 @@ def test_the_sampler_is_told_in_optunas_terms(write_study: Callable[[str], Path]
 
     def weigh(config: Config) -> int:
         seen.append(config)
-        return 10_000 if len(seen) < 3 else 100
+        return 10_000 if 1 < len(seen) < 4 else 100  # the first are the defaults
 
-    [proposal] = propose(study, 2, 7, [], 1, weigh)
+    [_, proposal] = propose(study, 2, 7, [], 2, weigh)
     assert [one["parameters"] for one in proposal.user_attrs[INFEASIBLE]] == [10_000, 10_000]
     assert proposal.constraints["parameters"] < 0
     assert proposal.state == TrialState.RUNNING

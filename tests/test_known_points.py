@@ -34,11 +34,12 @@ def test_every_search_begins_alike(sampler: str, write_study: Callable[[str], Pa
     drive(study, tmp_path / "a.log")
     drive(study, tmp_path / "b.log", shuffle=1)
     assert table(tmp_path / "a.log") == table(tmp_path / "b.log")
-    assert asked(tmp_path / "a.log", 0, "optimizer") == ["adam"] * 4
-    assert len(set(asked(tmp_path / "a.log", 0, "lr"))) == 2  # left open: each search draws its own, all levels alike
-    assert asked(tmp_path / "a.log", 1, "momentum") == [0.5] * 4
-    assert asked(tmp_path / "a.log", 1, "optimizer") == ["sgd"] * 4
-    later = [lr for number in (2, 3) for lr in asked(tmp_path / "a.log", number, "lr")]
+    assert asked(tmp_path / "a.log", 0, "lr") == [0.001] * 4  # the defaults
+    assert asked(tmp_path / "a.log", 1, "optimizer") == ["adam"] * 4
+    assert len(set(asked(tmp_path / "a.log", 1, "lr"))) == 2  # left open: each search draws its own, all levels alike
+    assert asked(tmp_path / "a.log", 2, "momentum") == [0.5] * 4
+    assert asked(tmp_path / "a.log", 2, "optimizer") == ["sgd"] * 4
+    later = [lr for number in (3, 4) for lr in asked(tmp_path / "a.log", number, "lr")]
     assert len(set(later)) > 2
 
 
@@ -110,7 +111,7 @@ def test_winners_of_an_earlier_study_come_first(other: Study, write_study: Calla
     wanted = [{key: value for key, value in one.items() if key != "width"} for one in winners]
     assert all(point in wanted for point in study.found)
     drive(study, journal)
-    assert asked(journal, 0, "lr") == pytest.approx([study.found[0]["lr"]] * 4)
+    assert asked(journal, 1, "lr") == pytest.approx([study.found[0]["lr"]] * 4)
     said = " ".join(methods(Records(journal).study))
     assert "(all chosen by studies/other before this study began)" in said
 

@@ -38,7 +38,7 @@ def test_it_goes_on_in_the_wider_space(sampler: str, write_study: Callable[[str]
     of = [f"search.sampler={sampler}"]
     go_on(read_study(write_study(SMALL), of), journal)
     before = [row for row in table(journal) if row["stage"] == "search"]
-    wide = read_study(write_study(SMALL), [*of, *WIDE] if sampler != "gp" else [*of, *WIDE[:2], "budget.trials=12"])
+    wide = read_study(write_study(SMALL), [*of, *WIDE] if sampler != "gp" else [*of, *WIDE[:2], "budget.trials=18"])
     go_on(wide, journal)
     after = [row for row in table(journal) if row["stage"] == "search"]
     kept = [row | {"winner": False} for row in after if row["number"] < 6]

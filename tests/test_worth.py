@@ -121,7 +121,7 @@ def test_proposals_are_the_same_in_one_piece_or_in_several(write_study: Write) -
 def test_no_point_of_a_sobol_sequence_is_left_out(write_study: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     study, _ = studied(write_study, [*SEVERAL, "search.sampler=qmc"])
     with_it = proposals(study, 5)
-    monkeypatch.setattr("harness.journal.sampling.given_points", lambda study, level: [])
+    monkeypatch.setattr("harness.journal.sampling.given_points", lambda study, level, scale: [])
     assert [known.params for known in proposals(study, 4)] == [known.params for known in with_it[1:]]
 
 

@@ -76,11 +76,9 @@ class Ledger:
         cut_torn_line(journal)
         self.study = study = begun(study, journal)
         self._storage = open_journal(journal)
-        facts = {"study": study.model_dump_json(), "environment": dict(environment), "format": FORMAT}
-        facts |= {"how": dict(how)} if how else {}
         self._places = places(study)
         first = self._open(search_name(study, self._places[0]))
-        self._note(first, facts)
+        self._note(first, environment, how)
         self._searches = {place: self._open(search_name(study, place)) for place in self._places}
         self._seeds = {level: self._open(seeds_name(study, level)) for level in study.levels}
         wanted = study.levels if is_wanted(study) else ()
@@ -303,8 +301,10 @@ class Ledger:
             pruner=make_pruner(self.study),
         )
 
-    def _note(self, first: optuna.Study, facts: Mapping[str, Any]) -> None:
+    def _note(self, first: optuna.Study, environment: Mapping[str, Any], how: Mapping[str, Any]) -> None:
         """Write what all trials depend on into the first of the Optuna studies, where readers look for it."""
+        facts = {"study": self.study.model_dump_json(), "environment": dict(environment), "format": FORMAT}
+        facts |= {"how": dict(how)} if how else {}
         attributes = first.user_attrs
         if "study" in attributes:
             _refuse_edits(self.study, Study.model_validate_json(attributes["study"]))

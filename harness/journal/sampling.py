@@ -37,6 +37,7 @@ def direction(study: Study) -> Literal["maximize", "minimize"]:
 Weigh = Callable[[Config], int]
 """How many weights the network of a config has; raises UserError where none can be built."""
 CONSTRAINT = "parameters"  # its name among Optuna's constraints of a trial
+GIVEN = "given"  # the attribute of a trial that no sampler proposed, which says where it comes from
 INFEASIBLE = "infeasible"  # the attribute of a trial that holds what was proposed before it, and not trained
 TRIES = 20  # proposals of the sampler for one trial, after which they are drawn at random,
 DRAWS = 2000  # so often
@@ -198,7 +199,8 @@ def grid(study: Study, level: Level, history: optuna.Study, draw: Draw) -> Froze
 
 def qmc(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """The next point of a scrambled Sobol sequence."""
-    place = len(history.get_trials(deepcopy=False))  # its number, and all that was infeasible before it
+    drawn = [trial for trial in history.get_trials(deepcopy=False) if GIVEN not in trial.system_attrs]
+    place = len(drawn)  # its number among the sampler's own, and all that was infeasible before it
     return _fixed(study, level, history, {**_sobol_point(study, draw[0], place), **point_of(study, draw)}, {})
 
 
@@ -233,7 +235,7 @@ def _given(study: Study, level: Level, history: optuna.Study, given: Given) -> F
     """A proposal that is known beforehand."""
     source, point = given
     values = {key: _to_optuna(value) for key, value in point.items()}
-    return _fixed(study, level, history, values, {"given": source})
+    return _fixed(study, level, history, values, {GIVEN: source})
 
 
 def _fixed(
@@ -243,7 +245,11 @@ def _fixed(
     point = FixedTrial(values)
     _suggest(point, study, level)
     asked = create_trial(
-        state=TrialState.RUNNING, params=point.params, distributions=point.distributions, user_attrs=attributes
+        state=TrialState.RUNNING,
+        params=point.params,
+        distributions=point.distributions,
+        user_attrs=attributes,
+        system_attrs=attributes,  # which samplers see too
     )
     history.add_trial(as_samplers_know_it(asked, study))
     return asked
