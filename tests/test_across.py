@@ -12,9 +12,18 @@ from scipy import stats
 
 from harness import catalogue
 from harness.analysis import Findings, find, read_results
-from harness.analysis.datasets import Across, alike, critical_difference, friedman, of_studies, studentized_range
+from harness.analysis.datasets import (
+    Across,
+    alike,
+    critical_difference,
+    friedman,
+    of_grid,
+    of_studies,
+    studentized_range,
+)
 from harness.report.across import across_grid
 from harness.report.compare import compare
+from harness.report.write import write
 from harness.study.file import read_study
 from harness.trial import Outcome, Trial
 
@@ -203,3 +212,41 @@ def test_the_grid_has_a_column_for_each_data_set(three: list[Findings]) -> None:
     grid = across_grid(seen)
     assert list(grid.columns) == ["value", "average rank", "wins", "ties", "losses", *(f"{name} %" for name in DATA)]
     assert grid["value"].tolist() == ["depth=1", "depth=2", "depth=3"]
+
+
+def test_a_grid_of_data_sets_is_several_in_one(write_study: Write, tmp_path: Path) -> None:
+    """Ranks, wins and profiles of a study that compares data sets and another key are in its own report."""
+    text = """
+[compare]
+dataset = ["digits", "mnist", "fashion_mnist"]
+optimizer = ["sgd", "adam"]
+[fixed]
+lr = 0.02
+[budget]
+seeds = 4
+"""
+
+    def outcome_of(trial: Trial) -> Outcome:
+        better = 0.02 * (trial.config.optimizer == "adam") - 0.1 * (trial.config.dataset == "mnist")
+        outcome = made_up(trial)
+        wobble = 0.001 * (trial.number % 3) * (trial.config.optimizer == "adam")
+        figures = {**outcome.figures, "test_accuracy": outcome["test_accuracy"] + better + wobble}
+        return replace(outcome, figures=figures)
+
+    study = read_study(write_study(text))
+    drive(study, tmp_path / "journal.log", outcome_of=outcome_of)
+    findings = find(read_results(tmp_path / "journal.log"))
+    across = of_grid(findings)
+    assert across is not None
+    assert across.scores.index.tolist() == ["optimizer=sgd", "optimizer=adam"]
+    assert across.scores.columns.tolist() == ["digits", "mnist", "fashion_mnist"]
+    assert across.average_ranks.tolist() == [2.0, 1.0]
+    assert across.wins.loc["optimizer=adam"].tolist() == [3, 0, 0]
+    assert len(across.runs) == 24
+    folder = write(findings, tmp_path / "report")
+    assert "## Across data sets" in (folder / "report.md").read_text()
+    assert (folder / "plots" / "ranks.png").exists()
+    assert pd.read_csv(folder / "tables" / "across.csv")["average_rank"].tolist() == [2.0, 1.0]
+    one = read_study(write_study(text.replace("optimizer = [", "# optimizer = [")))
+    drive(one, tmp_path / "one.log", outcome_of=outcome_of)
+    assert of_grid(find(read_results(tmp_path / "one.log"))) is None

@@ -1,12 +1,12 @@
 """The same compared values on several data sets: ranks, wins, and profiles, as Demsar (2006) and others advise.
 
     across = of_studies(several)        # None where they do not compare the same values on different data sets
+    across = of_grid(findings)          # of one study that compares values and data sets; None of any other
     across.average_ranks, across.friedman.p, across.critical_difference
 
-All of it follows from `Across`: figures of values by data sets, which pairs were told apart, and the runs. What else
-compares values on data sets, as a grid of the two does, makes one of its own. scipy has Friedman's test and the
-studentized range in scipy.stats, which takes 0.4 s to import, where a report without news takes one: tests hold the
-formulas here against it.
+All of it follows from `Across`: figures of values by data sets, which pairs were told apart, and the runs. scipy has
+Friedman's test and the studentized range in scipy.stats, which takes 0.4 s to import, where a report without news takes
+one: tests hold the formulas here against it.
 """
 
 import math
@@ -23,7 +23,7 @@ from scipy.special import chdtrc, fdtrc, ndtr
 from harness.analysis.findings import Findings
 from harness.analysis.samples import CONFIDENCE, EQUAL
 from harness.analysis.units import finished
-from harness.catalogue import SHARE, Measure
+from harness.catalogue import SHARE, Measure, show
 
 WAYS = 300_000  # to arrange ranks, up to which p is exact
 THRESHOLDS = 200  # of a profile
@@ -139,6 +139,39 @@ def of_studies(several: Sequence[Findings]) -> Across | None:
     runs = pd.concat([_runs(findings, name) for name, findings in by_data.items()], ignore_index=True)
     table = pd.concat(verdicts, ignore_index=True)
     return Across(first.axis, first.measure, scores, table, runs[runs["value"].isin(scores.index)])
+
+
+def of_grid(findings: Findings) -> Across | None:
+    """What a study that compares data sets and another key knows, if at least two values were measured on all."""
+    study = findings.study
+    if not study.is_grid or "dataset" not in study.axes:
+        return None
+    [other] = [key for key in study.axes if key != "dataset"]
+    cells = [study.values_of(level) for level in study.levels]
+    datasets, values = [str(cell["dataset"]) for cell in cells], [f"{other}={show(cell[other])}" for cell in cells]
+    places = pd.DataFrame({"value": values, "dataset": datasets})
+    means = places.assign(mean=findings.table[f"test_{study.metric}"].to_numpy(float))
+    scores = means.pivot(index="value", columns="dataset", values="mean")
+    scores = scores.reindex(index=dict.fromkeys(values), columns=dict.fromkeys(datasets)).dropna()
+    if len(scores) < 2:
+        return None
+    runs = finished(findings.results.runs)
+    seen = places.loc[runs["level"]].assign(figure=runs[f"test_{study.metric}"].to_numpy(float))
+    scores.index.name = scores.columns.name = None
+    table = _verdicts_of_cells(findings, places, list(scores.index))
+    return Across(other, study.measure, scores, table, seen[seen["value"].isin(scores.index)].reset_index(drop=True))
+
+
+def _verdicts_of_cells(findings: Findings, places: pd.DataFrame, values: Sequence[str]) -> pd.DataFrame:
+    """Which values a grid told apart on each data set, by its own test of all its pairs."""
+    rows = []
+    for pair in findings.pairs.to_dict("records"):
+        first, second = (places.loc[int(pair[side])] for side in ("first", "second"))
+        if first["dataset"] == second["dataset"] and {first["value"], second["value"]} <= set(values):
+            ahead = second if findings.study.measure.sign() * pair["difference"] > 0 else first
+            better = ahead["value"] if pair["p_holm"] < 1 - CONFIDENCE else ""
+            rows.append({**first, "first": first["value"], "second": second["value"], "better": better})
+    return pd.DataFrame(rows, columns=["dataset", "first", "second", "better"])
 
 
 def _means(findings: Findings) -> pd.Series:

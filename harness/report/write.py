@@ -10,9 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from harness.analysis import Findings, find, read_results
+from harness.analysis.datasets import of_grid
 from harness.errors import UserError
 from harness.journal import find_journal
 from harness.plots import Picture, Second, save_all
+from harness.report.across import across_pictures, across_section
 from harness.report.escape import latex, latex_label
 from harness.report.grids import cells_grid, narrow_grid, winners_grid
 from harness.report.page import render
@@ -56,16 +58,18 @@ class Report:
 
 def write(findings: Findings, folder: Path, second: Second | None = None) -> Path:
     """Write the report of a study into `folder`, which is returned; `second` may help to draw."""
-    study, pictures = findings.study, make_pictures(findings)
+    study, across = findings.study, of_grid(findings)
+    pictures = {**make_pictures(findings), **(across_pictures(across) if across else {})}
     written_for = "" if study.dataset == study.written_for else f" (the study was written for {study.written_for})"
     page = Page(
         label=study.label,
         title=study.question or study.label,
         subtitle=f"{study.label}, on {' and '.join(study.datasets)}{written_for}, model {study.model}",
         answer=findings.answer,
-        sections=make_sections(findings, pictures),
+        sections=[*make_sections(findings, pictures), *([across_section(across)] if across else [])],
     )
-    return Report(page, pictures, _tables(findings), _latex(findings)).write(folder, second)
+    tables = _tables(findings) | ({"across": across.table} if across else {})
+    return Report(page, pictures, tables, _latex(findings)).write(folder, second)
 
 
 def _tables(findings: Findings) -> dict[str, pd.DataFrame]:
