@@ -21,6 +21,7 @@ from harness.report.methods import methods
 from harness.study.file import read_study
 from harness.study.space import Choice, Range, nearest_in
 from harness.study.study import Study
+from harness.tracking.keys import Keys
 from harness.trial import Outcome, Trial
 
 from .conftest import SMALL, Done
@@ -184,6 +185,29 @@ def test_it_has_the_seeds_of_the_confirmations(key: str, write_study: Write) -> 
     between = {trial.config.optimizer for trial in set(trained) - set(defaults)}
     assert between == ({"sgd", "adam"} if key == "ablation" else set())
     assert len(set(trained)) == len(trained)
+
+
+def test_every_run_has_a_key_and_a_name_of_its_own(write_study: Write) -> None:
+    """In a store a training of the defaults is not taken for the confirmation whose seed it has."""
+    study, journal = studied(write_study, FULL)
+    whole(study, journal, by_sgd)
+    trials = [trial for trial, _ in Ledger(study, journal, ENVIRONMENT).recorded()]
+    assert {trial.stage for trial in trials} == {"search", "confirm", "ablation"}
+    keys = Keys(study, ())
+    assert len({keys[trial] for trial in trials}) == len(trials)
+    names = {study.run_name(trial) for trial in trials if trial.stage == "ablation"}
+    assert not names & {study.run_name(trial) for trial in trials if trial.stage != "ablation"}
+
+
+def test_a_replay_knows_its_company(write_study: Write) -> None:
+    """All that is trained between defaults and winners is at work together, and nothing else."""
+    study, journal = studied(write_study, FULL)
+    whole(study, journal, by_sgd)
+    records = Records(journal)
+    own = [record for record in records.all if record.trial.stage == "ablation"]
+    assert records.company(own[0]) == Ledger(study, journal, ENVIRONMENT).ablations()
+    confirmed = next(record for record in records.all if record.trial.stage == "confirm")
+    assert {trial.stage for trial in records.company(confirmed)} == {"confirm"}
 
 
 def test_what_is_asked_for_later_changes_nothing_else(write_study: Write) -> None:
