@@ -216,7 +216,7 @@ FLAGS = {
     "unequal overfitting": "do not overfit alike",
     "only on these images": "are told apart on these",
     "edge": " end of what was searched",
-    "larger budget": "the second half of",
+    "larger budget": "the second half of a search",
     "cut short": "when the limit of",
     "no spread or ceiling": "all runs measured the same|within one image of perfect",
 }

@@ -334,16 +334,19 @@ def _still_rising(study: Study, table: pd.DataFrame, tuning: pd.DataFrame) -> It
 
     By the expected best of k trials, which does not depend on when the best one came.
     """
-    measure = study.measure
+    measure, rises, trials = study.measure, dict[int, float](), 0
     for row, curve in tuning.groupby("level"):
         expected = curve["expected"].to_numpy(float)
         rise = measure.sign() * (expected[-1] - expected[max(0, len(expected) // 2 - 1)])
         if len(expected) >= 4 and rise > _unimportant(study, table["noise_floor"][row], expected[-1]):
-            yield (
-                f"{_name(study, int(row))}: the second half of {len(expected)} trials brought "
-                f"{difference(rise, measure.unit)} of validation {measure.words}; a larger budget may bring as much "
-                "again."
-            )
+            rises[int(row)], trials = rise, max(trials, len(expected))
+    if rises:
+        least, most = (difference(rise, measure.unit) for rise in (min(rises.values()), max(rises.values())))
+        brought = least if least == most else f"{least.split()[0]} to {most}"
+        yield (
+            f"{names(study, list(rises))}: the second half of a search's {trials} trials brought {brought} of "
+            f"validation {measure.words}; a larger budget may bring as much again."
+        )
 
 
 def _unimportant(study: Study, floor: float, best: float) -> float:
