@@ -165,8 +165,8 @@ def estimate(sample: Sample, pooled: float = 0.0) -> tuple[float, float, float]:
 
 
 def possible(unit: Unit, known: tuple[float, ...]) -> tuple[float, ...]:
-    """Figures, or the ends of an interval, that can be: a share is not above 1."""
-    return tuple(np.clip(known, 0.0, 1.0).tolist()) if unit is SHARE else known
+    """Figures, or the ends of an interval, that can be: none is below 0, and a share is not above 1."""
+    return tuple(np.clip(known, 0.0, 1.0 if unit is SHARE else np.inf).tolist())
 
 
 def as_cell(level: Value) -> Value:
