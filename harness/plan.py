@@ -11,7 +11,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -20,6 +19,7 @@ import torch
 from harness.catalogue import Value, show
 from harness.config import Config
 from harness.crews.grouping import SMALL, group_trials, is_small, products
+from harness.crews.local import threads
 from harness.crews.schedule import Group, Workplace
 from harness.errors import UserError, listed
 from harness.journal.level import places
@@ -161,11 +161,11 @@ class Pace:
                 break
         return measured / known * whole / beside + AROUND * len(trials) if known else math.nan
 
-    def measured(self, group: Group, threads: int | None) -> float | None:
-        """How long a group trains, by a few of its steps; None where it cannot be, which its trials will tell."""
+    def measured(self, group: Group, number: int | None) -> float | None:
+        """How long a group trains on that number of threads, by a few steps; None where it cannot be trained."""
         most = 1 if is_small(group[0], self.data) else torch.get_num_threads()
         try:
-            with _threads(threads or most):
+            with threads(number or most):
                 return _group_seconds(group, self.data[group[0].config.dataset])
         except Exception:  # whatever a model or a device may raise
             return None
@@ -236,16 +236,6 @@ def _timed(work: Callable[[], object], cohort: Cohort) -> float:
         count += 1
     wait()
     return (time.perf_counter() - began) / count
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _time(seconds: float) -> str:

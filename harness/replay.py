@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from harness.catalogue import show
 from harness.console import print_table
 from harness.crews.folds import Folds
 from harness.crews.grouping import group_trials
-from harness.crews.local import Here
+from harness.crews.local import Here, threads
 from harness.crews.schedule import train_all
 from harness.errors import UserError
 from harness.journal import Record, Records, edits, find_journal
@@ -209,17 +209,6 @@ def train_again(
                 if isinstance(told, Outcome) and other == trial:
                     return Outcome.from_record(json.loads(json.dumps(told.record())))
     raise AssertionError("training ended without an outcome")
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    """Torch's number of threads for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def compare(then: Outcome, now: Outcome, tolerance: float) -> Iterator[Compared]:

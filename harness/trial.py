@@ -90,8 +90,18 @@ class Begun:
     time: float
 
 
+class Figured:
+    """What has figures by name."""
+
+    figures: Figures
+
+    def __getitem__(self, name: str) -> float:
+        """A figure by name; NaN where it was not measured."""
+        return self.figures.get(name, math.nan)
+
+
 @dataclass(frozen=True)
-class Epoch:
+class Epoch(Figured):
     """The figures of one epoch. `number` counts from 1, `time` is the Unix time of its end.
 
     Training figures are averaged over the epoch's batches while the weights move (dropout on); validation figures are
@@ -101,10 +111,6 @@ class Epoch:
     number: int
     figures: Figures
     time: float
-
-    def __getitem__(self, name: str) -> float:
-        """A figure by name; NaN where it was not measured."""
-        return self.figures.get(name, math.nan)
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class OfFold:
+class OfFold(Figured):
     """What came of one fold of a search trial, as an Outcome says it."""
 
     status: Status
@@ -133,10 +139,6 @@ class OfFold:
     best_epoch: int
     seconds: float
     figures: Figures
-
-    def __getitem__(self, name: str) -> float:
-        """A figure by name; NaN where it was not measured."""
-        return self.figures.get(name, math.nan)
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class FoldsEnded:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Figured):
     """What came of a trial. Figures belong to the weights of `best_epoch`: that of the lowest validation loss, or
     the last one where nothing is held out. In a confirmation the training figures are measured anew, without dropout,
     on the training images or an even sample of them.
@@ -176,10 +178,6 @@ class Outcome:
     retries: int = 0  # how often it was trained again because its worker was lost
     folds: tuple[OfFold, ...] = ()
     weights: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
-
-    def __getitem__(self, name: str) -> float:
-        """A figure by name; NaN where it was not measured."""
-        return self.figures.get(name, math.nan)
 
     @property
     def epochs(self) -> int:

@@ -34,38 +34,28 @@ batch_size = [32, 64, 128]
 optimizer = ["sgd", "adam"]
 momentum = { low = 0.0, high = 0.95, when = { optimizer = "sgd" } }
 """
+
+
+def searched(compare: str, tuned: str, epochs: int, trials: int) -> str:
+    """A study file on the digits."""
+    return f"""
+dataset = "digits"
+[compare]
+{compare}
+[tune]{TUNED}{tuned}
+[fixed]
+epochs = {epochs}
+[budget]
+trials = {trials}
+"""
+
+
+ACTIVATION = 'activation = ["relu", "tanh"]'
 STUDIES = {
     "nothing searched": 'dataset = "digits"\n[compare]\ndepth = [2, 3]\n[fixed]\nwidth = 64\nepochs = 6\nlr = 0.003\n',
-    "leaky_relu and relu, 8 trials": f"""
-dataset = "digits"
-[compare]
-activation = ["relu", "leaky_relu"]
-[tune]{TUNED}
-[fixed]
-epochs = 6
-[budget]
-trials = 8
-""",
-    "depth 2 and 3, 8 trials": f"""
-dataset = "digits"
-[compare]
-depth = [2, 3]
-[tune]{TUNED}activation = ["relu", "tanh"]
-[fixed]
-epochs = 6
-[budget]
-trials = 8
-""",
-    "depth 2 and 3, 16 trials, 20 epochs": f"""
-dataset = "digits"
-[compare]
-depth = [2, 3]
-[tune]{TUNED}activation = ["relu", "tanh"]
-[fixed]
-epochs = 20
-[budget]
-trials = 16
-""",
+    "leaky_relu and relu, 8 trials": searched('activation = ["relu", "leaky_relu"]', "", 6, 8),
+    "depth 2 and 3, 8 trials": searched("depth = [2, 3]", ACTIVATION, 6, 8),
+    "depth 2 and 3, 16 trials, 20 epochs": searched("depth = [2, 3]", ACTIVATION, 20, 16),
 }
 """By what they compare, with how much."""
 

@@ -20,7 +20,7 @@ from harness.analysis.samples import CONFIDENCE, EQUAL, Sample, outlier_p, sprea
 from harness.analysis.tables import best_row, matters
 from harness.analysis.units import finished, searched, spread_of, test_images
 from harness.analysis.words import names
-from harness.catalogue import SHARE, Measure
+from harness.catalogue import SHARE
 from harness.figures import difference, interval, share, text
 from harness.study.notes import FEWEST, notes
 from harness.study.space import Choice, Range
@@ -279,7 +279,7 @@ def _of_the_images(seen: Seen) -> Iterator[str]:
 def _at_the_edge(seen: Seen) -> Iterator[str]:
     """Which winners' hyperparameters lie at an end of their range, where something better might lie beyond."""
     study, found = seen.study, dict[tuple[str, str], list[int]]()
-    relevant = seen.relevance[seen.relevance["p"] < 1 - CONFIDENCE]
+    relevant = seen.relevance[seen.relevance["matters"]]
     for row in range(len(study.levels)):
         runs = seen.results.runs
         winners = runs[(runs["level"] == row) & (runs["stage"] == "search") & runs["winner"]]
@@ -353,11 +353,7 @@ def _unimportant(study: Study, floor: float, best: float) -> float:
     """How much better need not concern the reader."""
     if study.matters is not None:
         return study.matters
-    return _noise(study.measure, floor, best)
-
-
-def _noise(measure: Measure, floor: float, best: float) -> float:
-    if measure.unit.relative:
+    if study.measure.unit.relative:
         return RELATIVE_RISE * abs(best)
     return floor if floor > 0 else RISE
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from harness import catalogue
 from harness.analysis.results import Results
-from harness.analysis.samples import Sample, critical, satterthwaite, standard_error
-from harness.analysis.units import by_unit, overlap, sample_of, test_images
+from harness.analysis.samples import Sample, critical, noise_floor, satterthwaite, standard_error
+from harness.analysis.units import by_unit, mean_of, overlap, sample_of, test_images
 from harness.study.notes import FEWEST
 
 
@@ -22,10 +22,9 @@ def error(results: Results, row: int) -> float:
     easy = _easiness(results, row)
     if easy is not None:
         return _error(easy)
-    sample, images = sample_of(results, row, _figure(results)), test_images(results, row)
-    if not study.measure.binomial or not images or not len(sample):
+    if not study.measure.binomial:
         return np.nan
-    return float(np.sqrt(sample.mean() * (1 - sample.mean()) / images))
+    return noise_floor(mean_of(results, row, _figure(results)), test_images(results, row))
 
 
 def interval(results: Results, row: int) -> tuple[float, float]:

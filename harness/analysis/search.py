@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.analysis.results import Results
-from harness.analysis.samples import Sample, expected_best, explained_p, t_interval
+from harness.analysis.samples import CONFIDENCE, Sample, expected_best, explained_p, t_interval
 from harness.analysis.tables import matters
 from harness.analysis.units import searched
 from harness.study.space import Choice, Range
@@ -48,7 +48,8 @@ def _curves(gains: Sequence[Sample], sign: int) -> pd.DataFrame:
 
 
 def relevance_table(results: Results) -> pd.DataFrame:
-    """Whether a tuned hyperparameter made any difference: `level`, `hyperparameter`, `p`, Bonferroni-corrected.
+    """Whether a tuned hyperparameter made any difference: `level`, `hyperparameter`, `p` (Bonferroni-corrected) and
+    `matters`, whether that is below 0.05.
 
     By ranks, over the finished trials of all searches: of choices each is a group, of a range each third (Kruskal and
     Wallis, 1952). Shares of importance add up to 1 even where nothing mattered; this says whether something did.
@@ -61,7 +62,8 @@ def relevance_table(results: Results) -> pd.DataFrame:
             trials = own[matters(study, own, key)]
             p = explained_p(trials[f"val_{study.metric}"].to_numpy(float), _groups(domain, trials[key]))
             rows.append({"level": int(row), "hyperparameter": key, "p": min(1.0, p * len(study.tune))})
-    return pd.DataFrame(rows, columns=["level", "hyperparameter", "p"])
+    table = pd.DataFrame(rows, columns=["level", "hyperparameter", "p"])
+    return table.assign(matters=table["p"] < 1 - CONFIDENCE)
 
 
 def _groups(domain: Choice | Range, values: pd.Series) -> NDArray[np.int64]:

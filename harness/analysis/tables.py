@@ -80,9 +80,6 @@ def _compare_row(results: Results, row: int) -> dict[str, object]:
         **_middles(f"test_{metric}", sample),
         **_of_images(results, row, sample),
         **{name: mean_of(results, row, name) for name in ("train_loss", "test_loss")},
-        **dict(
-            zip(("new_low", "new_high"), possible(study.measure.unit, new_images.interval(results, row)), strict=True)
-        ),
         **_chosen(study, runs[runs["winner"] & (runs["stage"] == "search")]),
     }
 
@@ -210,14 +207,11 @@ def _predicted(results: Results, row: int, name: str, share: float) -> tuple[flo
     mean +- t sqrt(s_mean^2 + s_run^2 / runs), where s_run^2 is the variance of one run, its search's luck included.
     """
     published = results.study.published
-    groups = spread_of(results, row, name)
-    sample = sample_of(results, row, name)
+    sample, mean = sample_of(results, row, name), mean_of(results, row, name)
     error = standard_error(sample, overlap(results.study, row))
-    run = (
-        np.nansum(variance_components(groups)) if len(groups) > 1 else sample.var(ddof=1) if len(sample) > 1 else np.nan
-    )
+    run = np.nansum(variance_components(spread_of(results, row, name)))
     half = critical(len(sample) - 1, share) * np.sqrt(error**2 + run / (published.runs if published else 1))
-    return mean_of(results, row, name) - half, mean_of(results, row, name) + half
+    return mean - half, mean + half
 
 
 def spread_table(results: Results) -> pd.DataFrame:
@@ -230,7 +224,7 @@ def spread_table(results: Results) -> pd.DataFrame:
     rows = []
     for row in range(len(results.study.levels)):
         groups = spread_of(results, row, f"test_{results.study.metric}")
-        between, within = variance_components(groups) if groups else (np.nan, np.nan)
+        between, within = variance_components(groups)
         runs, images = sum(map(len, groups)), new_images.error(results, row)
         parts = {"search": between / max(1, len(groups)), "seed": within / max(1, runs), "images": images**2}
         total = np.nansum(list(parts.values()))

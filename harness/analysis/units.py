@@ -24,15 +24,17 @@ def searched(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[(runs["stage"] == "search") & (runs["status"] != "waiting")].sort_values(["level", "search", "number"])
 
 
-def by_unit(results: Results, row: int, name: str) -> pd.Series:
-    """A figure of a level's confirmations by what is independent: search by search its mean, or seed by seed."""
+def figures_of(results: Results, row: int, name: str) -> pd.Series:
+    """A figure of a level's confirmations, of those that have it, by `search` and `number`."""
     runs = finished(results.runs)
     column = "trained_epochs" if name == "epochs" else name  # `epochs` is the limit
-    own = runs[runs["level"] == row]
-    if column not in own:
-        return pd.Series(dtype=float)
-    known = own.set_index(unit(results.study))[column].astype(float).dropna()
-    return known.groupby(level=0).mean() if results.study.searches > 1 else known
+    own = runs[runs["level"] == row].set_index(["search", "number"])
+    return own.get(column, pd.Series(index=own.index, dtype=float)).astype(float).dropna()
+
+
+def by_unit(results: Results, row: int, name: str) -> pd.Series:
+    """A figure of a level's confirmations by what is independent: search by search its mean, or seed by seed."""
+    return figures_of(results, row, name).groupby(level=unit(results.study)).mean()
 
 
 def unit(study: Study) -> str:
@@ -68,7 +70,4 @@ def mean_of(results: Results, row: int, name: str) -> float:
 
 def spread_of(results: Results, row: int, name: str) -> list[Sample]:
     """A figure of a level's confirmations, search by search."""
-    runs = finished(results.runs)
-    own = runs[runs["level"] == row]
-    column = "trained_epochs" if name == "epochs" else name
-    return [np.asarray(group[column].dropna(), float) for _, group in own.groupby("search")] if column in own else []
+    return [own.to_numpy(float) for _, own in figures_of(results, row, name).groupby(level="search")]

@@ -12,7 +12,8 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -24,6 +25,17 @@ from harness.training.loop import steps
 from harness.trial import Outcome, Trial
 
 WORKERS = 8  # more threads would wait for Python's lock
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Torch's number of threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def train_group(trials: Group, data: Data) -> Generator[Batch, Collection[Trial] | None, None]:

@@ -14,13 +14,14 @@ the same trials however fast they come back, in whatever order, and however ofte
 
 import copy
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import optuna
+from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from harness.errors import UserError
@@ -74,8 +75,9 @@ class Ledger:
     ) -> None:
         self._weigh = weigh
         cut_torn_line(journal)
-        self.study = study = begun(study, journal)
-        self._storage = open_journal(journal)
+        known = open_journal(journal) if journal.is_file() else None
+        self.study = study = begun(study, journal, known)
+        self._storage = known or open_journal(journal)
         self._places = places(study)
         first = self._open(search_name(study, self._places[0]))
         self._note(first, environment, how)
@@ -240,11 +242,7 @@ class Ledger:
 
     def left(self) -> tuple[int, int]:
         """How many trainings are still to be done, at most: search trials of all searches, and confirmations."""
-        study = self.study
-        trials = study.trials * len(self._places) - sum(self._told().values()) if study.tune else 0
-        known = [self._trials(place) for place in self._places]
-        confirmed = sum(len(trials.confirmed(trials.winner())) for trials in known)
-        return trials, study.budget.seeds * len(study.levels) - confirmed
+        return _left(self.study, [self._trials(place) for place in self._places])
 
     def used(self) -> float:
         """How many seconds of its minutes are used; 0 where time does not count."""
@@ -340,12 +338,14 @@ def place_of(trial: Trial) -> Place:
     return trial.level, trial.search
 
 
-def begun(study: Study, journal: Path) -> Study:
+def begun(study: Study, journal: Path, storage: JournalStorage | None = None) -> Study:
     """The study as its journal began it: where seeds are counted, as before format 3, they go on being counted, and
-    what an earlier study told it then it goes on with. A study that begins now asks that one.
+    what an earlier study told it then it goes on with. A study that begins now asks that one. `storage` is the journal,
+    where it is open already.
     """
-    cut_torn_line(journal)
-    storage = open_journal(journal) if journal.is_file() else None
+    if storage is None and journal.is_file():
+        cut_torn_line(journal)
+        storage = open_journal(journal)
     known = storage.get_all_studies() if storage else []
     recorded = next((one.user_attrs["study"] for one in known if "study" in one.user_attrs), None)
     if storage is None or recorded is None:
@@ -364,10 +364,15 @@ def look(study: Study, journal: Path) -> tuple[Study, tuple[int, int], float]:
     known = list(records.searches.values())
     now = _gone_on_with(study, records.study, max(len(trials.search) for trials in known))
     _refuse_edits(now, records.study)
+    return now, _left(now, known), records.seconds
+
+
+def _left(study: Study, known: Sequence[SearchTrials]) -> tuple[int, int]:
+    """How many trainings a study lacks of which that is known: search trials, and confirmations."""
     told = sum(frozen.state.is_finished() for trials in known for frozen in trials.search)
     confirmed = sum(len(trials.confirmed(trials.winner())) for trials in known)
-    wanted = now.trials * len(places(now)) if now.tune else 0
-    return now, (wanted - told, now.budget.seeds * len(now.levels) - confirmed), records.seconds
+    wanted = study.trials * len(places(study)) if study.tune else 0
+    return wanted - told, study.budget.seeds * len(study.levels) - confirmed
 
 
 def _gone_on_with(now: Study, then: Study, asked: int) -> Study:

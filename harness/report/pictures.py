@@ -221,8 +221,8 @@ def _of_search(findings: Findings, label: str, names: list[str]) -> Named:
 
 def _with_relevance(findings: Findings) -> pd.DataFrame:
     """Importances, and whether the hyperparameter `matters`: whether any effect of it was seen."""
-    table = findings.importance.merge(findings.relevance, how="left", on=["level", "hyperparameter"])
-    return table.assign(matters=table["p"] < 0.05).drop(columns="p")
+    relevance = findings.relevance.drop(columns="p")
+    return findings.importance.merge(relevance, how="left", on=["level", "hyperparameter"])
 
 
 def _over_searches(findings: Findings) -> str:

@@ -241,7 +241,7 @@ def _luck(findings: Findings) -> list[str]:
             f"{'fold by fold' if findings.study.search.folds > 1 else 'on the validation images'}: which of them won "
             "was luck."
         )
-    study, relevant = findings.study, findings.relevance[findings.relevance["p"] < 0.05]
+    study, relevant = findings.study, findings.relevance[findings.relevance["matters"]]
     idle = [key for key in study.tune if key not in set(relevant["hyperparameter"])]
     if idle and len(findings.relevance):
         said.append(f"No effect of {listed(idle)} was seen (Kruskal-Wallis, Bonferroni-corrected).")
