@@ -68,6 +68,10 @@ def test_the_page_says_so(write_study: Callable[[str], Path], tmp_path: Path) ->
         ("{ lr = 0.01 }", r"search\.first: must be a list of tables"),
         ("[0.01]", r"search\.first: must be a list of tables"),
         ("[{lr=0.01},{lr=0.02},{lr=0.03},{lr=0.04},{lr=0.05},{lr=0.06},{lr=0.07}]", r"there are 6 trials, got 7"),
+        (
+            "[{lr=0.01},{lr=0.02},{lr=0.03},{lr=0.04},{lr=0.05},{lr=0.06}]",
+            r"there are 6 trials, got 6 points beside the defaults",
+        ),
     ],
 )
 def test_a_wrong_point_is_told_in_one_line(first: str, told: str, write_study: Callable[[str], Path]) -> None:

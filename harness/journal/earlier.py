@@ -34,7 +34,7 @@ def with_earlier(study: Study, folder: Path) -> Study:
         records = Records(find_journal(other, place))
     except UserError as error:
         raise UserError(f"search.from: {error}") from None
-    room = min(study.search.generation, study.budget.trials - len(study.search.first))
+    room = min(study.search.generation, study.room_for_points - len(study.search.first))
     points: list[Point] = []
     for winner in _winners(records):
         point = fitting(study, winner)

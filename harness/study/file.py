@@ -384,8 +384,10 @@ def _can_be_searched(study: Study) -> None:
         raise UserError("validation: a search needs images to choose by, so it must be above 0 with [tune]")
     if "validation" in study.tune:
         raise UserError("tune.validation: the images to choose by cannot be tuned; compare it or fix it")
-    if len(study.search.first) > study.budget.trials:
-        raise UserError(f"search.first: there are {study.budget.trials} trials, got {len(study.search.first)} points")
+    if len(study.search.first) > study.room_for_points:
+        defaults = " beside the defaults, which come first" if study.room_for_points < study.budget.trials else ""
+        got = f"got {len(study.search.first)} points{defaults}"
+        raise UserError(f"search.first: there are {study.budget.trials} trials, {got}")
     if study.constraint.parameters is not None and study.search.sampler == "grid":
         raise UserError("constraint.parameters: a grid's points are all visited")
     if study.search.sampler == "grid":

@@ -346,6 +346,12 @@ class Study(Table):
         known = {key: value for key, value in point.items() if value is not None}
         return known if self.tune and len(known) == len(point) else None
 
+    @property
+    def room_for_points(self) -> int:
+        """How many trials of a search known points can take: all but the first, where that is the defaults."""
+        defaults = any(self.default_point(level) is not None for level in self.levels)
+        return self.budget.trials - defaults
+
     def search_trial(self, level: Level, search: int, number: int, config: Config) -> Trial:
         """A trial of a search."""
         return Trial(level, "search", number, self.search_seed(search), config, search)
