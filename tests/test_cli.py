@@ -79,7 +79,7 @@ def test_an_edited_study_is_refused_and_fresh_starts_anew(smoke: Path, command: 
 def test_data_sets_compared(write_study: Write, command: Command, tmp_path: Path) -> None:
     write_study(
         '[compare]\ndataset = ["digits", "mnist"]\n[tune]\nlr = [0.01, 0.02]\n[fixed]\nwidth = 8\nepochs = 1\n'
-        "[budget]\ntrials = 2\nseeds = 2\n"
+        "[budget]\ntrials = 2\nsearches = 1\nseeds = 2\n"
     )
     done = command("run", "studies/mine", "--offline")
     assert done.returncode == 0, done.stderr
