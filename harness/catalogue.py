@@ -9,6 +9,7 @@ trained with), and the knobs that come with it. What a study file may say, neare
 the models of a stack must share, README's table of hyperparameters and the parameters of the tests are derived from it.
 """
 
+import hashlib
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class Knob:
     """A hyperparameter: its type and default, what values it takes, and whether it may differ inside a stack.
 
     `type` is that of a value; a tuple is of whole numbers, each within the bounds, and at least `shortest` of them.
+    `default` is None where there is none, and `required` where one must then be given.
     `choices` are the words that it takes; with `kind` they are the names of the parts of that kind.
     `in_stack` says whether the models of a stack must agree on it ("same"), need not ("free"), or must agree only on
     what `depth`, `width` and `taper` come to together, the hidden widths ("hidden").
@@ -45,6 +47,7 @@ class Knob:
     choices: tuple[str, ...] = ()
     kind: str = ""
     in_stack: Literal["same", "free", "hidden"] = "same"
+    required: bool = False
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -60,7 +63,7 @@ class Knob:
         """What it can be set to, in words."""
         if self.words:
             return listed(self.words)
-        what = {int: "whole number", float: "number", tuple: "list of whole numbers"}[self.type]
+        what = {int: "whole number", float: "number", tuple: "list of whole numbers", bool: "true or false", str: "word"}
         bounds = (
             ("above {:g}", self.above),
             ("from {:g}", self.low),
@@ -68,7 +71,7 @@ class Knob:
             ("to {:g}", self.high),
         )
         rules = [rule.format(bound) for rule, bound in bounds if bound is not None and bound != MOST]
-        return " ".join([what, *rules])
+        return " ".join([what[self.type], *rules])
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,34 @@ class Part:
     knobs: tuple[Knob, ...] = ()
     like: str = ""
     idle: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OwnModel(Part):
+    """A part of the kind "model" that a user wrote: a class in a file beside the study, named "net.py:Wide".
+
+    Its knobs are the keyword parameters of the class. `source` is the text of the file: what is trained, recorded and
+    compared is this text, so that it cannot change in between. `shaped` says whether the class wants the shape of an
+    input (channels, height, width), or only how many numbers it has.
+    """
+
+    source: str = ""
+    shaped: bool = False
+
+    @property
+    def file(self) -> str:
+        """The file's name, below the study's folder."""
+        return self.name.rpartition(":")[0]
+
+    @property
+    def class_name(self) -> str:
+        """The name of the class in it."""
+        return self.name.rpartition(":")[2]
+
+    @property
+    def sha256(self) -> str:
+        """Of the file, in hexadecimal."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -393,31 +424,40 @@ def built_by(kind: str, name: str) -> Any:
     return load(part(kind, name).build)
 
 
-def _knobs() -> Iterator[Knob]:
+def _knobs(own: OwnModel | None) -> Iterator[Knob]:
     yield from GENERAL
-    for kind in ("model", "optimizer"):
-        yield from (knob for one in _parts(kind).values() for knob in one.knobs)
-        if kind == "model":
-            yield from TRAINING
+    for model in (own,) if own else _parts("model").values():
+        yield from model.knobs
+    yield from training_knobs()
+
+
+def training_knobs() -> Iterator[Knob]:
+    """The knobs of training and of all optimizers: those of any model."""
+    yield from TRAINING
+    for one in _parts("optimizer").values():
+        yield from one.knobs
 
 
 @cache
-def knobs() -> dict[str, Knob]:
-    """Every knob by its name: those of the study, of all models, of training, of all optimizers."""
-    return {knob.name: knob for knob in _knobs()}
+def knobs(own: OwnModel | None = None) -> dict[str, Knob]:
+    """Every knob by its name: those of the study, of all models (or of one that a user wrote), of training, of all
+    optimizers.
+    """
+    return {knob.name: knob for knob in _knobs(own)}
 
 
-def knob(name: str) -> Knob:
+def knob(name: str, own: OwnModel | None = None) -> Knob:
     """The knob of that name. Raises UserError, which names the nearest, if there is none."""
-    if name not in knobs():
-        raise UserError(f"{name}: unknown hyperparameter{nearest(name, tuple(knobs()))}")
-    return knobs()[name]
+    known = knobs(own)
+    if name not in known:
+        raise UserError(f"{name}: unknown hyperparameter{nearest(name, tuple(known))}")
+    return known[name]
 
 
 @cache
-def hyperparameters() -> tuple[str, ...]:
+def hyperparameters(own: OwnModel | None = None) -> tuple[str, ...]:
     """The names of what [compare], [tune] and [fixed] may hold: every knob but what a study names at its top."""
-    return tuple(name for name in knobs() if name not in {knob.name for knob in GENERAL})
+    return tuple(name for name in knobs(own) if name not in {knob.name for knob in GENERAL})
 
 
 def owners(name: str, kind: str) -> tuple[str, ...]:
@@ -483,7 +523,9 @@ def _row(knob: str, default: str, values: str, meaning: str) -> dict[str, str]:
 
 
 def show(value: object) -> str:
-    """A value as people read it: 500-400 for a tuple, four digits for a float."""
+    """A value as people read it: 500-400 for a tuple, four digits for a float, true and false as in TOML."""
     if isinstance(value, tuple):
         return "-".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -8,7 +8,7 @@ config.replace(lr=0.1)
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.catalogue import Value, knob, knobs
+from harness.catalogue import OwnModel, Value, knob, knobs
 
 Known = tuple[tuple[str, Value | None], ...]
 
@@ -19,16 +19,19 @@ class Config:
     `depth` counts linear layers, as the published studies do: 1 is input-classes. `width` is the first hidden
     layer's; `taper` says how it goes on. `widths` names every hidden layer and replaces the three. Of a cnn they
     describe the dense layers behind the convolutions. Raises UserError for a knob that there is not.
+    `own` is the model where a user wrote it: then its parameters are the knobs in the place of all built-in models'.
     """
 
-    __slots__ = ("_values",)
+    __slots__ = ("_values", "own")
     _values: dict[str, Value | None]
+    own: OwnModel | None
 
-    def __init__(self, **values: Value | None) -> None:
+    def __init__(self, own: OwnModel | None = None, /, **values: Value | None) -> None:
         for name in values:
-            knob(name)
-        given = {name: one.default for name, one in knobs().items()} | values
+            knob(name, own)
+        given = {name: one.default for name, one in knobs(own).items()} | values
         object.__setattr__(self, "_values", given)
+        object.__setattr__(self, "own", own)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # copying and unpickling ask before there are values
@@ -48,7 +51,7 @@ class Config:
         return iter(self._values.items())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Config) and self._values == other._values
+        return isinstance(other, Config) and (self._values, self.own) == (other._values, other.own)
 
     def __hash__(self) -> int:
         return hash(tuple(self._values.values()))
@@ -57,11 +60,11 @@ class Config:
         return f"Config({', '.join(f'{name}={value!r}' for name, value in self)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpacked, (self._values,)
+        return _unpacked, (self.own, self._values)
 
     def replace(self, **changes: Value | None) -> "Config":
         """The same with some other values."""
-        return Config(**{**self._values, **changes})
+        return Config(self.own, **{**self._values, **changes})
 
     @property
     def hidden(self) -> tuple[int, ...]:
@@ -77,19 +80,19 @@ class Config:
     @property
     def shape(self) -> "Config":
         """What the models of one stack have in common; two configs may share a stack if their shapes are equal."""
-        free = {name: one.default for name, one in knobs().items() if one.in_stack != "same"}
-        return self.replace(**free, widths=self.hidden)
+        free = {name: one.default for name, one in knobs(self.own).items() if one.in_stack != "same"}
+        return self.replace(**free) if self.own else self.replace(**free, widths=self.hidden)
 
     def record(self) -> dict[str, Any]:
         """The values in JSON's types."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in self}
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> "Config":
+    def from_record(cls, record: Mapping[str, Any], own: OwnModel | None = None) -> "Config":
         """The Config that `record` was made of; what this version does not know is left out."""
-        known = {name: value for name, value in record.items() if name in knobs()}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
+        known = {name: value for name, value in record.items() if name in knobs(own)}
+        return cls(own, **{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
 
 
-def _unpacked(values: dict[str, Value | None]) -> Config:
-    return Config(**values)
+def _unpacked(own: OwnModel | None, values: dict[str, Value | None]) -> Config:
+    return Config(own, **values)
