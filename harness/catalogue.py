@@ -63,13 +63,7 @@ class Knob:
         """What it can be set to, in words."""
         if self.words:
             return listed(self.words)
-        what = {
-            int: "whole number",
-            float: "number",
-            tuple: "list of whole numbers",
-            bool: "true or false",
-            str: "word",
-        }
+        what = {bool: "true or false", int: "whole number", float: "number", str: "word"}
         bounds = (
             ("above {:g}", self.above),
             ("from {:g}", self.low),
@@ -77,7 +71,7 @@ class Knob:
             ("to {:g}", self.high),
         )
         rules = [rule.format(bound) for rule, bound in bounds if bound is not None and bound != MOST]
-        return " ".join([what[self.type], *rules])
+        return " ".join([what.get(self.type, "list of whole numbers"), *rules])
 
 
 @dataclass(frozen=True)

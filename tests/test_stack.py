@@ -7,7 +7,7 @@ from harness import catalogue
 from harness.config import Config
 from harness.parts.models import build
 from harness.parts.tasks import cross_entropy
-from harness.training.layers import ByAutograd, Dropout, form_of
+from harness.training.layers import ByAutograd, Dropout, fast_form
 from harness.training.stack import Stack
 
 
@@ -92,7 +92,7 @@ def test_what_is_dropped_does_not_depend_on_the_company() -> None:
 
 @pytest.mark.parametrize("like", [nn.SELU(), nn.Softplus(), nn.AvgPool1d(2)], ids=str)
 def test_a_layer_without_a_form_of_its_own_is_run_by_autograd(like: nn.Module) -> None:
-    assert form_of(like, "fp32") is ByAutograd
+    assert fast_form(like, "fp32") is ByAutograd
     torch.manual_seed(0)
     networks = [nn.Sequential(nn.Linear(6, 8), like, nn.Flatten(), nn.LazyLinear(3)) for _ in range(3)]
     x, y = torch.randn(3, 5, 6), torch.randint(0, 3, (3, 5))
@@ -105,6 +105,12 @@ def test_a_layer_without_a_form_of_its_own_is_run_by_autograd(like: nn.Module) -
         torch.testing.assert_close(gradient[k], torch.cat([g.flatten() for g in expected]), rtol=1e-4, atol=1e-6)
 
 
-def test_a_layer_with_parameters_that_no_stack_can_train_is_refused() -> None:
-    with pytest.raises(TypeError, match="LayerNorm has parameters, and no form"):
-        Stack.of([nn.Sequential(nn.LayerNorm(3))])
+def test_a_layer_whose_settings_the_fast_lane_does_not_know_is_left_to_the_others() -> None:
+    assert fast_form(nn.Linear(3, 2), "fp32") is not None
+    for like in (nn.Linear(3, 2, bias=False), nn.GELU(approximate="tanh"), nn.Conv2d(2, 4, 3, groups=2), nn.Flatten(2)):
+        assert fast_form(like, "fp32") in (None, ByAutograd), like
+    hooked = nn.Linear(3, 2)
+    hooked.register_forward_hook(lambda module, args, output: output * 2)
+    tied = nn.Linear(3, 3)
+    frozen = nn.Linear(3, 2).requires_grad_(False)
+    assert [fast_form(like, "fp32") for like in (hooked, nn.Sequential(tied, tied), frozen)] == [None, None, None]

@@ -343,13 +343,16 @@ def _all_given(own: OwnModel, compared: Compared, tune: Space, fixed: Mapping[st
             )
 
 
-def _fit_the_model(model: Value, keys: Iterable[str]) -> None:
+def _fit_the_model(model: Value, keys: tuple[str, ...]) -> None:
     """A knob that belongs to some models only means nothing to the others."""
     for key in keys:
         owners = catalogue.owners(key, "model")
         if owners and model not in owners:
             names = " or ".join(map(repr, owners))
             raise UserError(f"{key}: only model = {names} has it, and the study's model is {model!r}")
+    for key in WIDTH_KEYS:
+        if key in keys and "widths" in keys:
+            raise UserError(f"widths: names every hidden layer, so {key} cannot be given as well")
 
 
 def _published(raw: dict[str, Any]) -> Published:
@@ -365,10 +368,6 @@ def _disjoint(compared: Compared, tune: Space, fixed: Mapping[str, Value]) -> No
         places = [name for name, keys in (("compare", compared), ("tune", tune), ("fixed", fixed)) if key in keys]
         if len(places) > 1:
             raise UserError(f"{places[1]}.{key}: {key} stands in [{places[0]}] already; it can be in one of them only")
-    if "widths" in (*compared, *tune, *fixed):
-        for key in WIDTH_KEYS:
-            if key in (*compared, *tune, *fixed):
-                raise UserError(f"widths: names every hidden layer, so {key} cannot be given as well")
 
 
 def _conditions(tune: Space, compared: Compared, fixed: Mapping[str, Value], own: OwnModel | None) -> None:

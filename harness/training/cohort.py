@@ -25,7 +25,7 @@ from harness.parts.models import build
 from harness.parts.tasks import Learning, Tally, described, task_of
 from harness.training.feed import Feed
 from harness.training.optim import StackOptimizer
-from harness.training.stack import Stack
+from harness.training.stack import Stack, Weights
 from harness.trial import Epoch, Example, Outcome, Status, Trial, pack
 
 EVALUATION_BATCH = {"cpu": 1000, "cuda": 4000}  # images per model; more fall out of a CPU's cache
@@ -42,15 +42,15 @@ class Member:
 
     trial: Trial
     noise: torch.Generator
-    best_weights: Tensor  # (P,), those of the best epoch
+    best_weights: Weights  # those of the best epoch
     best: Epoch | None = None
     untrained: Mapping[str, float] = field(default_factory=dict)
     history: list[Epoch] = field(default_factory=list)
     seconds: float = 0.0
     done: bool = False
 
-    def add(self, epoch: Epoch, weights: Tensor) -> None:
-        """Remember an epoch, and its weights (P,) if its validation loss is the lowest so far, or nothing held out."""
+    def add(self, epoch: Epoch, weights: Weights) -> None:
+        """Remember an epoch, and its weights if its validation loss is the lowest so far, or nothing held out."""
         self.history.append(epoch)
         held_out = self.trial.config.validation > 0
         if not held_out or epoch["val_loss"] < (self.best["val_loss"] if self.best else math.inf):
@@ -80,7 +80,7 @@ class Member:
             started=started,
             ended=self.history[-1].time,
             seconds=self.seconds,
-            parameters=len(self.best_weights),
+            parameters=len(self.best_weights.flat),
             best_epoch=best.number,
             figures=best.figures,
             history=tuple(self.history),
@@ -106,7 +106,7 @@ class Cohort:
         networks = [build(trial.config, data.shape, data.classes, trial.seed) for trial in trials]
         stack = Stack.of(networks, device, config.precision)
         noise = {seed: generator(seed, NOISE, device) for seed in dict.fromkeys(trial.seed for trial in trials)}
-        members = [Member(trial, noise[trial.seed], stack.flat[row].clone()) for row, trial in enumerate(trials)]
+        members = [Member(trial, noise[trial.seed], stack.weights(row).clone()) for row, trial in enumerate(trials)]
         return cls(task_of(config), members, stack, *_feeds(trials, data))
 
     def __len__(self) -> int:
@@ -157,7 +157,8 @@ class Cohort:
     def end(self, verdicts: Mapping[int, Verdict], started: float) -> list[tuple[Trial, Outcome]]:
         """The outcomes of the rows that are done, by the weights of their best epochs."""
         part = self.only(list(verdicts))
-        part.stack.flat.copy_(torch.stack([member.best_weights for member in part.members]))
+        for row, member in enumerate(part.members):
+            part.stack.weights(row).copy_(member.best_weights)
         outcomes = [
             member.outcome(verdict, started, part.stack.state_dict(row))
             for row, (member, verdict) in enumerate(zip(part.members, verdicts.values(), strict=True))

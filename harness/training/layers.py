@@ -1,4 +1,4 @@
-"""The layers of a stack: K layers of torch.nn run as one, forward and backward, in memory that is used again.
+"""The fast lane: K layers of torch.nn run as one, forward and backward, in memory that is used again.
 
     y = layer.forward(x, noise)      # x: (K or 1, B, ...) -> (K, B, ...)
     dx = layer.backward(dy)          # the gradients of its parameters are written where the stack keeps them
@@ -8,7 +8,8 @@ belongs to the last `forward` of the layer.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +26,21 @@ class Layer:
     like: nn.Module  # the layer that it stands for
     parameters: Mapping[str, Tensor]  # (K, *shape) each, by torch.nn's own names: views into the stack's
     gradients: Mapping[str, Tensor]  # the same
-    rates: Sequence[float]  # K dropout rates
+    buffers: Mapping[str, Tensor]  # (K, *shape) each: what a layer remembers beside them, as running means
+    rates: Mapping[str, Sequence[float]]  # K dropout rates of each dropout layer within it; of itself by the name ""
     memory: Memory
+    precision: str = "fp32"
+    parts: Sequence["Layer"] = field(default=())  # of a composite, in order
+
+    @classmethod
+    def fits(cls, like: Any) -> bool:
+        """Whether it computes what this very layer computes, with all its settings."""
+        return True
+
+    @property
+    def trains(self) -> bool:
+        """Whether it has parameters, or a part of it has."""
+        return bool(self.parameters) or any(part.trains for part in self.parts)
 
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         """`noise`, each network's generator, is given in training only."""
@@ -37,8 +51,30 @@ class Layer:
         raise NotImplementedError
 
 
+class Chain(Layer):
+    """Layers one after the other: an nn.Sequential."""
+
+    @classmethod
+    def fits(cls, like: Any) -> bool:
+        return type(like).forward is nn.Sequential.forward and len(like) > 0
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        for part in self.parts:
+            x = part.forward(x, noise)
+        return x
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        first = 0 if needs_dx else next((row for row, part in enumerate(self.parts) if part.trains), len(self.parts))
+        for row in range(len(self.parts) - 1, first - 1, -1):
+            dx = self.parts[row].backward(dy, needs_dx=needs_dx or row > first)
+            if dx is None:
+                return None
+            dy = dx
+        return dy if needs_dx else None
+
+
 class ByAutograd(Layer):
-    """Any layer without parameters that has no form of its own here, run by torch's autograd. x: (K, B, ...).
+    """A layer of `EACH_IMAGE` that has no form of its own here, run by torch's autograd. x: (K, B, ...).
 
     It works on each image by itself, so the images of K networks are one long batch. It costs fresh memory.
     """
@@ -57,16 +93,30 @@ class ByAutograd(Layer):
 
 
 class Linear(Layer):
-    """x @ weight.T + bias. x: (K or 1, B, D), weight: (K, O, D), bias: (K, O) -> (K, B, O)."""
+    """x @ weight.T + bias. x: (K or 1, B, ..., D), weight: (K, O, D), bias: (K, O) -> (K, B, ..., O)."""
+
+    @classmethod
+    def fits(cls, like: Any) -> bool:
+        return isinstance(like.bias, Tensor)
 
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        y = self.product(_as_rows(x))
+        return y if x.dim() == 3 else y.view(len(y), *x.shape[1:-1], -1)
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        dx = self.slopes(_as_rows(dy), needs_dx)
+        return dx if dx is None or dy.dim() == 3 else dx.view(*dy.shape[:-1], -1)
+
+    def product(self, x: Tensor) -> Tensor:
+        """(K or 1, N, D) -> (K, N, O)."""
         weight, bias = self.parameters["weight"], self.parameters["bias"]
         models, outputs, _ = weight.shape
         self.x = x.expand(models, -1, -1)
         y = self.memory((self, "y"), models, x.shape[1], outputs)
         return torch.baddbmm(bias[:, None], self.x, weight.mT, out=y)
 
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+    def slopes(self, dy: Tensor, needs_dx: bool) -> Tensor | None:
+        """The gradients, and (K, N, O) -> (K, N, D)."""
         torch.bmm(dy.mT, self.x, out=self.gradients["weight"])
         torch.sum(dy, 1, out=self.gradients["bias"])
         if not needs_dx:
@@ -77,12 +127,12 @@ class Linear(Layer):
 class HalfLinear(Linear):
     """Products in bfloat16, everything else in float32: what torch's autocast does with a linear layer."""
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+    def product(self, x: Tensor) -> Tensor:
         weight, bias = self.parameters["weight"], self.parameters["bias"]
         self.x = x.bfloat16().expand(len(weight), -1, -1)
         return torch.bmm(self.x, weight.bfloat16().mT).float().add_(bias[:, None])
 
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+    def slopes(self, dy: Tensor, needs_dx: bool) -> Tensor | None:
         half = dy.bfloat16()
         self.gradients["weight"].copy_(torch.bmm(half.mT, self.x))
         torch.sum(dy, 1, out=self.gradients["bias"])
@@ -128,6 +178,10 @@ class Tanh(Layer):
 class GELU(Layer):
     """The exact form, with the error function."""
 
+    @classmethod
+    def fits(cls, like: Any) -> bool:
+        return bool(like.approximate == "none")
+
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         self.x = x
         result: Tensor = aten.gelu.out(x, out=self.memory((self, "y"), *x.shape))
@@ -157,6 +211,11 @@ class Conv2d(Layer):
     On a CPU one network after the other; on a GPU as one convolution in K groups, for which channels of all networks
     have to stand side by side.
     """
+
+    @classmethod
+    def fits(cls, like: Any) -> bool:
+        plain: bool = (like.stride, like.padding, like.dilation, like.groups) == ((1, 1), (0, 0), (1, 1), 1)
+        return plain and like.bias is not None
 
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         weight, bias = self.parameters["weight"], self.parameters["bias"]
@@ -189,6 +248,11 @@ class Conv2d(Layer):
 class MaxPool2d(Layer):
     """Max-pooling over squares that do not overlap. x: (K, B, C, H, W)."""
 
+    @classmethod
+    def fits(cls, like: Any) -> bool:
+        square = isinstance(like.kernel_size, int) and like.stride == like.kernel_size
+        return square and (like.padding, like.dilation, like.ceil_mode, like.return_indices) == (0, 1, False, False)
+
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         assert isinstance(self.like, nn.MaxPool2d)
         self.side, self.x = self.like.kernel_size, x
@@ -206,6 +270,10 @@ class MaxPool2d(Layer):
 class Unflatten(Layer):
     """(K or 1, B, D) -> (K or 1, B, *shape)."""
 
+    @classmethod
+    def fits(cls, like: Any) -> bool:
+        return bool(like.dim == 1)
+
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         assert isinstance(self.like, nn.Unflatten)
         return x.view(*x.shape[:2], *(int(size) for size in self.like.unflattened_size))
@@ -217,6 +285,10 @@ class Unflatten(Layer):
 class Flatten(Layer):
     """(K, B, *shape) -> (K, B, D)."""
 
+    @classmethod
+    def fits(cls, like: Any) -> bool:
+        return (like.start_dim, like.end_dim) == (1, -1)
+
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         self.shape = x.shape
         return x.flatten(2)
@@ -225,29 +297,27 @@ class Flatten(Layer):
         return dy.view(self.shape)
 
 
-@dataclass(eq=False)
-class Dropout(Layer):
-    """Inverted dropout with a rate of its own for each network.
+class Masks:
+    """What inverted dropout multiplies by, with a rate of its own for each network.
 
     Each network draws from a generator of its own, so that what it drops depends on nothing else in the stack. Those of
     one seed have one generator, whose numbers are drawn once for all of them.
     """
 
-    def __post_init__(self) -> None:
-        self.keep = 1.0 - torch.tensor(self.rates, device=self.memory.device)  # here: a step must not wait for the host
+    def __init__(self, rates: Sequence[float], memory: Memory) -> None:
+        self.rates, self.memory = list(rates), memory
+        self.keep = 1.0 - torch.tensor(self.rates, device=memory.device)  # here: a step must not wait for the host
         self.noise: Sequence[torch.Generator] | None = None
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
-        self.mask = None
-        if noise is None or not any(self.rates):
-            return x
-        keep = self.keep.view(-1, *(1,) * (x.dim() - 1))  # (K, 1, ...)
-        drawn = self._draw(noise, x.shape)
-        self.mask = torch.lt(drawn, keep, out=self.memory((self, "kept"), *x.shape)).div_(keep)
-        return torch.mul(x, self.mask, out=self.memory((self, "y"), *x.shape))
+    def draw(self, noise: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor | None:
+        """A mask (K, ...) of that shape, valid until the next one; None where nothing is dropped."""
+        if not any(self.rates):
+            return None
+        keep = self.keep.view(-1, *(1,) * (len(shape) - 1))  # (K, 1, ...)
+        return torch.lt(self._numbers(noise, shape), keep, out=self.memory((self, "kept"), *shape)).div_(keep)
 
-    def _draw(self, noise: Sequence[torch.Generator], shape: torch.Size) -> Tensor:
-        """Numbers in [0, 1), (K or 1, ...): those of a rate of 0, whose generator is left alone, are anybody's."""
+    def _numbers(self, noise: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
+        """In [0, 1), (K or 1, ...): those of a rate of 0, whose generator is left alone, are anybody's."""
         if noise is not self.noise:
             self.noise = noise
             drawing = (generator for generator, rate in zip(noise, self.rates, strict=True) if rate > 0.0)
@@ -260,6 +330,18 @@ class Dropout(Layer):
         if len(drawn) in (1, len(self.places)):
             return drawn
         return torch.index_select(drawn, 0, self.places, out=self.memory((self, "each"), *shape))
+
+
+@dataclass(eq=False)
+class Dropout(Layer):
+    """Inverted dropout; x: (K, B, ...)."""
+
+    def __post_init__(self) -> None:
+        self.masks = Masks(self.rates[""], self.memory)
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        self.mask = None if noise is None else self.masks.draw(noise, x.shape)
+        return x if self.mask is None else torch.mul(x, self.mask, out=self.memory((self, "y"), *x.shape))
 
     def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         return dy if self.mask is None else dy.mul_(self.mask)
@@ -284,12 +366,33 @@ def _apart(x: Tensor, models: int) -> Tensor:
     return x.view(len(x), models, -1, *x.shape[2:]).transpose(0, 1).contiguous()
 
 
+def _is_plain(like: nn.Module, form: type[Layer]) -> bool:
+    """Whether a layer is as torch.nn makes it: not hooked, nothing of it frozen, nothing shared by two of its parts."""
+    if like._forward_hooks or like._forward_pre_hooks:
+        return False
+    every = [parameter for _, parameter in like.named_parameters(remove_duplicate=False)]
+    return len(set(every)) == len(every) and (form is Chain or all(one.requires_grad for one in every))
+
+
+def _as_rows(x: Tensor) -> Tensor:
+    """(K, B, ..., D) -> (K, N, D)."""
+    return x.flatten(1, -2) if x.dim() > 3 else x
+
+
 def _slope(like: nn.Module) -> float:
     assert isinstance(like, nn.LeakyReLU)
     return like.negative_slope
 
 
+EACH_IMAGE = (
+    *(nn.ELU, nn.SELU, nn.CELU, nn.Sigmoid, nn.LogSigmoid, nn.Softplus, nn.Softsign, nn.Mish, nn.ReLU6, nn.Hardtanh),
+    *(nn.Hardswish, nn.Hardsigmoid, nn.Identity, nn.GELU, nn.MaxPool1d, nn.MaxPool2d),
+    *(nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d),
+)
+"""Layers of torch.nn without parameters that do to an image what they do whatever else is in the batch."""
+
 LAYERS: dict[type[nn.Module], type[Layer]] = {
+    nn.Sequential: Chain,
     nn.Linear: Linear,
     nn.Conv2d: Conv2d,
     nn.MaxPool2d: MaxPool2d,
@@ -302,16 +405,17 @@ LAYERS: dict[type[nn.Module], type[Layer]] = {
     nn.SiLU: SiLU,
     nn.Dropout: Dropout,
 }
-"""What runs in the place of a layer of torch.nn; of those that are not here, ByAutograd."""
+"""What runs in the place of a layer of torch.nn."""
 
 HALF: dict[type[nn.Module], type[Layer]] = {nn.Linear: HalfLinear}
 """What runs there instead with precision "bf16"."""
 
 
-def form_of(like: nn.Module, precision: str) -> type[Layer]:
-    """What runs K of a layer at once. Raises TypeError for one with parameters that has no form here."""
+def fast_form(like: nn.Module, precision: str) -> type[Layer] | None:
+    """What runs K of a layer at once by hand; None where that is no layer of this lane. A subclass of nn.Sequential
+    with another constructor, but no other forward pass, is a chain of its layers too.
+    """
     forms = {**LAYERS, **HALF} if precision == "bf16" else LAYERS
-    form = forms.get(type(like), ByAutograd)
-    if form is ByAutograd and any(True for _ in like.parameters()):
-        raise TypeError(f"{type(like).__name__} has parameters, and no form in which a stack could train it")
-    return form
+    kind: type[nn.Module] = nn.Sequential if isinstance(like, nn.Sequential) else type(like)
+    form = forms.get(kind, ByAutograd if kind in EACH_IMAGE else None)
+    return form if form is not None and form.fits(like) and _is_plain(like, form) else None

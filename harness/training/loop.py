@@ -98,7 +98,7 @@ class Trainer:
             member = self.cohort.members[row]
             member.seconds += seconds
             epoch = Epoch(len(member.history) + 1, figures[row], now)
-            member.add(epoch, self.cohort.stack.flat[row])
+            member.add(epoch, self.cohort.stack.weights(row))
             yield member.trial, epoch
 
 
