@@ -33,6 +33,14 @@ TAKEN = (
     *("failed", "infeasible", "noise_floor", "new_low", "new_high"),
 )
 """What study files and the columns of reports are called."""
+WANTED = {
+    bool: "True or False",
+    int: "a whole number of 64 bits",
+    float: "a finite number",
+    str: "a text that can be shown on one line",
+    tuple: "a tuple of whole numbers",
+}
+"""What defaults of each type are."""
 SHOWN = 12  # lines of a difference
 
 
@@ -263,7 +271,7 @@ class _Parameter:
             return _Kind(type(value))
         if isinstance(value, tuple) and all(type(item) is int for item in value):
             return _Kind(tuple)
-        return "it has no type, and no default that says one"
+        return "it has no type" if self.default is None else "it has no type, and its default tells none"
 
     def _check_name(self) -> None:
         name = self.arg.arg
@@ -284,7 +292,8 @@ class _Parameter:
         if value is None:
             return knob
         if not _fits(kind, value):
-            raise UserError(f"{self.where}: its default must be a {knob.values()}, got {value!r}")
+            wanted = f"one of {listed(kind.choices)}" if kind.choices else WANTED[kind.type]
+            raise UserError(f"{self.where}: its default must be {wanted}, got {value!r}")
         return replace(knob, default=float(value) if kind.type is float else value)
 
 
