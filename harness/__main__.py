@@ -342,7 +342,7 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        typer.echo(f"harness: {without_secrets(str(error))}", err=True)
+        typer.echo(without_secrets("\n".join([f"harness: {error}", *error.below])), err=True)
         raise typer.Exit(error.code) from None
     except KeyboardInterrupt:
         typer.echo("harness: stopped; the same command goes on from here", err=True)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from harness.errors import UserError, listed, nearest, one_of
 
-Value = int | float | str | tuple[int, ...]
+Value = bool | int | float | str | tuple[int, ...]
 """What a hyperparameter can be set to."""
 
 MOST = 1_000_000  # of anything that is counted: a slip of the keyboard must not take all memory
@@ -117,6 +117,14 @@ class OwnModel(Part):
     def sha256(self) -> str:
         """Of the file, in hexadecimal."""
         return hashlib.sha256(self.source.encode()).hexdigest()
+
+    @property
+    def words(self) -> str:
+        """What it is, as people read it: "Wide of net.py (sha256 1a2b3c4d5e6f)"."""
+        return f"{self.class_name} of {self.file} (sha256 {self.sha256[:12]})"
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.source))  # what all else is read from
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,17 @@ LONGEST = 600  # characters of a message: what a study file says may be far long
 
 
 class UserError(ValueError):
-    """A mistake of the user's: told in one line, without a traceback, exit code 2."""
+    """A mistake of the user's: told in one line, without a traceback, exit code 2.
+
+    `below` are lines to be shown under it, as those of a text that differ.
+    """
 
     code = 2
 
-    def __init__(self, message: object) -> None:
+    def __init__(self, message: object, below: Iterable[str] = ()) -> None:
         line = printable(str(message))
         super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}")
+        self.below = tuple(map(printable, below))
 
 
 class StudyStoppedError(UserError):

@@ -111,13 +111,13 @@ def _within(study: Study, left: int, each: float, taken: float) -> int:
     return min(left, generation * max(1, int(wanted)))
 
 
-def first_generation(study: Study, weigh: Weigh) -> list[Trial]:
+def first_generation(study: Study, weigh: Weigh | None) -> list[Trial]:
     """The first trials of every search, as the sampler will propose them; without a search one of each level."""
     if not study.tune:
         return [study.search_trial(level, 0, 0, study.config(level, {})) for level in study.levels]
     size = min(study.search.generation, study.trials)
     return [
-        study.search_trial(level, search, number, study.config(level, from_optuna(proposal.params)))
+        study.search_trial(level, search, number, study.config(level, from_optuna(proposal.params, study)))
         for level, search in places(study)
         for number, proposal in enumerate(propose(study, level, study.search_seed(search), [], size, weigh))
     ]
@@ -232,9 +232,13 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
-def outline(study: Study, weigh: Weigh) -> Iterator[tuple[str, str]]:
-    """What would be done, a line with its heading each."""
+def outline(study: Study, weigh: Weigh | None) -> Iterator[tuple[str, str]]:
+    """What would be done, a line with its heading each. Without `weigh` no network is built, which needs a user's code
+    to be executed.
+    """
     yield "study", f"{study.label} on {listed(study.datasets)}{f': {study.question}' if study.question else ''}"
+    if study.own:
+        yield "model", f"{study.own.words}, with {listed(knob.name for knob in study.own.knobs) or 'no parameters'}"
     yield "compares", f"{study.axis} = {listed(map(show, study.levels))}"
     if study.tune:
         yield from _of_the_search(study)
@@ -242,11 +246,16 @@ def outline(study: Study, weigh: Weigh) -> Iterator[tuple[str, str]]:
     shared = f", shared out among the winners of its {study.searches} searches" if study.searches > 1 else ""
     yield "confirms", f"each of them by {study.budget.seeds} fresh seeds{shared}"
     yield from _seeds(study)
+    if weigh is not None or study.constraint.parameters is None:
+        yield "stacks", _of_the_shapes(study, weigh)
+    yield from (("note", note) for note in notes(study))
+
+
+def _of_the_shapes(study: Study, weigh: Weigh | None) -> str:
     trials = first_generation(study, weigh)
     shapes = len({trial.config.shape for trial in trials})
     what = "the first generation's" if study.tune else "one of each:"
-    yield "stacks", f"{what} {len(trials)} trainings have {shapes} shapes; those of one shape train as one stack"
-    yield from (("note", note) for note in notes(study))
+    return f"{what} {len(trials)} trainings have {shapes} shapes; those of one shape train as one stack"
 
 
 def _of_the_search(study: Study) -> Iterator[tuple[str, str]]:

@@ -16,17 +16,17 @@ from pathlib import Path
 import torch
 
 from harness import catalogue, environment
-from harness.catalogue import show
+from harness.catalogue import OwnModel, show
 from harness.console import print_table
 from harness.crews.folds import Folds
 from harness.crews.grouping import group_trials
 from harness.crews.local import Here, threads
 from harness.crews.schedule import train_all
 from harness.errors import UserError
-from harness.journal import Record, Records, edits, find_journal
+from harness.journal import Record, Records, changed_code, edits, find_journal
 from harness.journal.records import Circumstances
 from harness.parts.data import Data, load
-from harness.run import choose_device
+from harness.run import choose_device, runs_code
 from harness.study.study import Study
 from harness.training.memory import keep_freed_memory
 from harness.trial import Epoch, Figures, Level, OfFold, Outcome, Trial
@@ -69,6 +69,8 @@ def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Sa
     `say` tells what has changed since and the verdict; the table of all figures goes to standard output.
     """
     records = Records(find_journal(study, folder))
+    if code := _same_code(study, records.study, folder):
+        say(runs_code(code, folder))
     record, recorded = choose(records, wanted)
     then = records.then(record)
     keep_freed_memory()
@@ -85,6 +87,26 @@ def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Sa
     with threads(1 if one_each else then.threads or torch.get_num_threads()):  # sums of floats depend on it
         now = train_again(record.trial, together, data, known, folds)
     return judge(recorded, now, tolerance, say)
+
+
+def _same_code(file: Study, then: Study, folder: Path) -> OwnModel | None:
+    """The model that the record was trained with, where a user wrote it. Raises UserError unless the study file names
+    it and its file says what it said then: nothing in a journal is executed.
+    """
+    if then.own is None:
+        return None
+    if file.own is None or file.model != then.model:
+        raise UserError(
+            f"replay: the record is of {then.own.words}, and the study file's model is {file.model}; only what the "
+            "study file names is executed"
+        )
+    if file.own.source != then.own.source:
+        raise UserError(
+            f"replay: {folder / then.own.file} is not what the record was trained with (sha256 {then.own.sha256[:12]}, "
+            f"now {file.own.sha256[:12]}); put it back as it was, which its report shows",
+            changed_code(file, then),
+        )
+    return file.own
 
 
 def judge(then: Outcome, now: Outcome, tolerance: float, say: Say) -> bool:
@@ -168,7 +190,7 @@ def spans(numbers: Sequence[int]) -> str:
 
 def circumstances(then: Study, file: Study, known: Circumstances, data: Data) -> Iterator[str]:
     """What is another than when the run was recorded, a line each; one line if nothing is."""
-    facts = environment.describe([data], data.images.device)
+    facts = environment.describe([data], data.images.device, then.own)
     lines = list(environment.differences(known.environment, facts, data.name))
     if (known.environment.get("cuda") == "not used") == data.images.is_cuda:
         lines.append(

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from harness import catalogue, checks, environment, plan
+from harness.catalogue import OwnModel
 from harness.config import Config
 from harness.console import Progress
 from harness.crews.folds import Folds
@@ -42,12 +43,14 @@ Say = Callable[[str], None]
 def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print) -> None:
     """Run or continue a study, write its report, and tell by `say` where everything lies."""
     keep_freed_memory()
-    device = torch.device("cpu") if how.who == "ray" else choose_device(how.device)  # Ray's workers say for themselves
+    if study.own:
+        say(runs_code(study.own, folder))
+    device = _device(how)
     study, data = load_or_digits(study, device, say)
     report_folder(study.label)  # one that leads out is refused before anything is trained
     journal = folder / study.journal
     with writing(journal), hold(journal), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
-        facts = environment.describe(data.values(), device)
+        facts = environment.describe(data.values(), device, study.own)
         facts |= {"device": workplace.describe() or facts["device"]}
         if how.fresh and (aside := put_aside(journal)):
             say(f"the old journal is now {aside}")
@@ -70,7 +73,7 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
 def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
     """Tell what `run` would do and about how long it would take. Trains nothing beyond that, writes nothing."""
     keep_freed_memory()
-    device = torch.device("cpu") if how.who == "ray" else choose_device(how.device)
+    device = _device(how)
     study, data = load_or_digits(study, device, say)
     journal = folder / study.journal
     if not journal.exists() or how.fresh:
@@ -81,8 +84,12 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
         trials, confirmed = (whole - one for whole, one in zip(plan.all_of(study), left, strict=True))
         done = f"{journal} holds {trials} search trials and {confirmed} confirmations"
     with closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
-        for heading, line in [*plan.outline(study, scale(data)), ("done", done)]:
+        weigh = None if study.own else scale(data)  # nobody is to run a program who only asks what would be done
+        for heading, line in [*plan.outline(study, weigh), ("done", done)]:
             say(f"{heading:9} {line}")
+        if study.own:
+            say(f"{'estimate':9} not told here, since that would run {study.own.file}; harness run tells it")
+            return
         size = how.group_size or workplace.group_size
         say(f"{'estimate':9} {_estimated(study, plan.Pace(data, workplace, size, scale(data)), left, used)}")
 
@@ -92,6 +99,11 @@ def told_lanes(lanes: Mapping[str, str], say: Say) -> dict[str, str]:
     for layer, lane in lanes.items():
         say(f"{layer}: {lane}")
     return {"lanes": "; ".join(f"{layer}: {lane}" for layer, lane in lanes.items())} if lanes else {}
+
+
+def runs_code(own: OwnModel, folder: Path) -> str:
+    """What is told before anything that a user wrote is executed."""
+    return f"runs {folder / own.file} (sha256 {own.sha256[:12]})"
 
 
 def _estimated(study: Study, pace: plan.Pace, left: plan.Left, used: float) -> str:
@@ -280,6 +292,11 @@ def stop_politely(say: Say) -> Iterator[Callable[[], None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _device(how: How) -> torch.device:
+    """Where this process lays its data; Ray's workers say for themselves."""
+    return torch.device("cpu") if how.who == "ray" else choose_device(how.device)
 
 
 def choose_device(name: str) -> torch.device:

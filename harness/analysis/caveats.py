@@ -23,7 +23,7 @@ from harness.analysis.words import names
 from harness.catalogue import SHARE
 from harness.figures import difference, interval, share, text
 from harness.study.notes import FEWEST, notes
-from harness.study.space import Choice, Range
+from harness.study.space import Choice, Range, is_number
 from harness.study.study import Study
 
 EDGE = 0.02  # of a range, that counts as its end; with few trials more
@@ -315,7 +315,7 @@ def _edge(domain: Choice | Range, value: float, margin: float) -> str | None:
 
 def _edge_of_choice(domain: Choice, value: float) -> str | None:
     """Several numbers to choose from have ends."""
-    numbers = [one for one in domain.values if isinstance(one, int | float)]
+    numbers = [one for one in domain.values if is_number(one)]
     if len(numbers) < max(2, len(domain.values)):
         return None
     return "lower" if value == min(numbers) else "upper" if value == max(numbers) else None

@@ -146,7 +146,7 @@ def _runs(records: Records, current: Iterable[Record]) -> pd.DataFrame:
     measured = dict.fromkeys(name for row in rows for name in row if name in catalogue.figure_names())
     figures = dict.fromkeys([*always, *measured, "trained_epochs", "running_train_loss"])
     figures |= dict.fromkeys(name for row in rows for name in row if name.startswith("fold"))
-    heads = (*PLACED, *hyperparameters(), "status", *OF_OUTCOMES)
+    heads = (*PLACED, *hyperparameters(study.own), "status", *OF_OUTCOMES)
     table = pd.DataFrame(rows, columns=list(dict.fromkeys([*heads, *figures])))
     numbers = [name for name in figures if name not in heads]
     return table.astype(dict.fromkeys(numbers, float)).astype({"winner": bool})
@@ -171,7 +171,7 @@ def _run(study: Study, record: Record, winners: Mapping[Any, int | None]) -> dic
         "seed": trial.seed,
         "given": record.given,
         "winner": trial.number == winners[trial.level, trial.search] if searched else record.current,
-        **{key: trial.config[key] for key in hyperparameters()},
+        **{key: trial.config[key] for key in hyperparameters(study.own)},
         **known,
     }
 

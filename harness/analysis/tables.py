@@ -145,11 +145,10 @@ def in_one(values: Sequence[Value]) -> str:
 
 def matters(study: Study, runs: pd.DataFrame, key: str) -> pd.Series:
     """Whether a tuned hyperparameter had any effect on each run: its `when` holds and it has layers."""
-    hidden = runs["widths"].map(lambda widths: len(widths) if isinstance(widths, tuple) else -1)
-    hidden = hidden.where(hidden >= 0, runs["depth"] - 1)
     mask = pd.Series(True, index=runs.index)
-    if key in catalogue.part("model", study.model).idle:
-        mask &= hidden > 0
+    if study.own is None and key in catalogue.part("model", study.model).idle:
+        hidden = runs["widths"].map(lambda widths: len(widths) if isinstance(widths, tuple) else -1)
+        mask &= hidden.where(hidden >= 0, runs["depth"] - 1) > 0
     for other, wanted in study.tune[key].when.items():
         mask &= runs[other] == wanted
     return mask
@@ -167,8 +166,8 @@ def possible(unit: Unit, known: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def as_cell(level: Value) -> Value:
-    """A compared value as tables hold it: a tuple as people read it."""
-    return show(level) if isinstance(level, tuple) else level
+    """A value as tables hold it: a tuple, true and false as people read them."""
+    return show(level) if isinstance(level, tuple | bool) else level
 
 
 def best_row(study: Study, table: pd.DataFrame) -> int | None:

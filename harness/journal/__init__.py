@@ -4,7 +4,7 @@ Our window on Optuna.
 """
 
 from harness.journal.file import find_journal, hold, holder, put_aside, ran_on
-from harness.journal.ledger import Ledger, begun, edits, look
+from harness.journal.ledger import Ledger, begun, changed_code, edits, look
 from harness.journal.records import Record, Records
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Record",
     "Records",
     "begun",
+    "changed_code",
     "edits",
     "find_journal",
     "hold",

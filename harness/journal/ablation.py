@@ -87,7 +87,7 @@ def ablation(study: Study, level: Level, search: int, number: int, config: Confi
 
 def ablation_of(study: Study, level: Level, frozen: FrozenTrial) -> Trial:
     """A recorded ablation as training knows it."""
-    config = Config.from_record(frozen.user_attrs["outcome"]["config"])
+    config = Config.from_record(frozen.user_attrs["outcome"]["config"], study.own)
     trial = ablation(study, level, int(frozen.user_attrs["search"]), seed_number(frozen), config)
     return replace(trial, seed=int(frozen.user_attrs["seed"]))
 

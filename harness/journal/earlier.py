@@ -54,7 +54,7 @@ def _winners(records: Records) -> Iterator[Point]:
         if number is not None and number >= 0:
             gain = sign * (trials.search[number].value or 0.0)
             if level not in chosen or gain > chosen[level][0]:
-                chosen[level] = gain, from_optuna(trials.search[number].params)
+                chosen[level] = gain, from_optuna(trials.search[number].params, records.study)
     yield from (point for _, point in sorted(chosen.values(), key=lambda one: -one[0]))
 
 

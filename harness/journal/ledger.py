@@ -40,6 +40,7 @@ from harness.journal.level import (
 )
 from harness.journal.records import Records
 from harness.journal.sampling import Weigh, direction, make_pruner, propose
+from harness.study.own import difference
 from harness.study.space import describe
 from harness.study.study import Study
 from harness.study.widening import widened
@@ -301,7 +302,8 @@ class Ledger:
 
     def _note(self, first: optuna.Study, environment: Mapping[str, Any], how: Mapping[str, Any]) -> None:
         """Write what all trials depend on into the first of the Optuna studies, where readers look for it."""
-        facts = {"study": self.study.model_dump_json(), "environment": dict(environment), "format": FORMAT}
+        facts: dict[str, Any] = {"environment": dict(environment)}  # first: others look for it in a journal's head
+        facts |= {"study": self.study.model_dump_json(), "format": FORMAT}
         facts |= {"how": dict(how)} if how else {}
         attributes = first.user_attrs
         if "study" in attributes:
@@ -405,7 +407,8 @@ def _refuse_edits(now: Study, then: Study) -> None:
     if changes:
         raise UserError(
             f"studies/{now.name}: its journal holds trials of another version of the study ({'; '.join(changes)}); "
-            "undo the edit, or start anew with --fresh, which puts the old journal aside"
+            "undo the edit, or start anew with --fresh, which puts the old journal aside",
+            changed_code(now, then),
         )
 
 
@@ -416,7 +419,16 @@ def _spent(study: Study) -> dict[str, int]:
 
 def edits(now: Study, then: Study) -> list[str]:
     """What is another in a study that its trials depend on, each in words."""
-    return [f"{key} was {old}, is {new}" for key, old, new in _differences(then.identity(), now.identity())]
+    told = [f"{key} was {old}, is {new}" for key, old, new in _differences(then.identity(), now.identity())]
+    old, new = then.own, now.own
+    if old and new and old.source != new.source:
+        told.append(f"{new.file} had sha256 {old.sha256[:12]}, has {new.sha256[:12]}")
+    return told
+
+
+def changed_code(now: Study, then: Study) -> list[str]:
+    """The lines in which a model that a user wrote is another, where both studies have one."""
+    return difference(then.own, now.own) if then.own and now.own else []
 
 
 def _differences(then: Any, now: Any, key: str = "") -> Iterable[tuple[str, Any, Any]]:

@@ -94,7 +94,7 @@ class SearchTrials:
     def config(self, number: int) -> Config:
         """What a search trial was, or will be, trained with; of `UNTUNED` what the level is trained with."""
         frozen = self.search[number] if number >= 0 else None
-        return self._recorded(frozen, from_optuna(frozen.params) if frozen else {})
+        return self._recorded(frozen, from_optuna(frozen.params, self.study) if frozen else {})
 
     def search_trial(self, frozen: FrozenTrial) -> Trial:
         """A search trial as training knows it."""
@@ -103,7 +103,7 @@ class SearchTrials:
     def seed_trial(self, frozen: FrozenTrial) -> Trial:
         """A confirmation as training knows it."""
         winner = confirmed_winner(frozen)
-        params = from_optuna(self.search[winner].params) if winner >= 0 else {}
+        params = from_optuna(self.search[winner].params, self.study) if winner >= 0 else {}
         trial = self.study.confirmation(*self.place, seed_number(frozen), self._recorded(frozen, params))
         return replace(trial, seed=int(frozen.user_attrs["seed"]))
 
@@ -126,7 +126,7 @@ class SearchTrials:
     def _recorded(self, frozen: FrozenTrial | None, params: Mapping[str, Value]) -> Config:
         record: Mapping[str, Any] | None = frozen.user_attrs.get("outcome") if frozen else None
         if record and "config" in record:
-            return Config.from_record(record["config"])
+            return Config.from_record(record["config"], self.study.own)
         return self.study.config(self.place[0], params, DEFAULTS_1 if record else None)
 
 

@@ -1,6 +1,7 @@
 """How Optuna is asked: samplers, pruners, and our hyperparameters in Optuna's terms."""
 
 import copy
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from harness import catalogue
 from harness.catalogue import Value
 from harness.config import Config
 from harness.errors import UserError
-from harness.study.space import Choice, Range, grid_values
+from harness.study.space import Choice, grid_values
 from harness.study.study import Bounds, Study
 from harness.trial import Level
 
@@ -106,7 +107,7 @@ class _Scale:
     def weight(self, study: Study, level: Level, proposal: FrozenTrial) -> int | None:
         """The number of weights of its network; None where none can be built, which its training will tell."""
         try:
-            return self.weigh(study.config(level, from_optuna(proposal.params)))
+            return self.weigh(study.config(level, from_optuna(proposal.params, study)))
         except UserError:
             return None
 
@@ -150,7 +151,7 @@ def _as_history(study: Study, frozen: FrozenTrial) -> Iterator[FrozenTrial]:
         yield create_trial(
             state=TrialState.PRUNED,
             params=record["params"],
-            distributions={key: distribution_of(key, study.tune[key]) for key in record["params"]},
+            distributions={key: distribution_of(study, key) for key in record["params"]},
             system_attrs={f"constraints:{CONSTRAINT}": bounds.excess(record[CONSTRAINT]) if bounds else 0.0},
         )
     yield as_samplers_know_it(frozen, study)
@@ -212,7 +213,7 @@ def as_samplers_know_it(frozen: FrozenTrial, study: Study) -> FrozenTrial:
     """
     light = copy.copy(frozen)
     light.user_attrs = {}
-    light.distributions = {key: distribution_of(key, study.tune[key]) for key in frozen.params}
+    light.distributions = {key: distribution_of(study, key) for key in frozen.params}
     return light
 
 
@@ -271,14 +272,15 @@ def _sobol_point(study: Study, seed: int, number: int) -> dict[str, Any]:
     if number:
         sequence.fast_forward(number)
     place = sequence.random(1)[0]
-    return {key: _at(key, domain, float(u)) for (key, domain), u in zip(study.tune.items(), place, strict=True)}
+    return {key: _at(study, key, float(u)) for key, u in zip(study.tune, place, strict=True)}
 
 
-def _at(key: str, domain: Choice | Range, u: float) -> Any:
-    """The value at the share u in [0, 1) of a domain."""
+def _at(study: Study, key: str, u: float) -> Any:
+    """The value at the share u in [0, 1) of a hyperparameter's domain."""
+    domain = study.tune[key]
     if isinstance(domain, Choice):
         return _to_optuna(domain.values[int(u * len(domain.values))])
-    whole, low, high = _is_whole(key), domain.low, domain.high
+    whole, low, high = _is_whole(study, key), domain.low, domain.high
     if not whole and domain.step is None:
         return float(np.exp(np.log(low) + u * np.log(high / low))) if domain.log else low + u * (high - low)
     if domain.log:
@@ -293,36 +295,40 @@ def _suggest(trial: BaseTrial, study: Study, level: Level) -> None:
     chosen: dict[str, Value] = {**study.values_of(level), **study.fixed}
     for key, domain in sorted(study.tune.items(), key=lambda item: bool(item[1].when)):
         if all(chosen.get(other) == wanted for other, wanted in domain.when.items()):
-            chosen |= from_optuna({key: _suggest_one(trial, key, domain)})
+            chosen |= from_optuna({key: _suggest_one(trial, study, key)}, study)
 
 
-def _suggest_one(trial: BaseTrial, key: str, domain: Choice | Range) -> Any:
+def _suggest_one(trial: BaseTrial, study: Study, key: str) -> Any:
+    domain = study.tune[key]
     if isinstance(domain, Choice):
         return trial.suggest_categorical(key, [_to_optuna(value) for value in domain.values])
-    if _is_whole(key):
+    if _is_whole(study, key):
         return trial.suggest_int(key, int(domain.low), int(domain.high), step=int(domain.step or 1), log=domain.log)
     return trial.suggest_float(key, domain.low, domain.high, step=domain.step, log=domain.log)
 
 
-def distribution_of(key: str, domain: Choice | Range) -> BaseDistribution:
-    """A domain in Optuna's terms, as suggesting from it makes it."""
+def distribution_of(study: Study, key: str) -> BaseDistribution:
+    """A tuned hyperparameter's domain in Optuna's terms, as suggesting from it makes it."""
+    domain = study.tune[key]
     if isinstance(domain, Choice):
         return CategoricalDistribution([_to_optuna(value) for value in domain.values])
-    if _is_whole(key):
+    if _is_whole(study, key):
         return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=int(domain.step or 1))
     return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
 
 
-def _is_whole(key: str) -> bool:
-    return catalogue.knob(key).type is int
+def _is_whole(study: Study, key: str) -> bool:
+    return study.knob(key).type is int
 
 
-def from_optuna(params: Mapping[str, Any]) -> dict[str, Value]:
+def from_optuna(params: Mapping[str, Any], study: Study) -> dict[str, Value]:
     """Optuna's parameters as hyperparameters: a tuple is stored as text, since a choice must be a plain value."""
-    return {
-        key: tuple(int(item) for item in value.split("-") if item) if catalogue.knob(key).type is tuple else value
-        for key, value in params.items()
-    }
+    return {key: _items(value) if study.knob(key).type is tuple else value for key, value in params.items()}
+
+
+def _items(text: str) -> tuple[int, ...]:
+    """A tuple that is stored as "500-400"; of numbers below 0 as "500--400"."""
+    return tuple(map(int, re.findall(r"(?:^|-)(-?\d+)", text)))
 
 
 def _to_optuna(value: Value) -> Any:

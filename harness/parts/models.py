@@ -118,15 +118,12 @@ def check_passes(config: Config, inputs: Shape, outputs: int, device: torch.devi
     Torch's meta device is enough for a module whose control flow depends on no data; else the device itself tries it.
     """
     assert config.own is not None
-    shape = (own.BATCH, *input_shape(config, inputs))
+    x = torch.zeros(own.BATCH, *input_shape(config, inputs))
     name = own.described(config.own, _own_values(config))
     try:
-        own.check_passes(
-            config.own, name, _on_meta(config, inputs, outputs), torch.zeros(shape, device="meta"), outputs
-        )
+        own.check_passes(config.own, name, _on_meta(config, inputs, outputs), x.to("meta"), outputs)
     except own.RaisedError:
-        network = build(config, inputs, outputs, 0).to(device)
-        own.check_passes(config.own, name, network, torch.zeros(shape, device=device), outputs)
+        own.check_passes(config.own, name, build(config, inputs, outputs, 0).to(device), x.to(device), outputs)
 
 
 def check_behaviour(config: Config, inputs: Shape, outputs: int, device: torch.device) -> None:

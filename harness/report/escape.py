@@ -2,6 +2,8 @@
 
 import re
 
+from harness.errors import printable
+
 LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -25,6 +27,16 @@ def markdown(text: str) -> str:
     line = " ".join(text.split())
     line = re.sub(r"[\\`*\[\]$|]|<(?=[A-Za-z/!?])|(?<!\w)_|_(?!\w)|^[#>=~]|^[+-](?=[\s-]|$)", r"\\\g<0>", line)
     return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line)
+
+
+def code(text: str) -> str:
+    """A program's text as it can be shown: lines as they are, and told what no terminal or browser would show."""
+    return "\n".join(printable(line.expandtabs()) for line in text.replace("\r\n", "\n").rstrip("\n").split("\n"))
+
+
+def fence(text: str) -> str:
+    """What begins and ends a block of code in Markdown that may hold such marks itself."""
+    return "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
 
 
 def in_picture(text: str) -> str:

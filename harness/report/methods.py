@@ -33,7 +33,8 @@ def _setting(study: Study, config: Config) -> str:
     fixed = ", ".join(f"{key} = {show(value)}" for key, value in study.fixed.items()) or "nothing beyond the defaults"
     data = "data set is" if study.datasets[:1] == study.datasets else "data sets are"
     return (
-        f"The {data} {' and '.join(study.datasets)}, the model {study.model}; fixed: {fixed}. {_images(study, config)}"
+        f"The {data} {' and '.join(study.datasets)}, the model {study.model_words}; fixed: {fixed}. "
+        f"{_images(study, config)}"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from harness.report.escape import markdown
+from harness.report.escape import fence, markdown
 
 
 def render(name: str, folder: Path, content: Mapping[str, Any]) -> str:
@@ -22,6 +22,7 @@ def render(name: str, folder: Path, content: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["md"] = lambda text: markdown(str(text))
+    environment.filters["fence"] = fence
     environment.filters["grid"] = lambda table: (list(table.columns), table.to_numpy().tolist())
     environment.filters["data_uri"] = lambda figure: _data_uri(folder / "plots" / f"{figure}.png")
     environment.filters["width"] = lambda figure: _width(folder / "plots" / f"{figure}.png")

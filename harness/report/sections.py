@@ -12,6 +12,7 @@ from harness.catalogue import Measure
 from harness.errors import listed
 from harness.figures import difference, text
 from harness.plots import Picture
+from harness.report.escape import code
 from harness.report.grids import (
     cells_grid,
     classes_grid,
@@ -28,6 +29,7 @@ from harness.report.grids import (
 from harness.report.methods import methods
 from harness.report.pictures import means_name
 from harness.report.worth import ABLATION, worth_grids, worth_texts
+from harness.study.study import Study
 
 WEB = re.compile(r"https?://[^\s()<>\"'`\\]+")  # a journal may come from anybody
 PREDICTED = (
@@ -62,7 +64,9 @@ STORE = "The pages of a local store are served by the command harness ui."
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page. `grids` are tables that can be sorted, `record` is a list of names and values."""
+    """A part of the page. `grids` are tables that can be sorted, `record` is a list of names and values; what is not
+    `shown` is folded.
+    """
 
     title: str
     texts: Sequence[str] = ()
@@ -72,6 +76,7 @@ class Section:
     notes: Sequence[str] = ()  # what to know before believing the rest
     links: Mapping[str, str] = field(default_factory=dict)
     record: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""  # a program's text
     shown: bool = True
 
 
@@ -109,6 +114,7 @@ def make_sections(findings: Findings, pictures: Mapping[str, Picture]) -> list[S
         *_worth(findings, captions),
         Section("Other middles, and when it ran", grids=[middles_grid(findings)], pictures=_of(captions, "timeline")),
         Section("How it was done", methods(findings.study)),
+        *_own_model(findings.study),
         *_runs(findings),
         Section("Reproduction record", record=_record(findings), shown=False),
     ]
@@ -258,6 +264,13 @@ def _runs(findings: Findings) -> Iterator[Section]:
     links = {name: address for name, address in findings.results.links.items() if WEB.fullmatch(address)}
     if links:
         yield Section("The runs in MLflow", [STORE], links=links)
+
+
+def _own_model(study: Study) -> Iterator[Section]:
+    """What was trained, where a user wrote it."""
+    if own := study.own:
+        said = f"The text of {own.file}, sha256 {own.sha256}, of which {own.class_name} was trained."
+        yield Section(f"The model {own.class_name}", [said], code=code(own.source), shown=False)
 
 
 def _record(findings: Findings) -> dict[str, str]:

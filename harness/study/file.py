@@ -11,18 +11,20 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 
 from harness import catalogue
-from harness.catalogue import Knob, Value, hyperparameters, show
+from harness.catalogue import Knob, OwnModel, Value, hyperparameters, show
 from harness.errors import UserError, listed, nearest
 from harness.study import toml
+from harness.study.own import is_own, read_own, why_not
 from harness.study.places import study_folder
 from harness.study.space import LARGEST_GRID, Choice, Range, Space, Table, describe, grid_size, holds
 from harness.study.study import (
     Bounds,
     Budget,
     Claim,
+    Code,
     Constraint,
     Point,
     Published,
@@ -38,6 +40,7 @@ TOP = ("question", "note", "dataset", "model", "metric")
 TABLES = ("compare", "tune", "fixed", "budget", "search", "constraint", "claim", "published")
 Parsed = TypeVar("Parsed")
 LONGEST = 1000  # items of a list of whole numbers
+OF_EFFECTS = ("n", "p", "low", "high", "difference", "error", "p_holm", "detectable", "improvement", "mean")
 MOST_KEYS = 2  # that can be compared: a table has rows and columns
 Compared = Mapping[str, tuple[Value, ...]]
 """The compared keys with their values."""
@@ -50,13 +53,17 @@ def read_study(path: str | Path, overrides: Iterable[str] = (), dataset: str | N
         raw = toml.parse(file.read_text(encoding="utf-8"))
         _tables(raw)
         written_for = raw.get("dataset")
-        for override in overrides:
-            _override(raw, override)
+        of_model, others = _sorted(overrides)
+        for override in of_model:  # first: others may be its parameters
+            _override(raw, override, None)
+        own = read_own(file.parent, raw["model"]) if is_own(raw.get("model")) else None
+        for override in others:
+            _override(raw, override, own)
         if dataset is not None:
             raw["dataset"] = dataset
         toml.check(raw)
-        study = _check(file.parent.resolve().name, raw)
-        return study.model_copy(update={"written_for": _value("dataset", written_for or study.dataset, "dataset")})
+        study = _check(file.parent.resolve().name, raw, own)
+        return study.model_copy(update={"written_for": _named("dataset", written_for or study.dataset)})
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not valid TOML: {error}") from None
     except OSError as error:
@@ -82,7 +89,14 @@ def _tables(raw: Mapping[str, Any]) -> None:
             raise UserError(f"{table}: must be a table, [{table}], got {raw[table]!r}")
 
 
-def _override(raw: dict[str, Any], override: str) -> None:
+def _sorted(overrides: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Those that name the model, and the others."""
+    every = list(overrides)
+    of_model = [one for one in every if one.partition("=")[0].strip() == "model"]
+    return of_model, [one for one in every if one not in of_model]
+
+
+def _override(raw: dict[str, Any], override: str, own: OwnModel | None) -> None:
     """Apply `section.key=value`, or `key=value` for the compared key, a top-level key or a hyperparameter to fix."""
     key, equals, text = override.partition("=")
     key = key.strip()
@@ -102,37 +116,33 @@ def _override(raw: dict[str, Any], override: str) -> None:
         table[name] = value
     elif key in raw.get("compare", {}):
         raw["compare"][key] = value
-    elif key in hyperparameters():
+    elif key in hyperparameters(own):
         raw.get("tune", {}).pop(key, None)
         raw.setdefault("fixed", {})[key] = value
     elif key in TOP:
         raw[key] = value
     else:
-        raise UserError(f"--set {override}: unknown key {key}{nearest(key, [*hyperparameters(), *TOP])}")
+        raise UserError(f"--set {override}: unknown key {key}{nearest(key, [*hyperparameters(own), *TOP])}")
 
 
-def _check(name: str, raw: dict[str, Any]) -> Study:
+def _check(name: str, raw: dict[str, Any], own: OwnModel | None) -> Study:
     _known("", raw, (*TOP, *TABLES))
-    model = _value("model", raw.get("model", "mlp"), "model")
-    compared = _compare(raw.get("compare", {}))
+    model = own.name if own else _model(raw.get("model", "mlp"))
+    compared, tune, fixed = _hyperparameters(raw, model, own)
     axis, levels = grid(compared)
     dataset = _dataset(raw, compared)
-    fixed = _fixed(raw.get("fixed", {}))
-    tune = _tune(raw.get("tune", {}))
-    _disjoint(compared, tune, fixed)
-    _fit_the_model(model, (*compared, *tune, *fixed))
-    _conditions(tune, compared, fixed)
     study = {key: raw[key] for key in ("question", "note") if key in raw} | {
         "name": name,
         "dataset": dataset,
         "written_for": dataset,
         "model": model,
-        "metric": _value("metric", raw.get("metric", catalogue.task().metric), "metric"),
+        "code": Code(name=own.name, source=own.source) if own else None,
+        "metric": _named("metric", raw.get("metric", catalogue.task().metric)),
         "axis": axis,
         "levels": levels,
         "tune": tune,
         "fixed": fixed,
-        **_other_tables(raw, tune, {**dict.fromkeys(compared), **fixed}),
+        **_other_tables(raw, tune, {**dict.fromkeys(compared), **fixed}, own),
         "seeding": "sequence",
     }
     checked = _parse(TypeAdapter(Study), "", study)
@@ -142,9 +152,36 @@ def _check(name: str, raw: dict[str, Any]) -> Study:
     return checked
 
 
-def _other_tables(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None]) -> dict[str, Any]:
+def _model(raw: Any) -> Value:
+    """A built-in model's name."""
+    known = catalogue.names("model")
+    if raw not in known:
+        beside = "or a file beside the study, as 'net.py'"
+        raise UserError(f"model: must be one of {listed(known)}, {beside}, got {raw!r}{nearest(raw, known)}")
+    return str(raw)
+
+
+def _hyperparameters(
+    raw: Mapping[str, Any], model: Value, own: OwnModel | None
+) -> tuple[Compared, Space, dict[str, Value]]:
+    """What is compared, tuned and fixed, each checked and all together."""
+    compared = _compare(raw.get("compare", {}), own)
+    fixed = _fixed(raw.get("fixed", {}), own)
+    tune = _tune(raw.get("tune", {}), own)
+    _disjoint(compared, tune, fixed)
+    if own:
+        _all_given(own, compared, tune, fixed)
+    else:
+        _fit_the_model(model, (*compared, *tune, *fixed))
+    _conditions(tune, compared, fixed, own)
+    return compared, tune, fixed
+
+
+def _other_tables(
+    raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None], own: OwnModel | None
+) -> dict[str, Any]:
     """The tables that name no hyperparameters of their own; `settled` is what is fixed, and the axis."""
-    search = _search(raw.get("search", {}), tune, settled)
+    search = _search(raw.get("search", {}), tune, settled, own)
     return {
         "budget": _budget(raw, tune, search.sampler == "grid"),
         "search": search,
@@ -169,75 +206,104 @@ def _dataset(raw: Mapping[str, Any], compared: Compared) -> Value:
         return compared["dataset"][0]
     if "dataset" not in raw:
         raise UserError(f"dataset: missing; one of {listed(catalogue.names('dataset'))}")
-    return _value("dataset", raw["dataset"], "dataset")
+    return _named("dataset", raw["dataset"])
 
 
-def _compare(table: dict[str, Any]) -> Compared:
+def _compare(table: dict[str, Any], own: OwnModel | None) -> Compared:
     if not table:
         raise UserError("compare: must hold one key, the axis of the table, or two, a grid; it is empty or missing")
-    _known("compare", table, ("dataset", *hyperparameters()))
+    _turnable("compare", {key: value for key, value in table.items() if key != "dataset"}, own)
     if len(table) > MOST_KEYS:
         first, second, *others = table
         raise UserError(
             f"compare: can hold two keys, got {listed(table)}; compare {first} and {second}, and fix or tune "
             f"{' and '.join(others)}"
         )
-    compared = {key: _compared(key, values) for key, values in table.items()}
+    if own and len(table) > 1:
+        _no_columns(own, table)
+    compared = {key: _compared(catalogue.knob(key, own), values) for key, values in table.items()}
     cells = math.prod(map(len, compared.values()))
     if cells > LARGEST_GRID:
         raise UserError(f"compare: a grid may have {LARGEST_GRID:,} cells, this one has {cells:,}")
     return compared
 
 
-def _compared(key: str, raw: Any) -> tuple[Value, ...]:
-    values = _values(f"compare.{key}", raw, key)
+def _no_columns(own: OwnModel, table: Iterable[str]) -> None:
+    """Of two compared keys there is a table of effects, with a column for each."""
+    for key in table:
+        if key in OF_EFFECTS and key in {knob.name for knob in own.knobs}:
+            raise UserError(
+                f"compare.{key}: {key} is a column in the tables of two compared keys; call the parameter of "
+                f"{own.class_name} something else, or compare it alone"
+            )
+
+
+def _compared(knob: Knob, raw: Any) -> tuple[Value, ...]:
+    where = f"compare.{knob.name}"
+    values = _values(where, raw, knob)
     if len({show(value) for value in values}) < len(values):  # they would be one value in journal, runs and tables
-        raise UserError(f"compare.{key}: values must differ in their first four digits, got {raw!r}")
+        raise UserError(f"{where}: values must differ in their first four digits, got {raw!r}")
     return values
 
 
-def _fixed(table: dict[str, Any]) -> dict[str, Value]:
-    _known("fixed", table, hyperparameters())
-    return {key: _value(f"fixed.{key}", value, key) for key, value in table.items()}
+def _turnable(where: str, table: Mapping[str, Any], own: OwnModel | None) -> None:
+    """The keys must be hyperparameters of the study's model, or of training."""
+    known = hyperparameters(own)
+    for key in table:
+        if own and key not in known:
+            if why := why_not(own, key):
+                raise UserError(f"{where}.{key}: no study can set this parameter of {own.class_name}: {why}")
+            names = listed(knob.name for knob in own.knobs) or "no parameters"
+            raise UserError(f"{where}.{key}: unknown key: {own.class_name} has {names}{nearest(key, known)}")
+    _known(where, table, (*known, "dataset") if where == "compare" else known)
 
 
-def _tune(table: dict[str, Any]) -> Space:
-    _known("tune", table, hyperparameters())
-    return {key: _domain(f"tune.{key}", key, value) for key, value in table.items()}
+def _fixed(table: dict[str, Any], own: OwnModel | None) -> dict[str, Value]:
+    _turnable("fixed", table, own)
+    return {key: _value(f"fixed.{key}", value, catalogue.knob(key, own)) for key, value in table.items()}
 
 
-def _domain(where: str, key: str, raw: Any) -> Choice | Range:
+def _tune(table: dict[str, Any], own: OwnModel | None) -> Space:
+    _turnable("tune", table, own)
+    return {key: _domain(f"tune.{key}", catalogue.knob(key, own), value) for key, value in table.items()}
+
+
+def _domain(where: str, knob: Knob, raw: Any) -> Choice | Range:
     """A list is a choice; a table is a range, or a choice with `values`."""
     if isinstance(raw, list):
-        return Choice(values=_values(where, raw, key))
+        return Choice(values=_values(where, raw, knob))
     if not isinstance(raw, dict):
         raise UserError(f"{where}: must be a list of choices or a table with low and high, got {raw!r}")
     if "values" in raw:
         _known(where, raw, Choice.model_fields)
-        values = _values(f"{where}.values", raw["values"], key)
+        values = _values(f"{where}.values", raw["values"], knob)
         return _parse(TypeAdapter(Choice), where, {**raw, "values": values})
     _known(where, raw, Range.model_fields)
     domain = _parse(TypeAdapter(Range), where, raw)
-    if not catalogue.knob(key).is_tunable_by_range:
-        raise UserError(f"{where}: {key} has no range; give a list of choices")
-    bounds = {bound: _value(f"{where}.{bound}", getattr(domain, bound), key) for bound in ("low", "high")}
+    if not knob.is_tunable_by_range:
+        raise UserError(f"{where}: {knob.name} has no range; give a list of choices")
+    bounds = {bound: _value(f"{where}.{bound}", getattr(domain, bound), knob) for bound in ("low", "high")}
     if isinstance(bounds["low"], int) and not isinstance(domain.step or 1, int):
         raise UserError(f"{where}.step: must be a whole number, got {domain.step}")
     return domain.model_copy(update=bounds)
 
 
-def _values(where: str, raw: Any, key: str) -> tuple[Value, ...]:
+def _values(where: str, raw: Any, knob: Knob) -> tuple[Value, ...]:
     if not isinstance(raw, list) or not raw:
         raise UserError(f"{where}: must be a list of at least one value, got {raw!r}")
-    values = tuple(_value(where, value, key) for value in raw)
+    values = tuple(_value(where, value, knob) for value in raw)
     if len(set(values)) < len(values):
         raise UserError(f"{where}: values must differ from each other, got {raw!r}")
     return values
 
 
-def _value(where: str, raw: Any, key: str) -> Value:
-    """A value for the hyperparameter `key`, in its own type: a whole number is welcome where a float is meant."""
-    knob = catalogue.knob(key)
+def _named(key: str, raw: Any) -> Value:
+    """What a study names at its top."""
+    return _value(key, raw, catalogue.knob(key))
+
+
+def _value(where: str, raw: Any, knob: Knob) -> Value:
+    """A value for a hyperparameter, in its own type: a whole number is welcome where a float is meant."""
     if knob.type is tuple and isinstance(raw, list):
         raw = tuple(raw)
     return _parse(_type(knob), where, raw)
@@ -246,8 +312,8 @@ def _value(where: str, raw: Any, key: str) -> Value:
 @cache
 def _type(knob: Knob) -> TypeAdapter[Value]:
     """A knob's type and bounds in pydantic's terms."""
-    kind: Any = Annotated[str, among(knob.words)] if knob.words else knob.type
-    if not knob.words:
+    kind: Any = Annotated[str, among(knob.words)] if knob.words else Annotated[bool, PlainValidator(_yes_or_no)]
+    if not knob.words and knob.type is not bool:
         number: Any = int if knob.type is tuple else knob.type
         bounds: Any = Field(gt=knob.above, ge=knob.low, le=knob.high, lt=knob.below)
         if number is float:
@@ -258,13 +324,35 @@ def _type(knob: Knob) -> TypeAdapter[Value]:
     return TypeAdapter(kind, config=ConfigDict(strict=True))
 
 
-def _fit_the_model(model: Value, keys: Iterable[str]) -> None:
+def _yes_or_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise UserError(f"must be true or false, got {value!r}")
+    return value
+
+
+def _all_given(own: OwnModel, compared: Compared, tune: Space, fixed: Mapping[str, Value]) -> None:
+    """A parameter without a default must have a value in every training."""
+    for knob in own.knobs:
+        if knob.required and knob.name not in (*compared, *tune, *fixed):
+            raise UserError(
+                f"{knob.name}: must be compared, tuned or fixed, since {own.class_name} has no default for it"
+            )
+        if knob.required and knob.name in tune and tune[knob.name].when:
+            raise UserError(
+                f"tune.{knob.name}.when: {own.class_name} needs {knob.name} in every training, as it has no default"
+            )
+
+
+def _fit_the_model(model: Value, keys: tuple[str, ...]) -> None:
     """A knob that belongs to some models only means nothing to the others."""
     for key in keys:
         owners = catalogue.owners(key, "model")
         if owners and model not in owners:
             names = " or ".join(map(repr, owners))
             raise UserError(f"{key}: only model = {names} has it, and the study's model is {model!r}")
+    for key in WIDTH_KEYS:
+        if key in keys and "widths" in keys:
+            raise UserError(f"widths: names every hidden layer, so {key} cannot be given as well")
 
 
 def _published(raw: dict[str, Any]) -> Published:
@@ -280,13 +368,9 @@ def _disjoint(compared: Compared, tune: Space, fixed: Mapping[str, Value]) -> No
         places = [name for name, keys in (("compare", compared), ("tune", tune), ("fixed", fixed)) if key in keys]
         if len(places) > 1:
             raise UserError(f"{places[1]}.{key}: {key} stands in [{places[0]}] already; it can be in one of them only")
-    if "widths" in (*compared, *tune, *fixed):
-        for key in WIDTH_KEYS:
-            if key in (*compared, *tune, *fixed):
-                raise UserError(f"widths: names every hidden layer, so {key} cannot be given as well")
 
 
-def _conditions(tune: Space, compared: Compared, fixed: Mapping[str, Value]) -> None:
+def _conditions(tune: Space, compared: Compared, fixed: Mapping[str, Value], own: OwnModel | None) -> None:
     """`when` may speak of what is compared, fixed, or tuned without a `when` of its own."""
     for key, domain in tune.items():
         for other, wanted in domain.when.items():
@@ -296,16 +380,18 @@ def _conditions(tune: Space, compared: Compared, fixed: Mapping[str, Value]) -> 
                 raise UserError(
                     f"{where}: must be compared, fixed, or tuned without `when`{nearest(other, sorted(free))}"
                 )
-            _value(where, wanted, other)
+            _value(where, wanted, catalogue.knob(other, own))
             if isinstance(chosen := tune.get(other), Choice) and wanted not in chosen.values:
                 raise UserError(f"{where}: must be one of {listed(chosen.values)}, got {wanted!r}")
 
 
-def _search(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None]) -> SearchSettings:
+def _search(
+    raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None], own: OwnModel | None
+) -> SearchSettings:
     """The table [search]; `settled` is what is fixed, and the axis, whose value is None."""
     names = {*SearchSettings.model_fields, "from"} - {"earlier"}
     _known("search", raw, names)
-    first, earlier = _points(raw.get("first", []), tune, settled), raw.get("from")
+    first, earlier = _points(raw.get("first", []), tune, settled, own), raw.get("from")
     if earlier is not None and (not isinstance(earlier, str) or not earlier):
         raise UserError(f"search.from: must be the folder of a study, as studies/other, got {earlier!r}")
     plain = {key: value for key, value in raw.items() if key not in ("first", "from")}
@@ -317,16 +403,16 @@ def _search(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | N
     return settings
 
 
-def _points(raw: Any, tune: Space, settled: Mapping[str, Value | None]) -> tuple[Point, ...]:
+def _points(raw: Any, tune: Space, settled: Mapping[str, Value | None], own: OwnModel | None) -> tuple[Point, ...]:
     if not isinstance(raw, list) or not all(isinstance(point, dict) for point in raw):
         raise UserError(f"search.first: must be a list of tables, as [{{ lr = 1e-3 }}], got {raw!r}")
-    return tuple(_point(point, tune, settled) for point in raw)
+    return tuple(_point(point, tune, settled, own) for point in raw)
 
 
-def _point(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None]) -> Point:
+def _point(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None], own: OwnModel | None) -> Point:
     """Some of the tuned hyperparameters, each with a value of its domain and with what it depends on."""
     _known("search.first", raw, tune)
-    point = {key: _value(f"search.first.{key}", value, key) for key, value in raw.items()}
+    point = {key: _value(f"search.first.{key}", value, catalogue.knob(key, own)) for key, value in raw.items()}
     for key, value in point.items():
         if not holds(tune[key], value):
             raise UserError(f"search.first.{key}: must be {describe(tune[key])}, got {show(value)}")
@@ -420,6 +506,9 @@ def _worth_is_known(study: Study) -> None:
     for key in ("ablation", "confirm_defaults"):
         if getattr(study.budget, key) and not study.tune:
             raise UserError(f"budget.{key}: there is no [tune] whose worth could be measured")
+        for name in study.tune:
+            if getattr(study.budget, key) and study.knob(name).required:
+                raise UserError(f"budget.{key}: {name} has no default in {study.model} that could be trained")
         if getattr(study.budget, key) and study.search.refit == "all":
             raise UserError(
                 f"budget.{key}: with search.refit = 'all' a winner takes its epochs from its folds, and the defaults "

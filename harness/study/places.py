@@ -1,7 +1,7 @@
 """Where a study's files lie: below the current folder. A name or a symbolic link that leads out of it is refused."""
 
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from harness.errors import UserError
 
@@ -10,6 +10,20 @@ def study_folder(path: Path) -> Path:
     """The folder of a study that is named by its folder or by its file; raises UserError if anything leads out."""
     folder = path.parent if path.name == "study.toml" else path
     return _inside(folder, ("study.toml", "journal*"))
+
+
+def file_beside(folder: Path, name: str) -> Path:
+    """The file of that name below a study's folder; raises UserError if anything leads out of that folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or not name.isprintable():
+        raise UserError(f"must be a file below the study's folder, named from there, got {name!r}")
+    try:
+        end = (folder / path).resolve()
+        if not end.is_relative_to(folder.resolve()):
+            raise UserError(f"{name} leads out of the study's folder, to {end}")
+    except (OSError, RuntimeError) as error:  # too long; links in a circle
+        raise UserError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return folder / path
 
 
 def report_folder(name: str) -> Path:

@@ -5,6 +5,7 @@ grid_size(space)
 """
 
 from collections.abc import Mapping
+from typing import TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -52,14 +53,25 @@ class Range(Table):
 Space = dict[str, Choice | Range]
 
 
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it has neighbours: true and false are numbers to Python alone."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_among(value: Value | None, values: tuple[Value, ...]) -> bool:
+    """Whether a value is one of some; true is not 1."""
+    return any(one == value and isinstance(one, bool) == isinstance(value, bool) for one in values)
+
+
 def nearest_in(domain: Choice | Range, value: Value | None) -> Value | None:
     """The point of a domain that lies nearest to a value; None for a word or a list that is not among the choices."""
     if isinstance(domain, Choice):
-        numbers = [one for one in domain.values if isinstance(one, int | float)]
-        if value in domain.values or not isinstance(value, int | float) or len(numbers) < len(domain.values):
-            return value if value in domain.values else None
+        numbers = [one for one in domain.values if is_number(one)]
+        known = _is_among(value, domain.values)
+        if known or not is_number(value) or len(numbers) < len(domain.values):
+            return value if known else None
         return min(numbers, key=lambda one: abs(one - value))
-    if not isinstance(value, int | float):
+    if not is_number(value):
         return None
     step = domain.step
     if step is None:
@@ -114,8 +126,8 @@ def describe(domain: Choice | Range) -> str:
 def holds(domain: Choice | Range, value: Value) -> bool:
     """Whether a value lies in a domain; in a range of numbers, and on its steps."""
     if isinstance(domain, Choice):
-        return value in domain.values
-    if not isinstance(value, int | float) or not domain.low <= value <= domain.high:
+        return _is_among(value, domain.values)
+    if not is_number(value) or not domain.low <= value <= domain.high:
         return False
     steps = (value - domain.low) / domain.step if domain.step is not None else 0.0
     return abs(steps - round(steps)) < 1e-6

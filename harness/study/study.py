@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, model_validator
 
 from harness import catalogue
-from harness.catalogue import SHARE, Figure, Measure, Value, show
+from harness.catalogue import SHARE, Figure, Knob, Measure, OwnModel, Value, show
 from harness.config import Config
 from harness.errors import one_of
+from harness.study.own import parse
 from harness.study.space import Space, Table, nearest_in
 from harness.trial import Cell, Fold, Level, Trial, named
 
@@ -182,6 +183,21 @@ def _folder_name(name: str) -> str:
     return name
 
 
+class Code(Table):
+    """A model that a user wrote, "net.py:Wide", and the text of its file: to be shown and compared, and trained with
+    where the file beside the study still says the same.
+    """
+
+    name: Annotated[str, Field(max_length=1000)]
+    source: str
+
+    @property
+    def own(self) -> OwnModel:
+        """What the text says of it. Raises UserError where it is no model."""
+        file, _, name = self.name.rpartition(":")
+        return parse(self.source, file, name).own
+
+
 DatasetName = Annotated[str, among(catalogue.names("dataset"))]
 
 
@@ -199,7 +215,8 @@ class Study(Table):
     written_for: (
         DatasetName  # the data set that the file names; `dataset` may be another by --dataset or for want of files
     )
-    model: Annotated[str, among(catalogue.names("model"))] = "mlp"
+    model: str = "mlp"
+    code: Code | None = None  # of a model that a user wrote
     metric: Annotated[str, among(catalogue.task().measures)] = catalogue.task().metric
     axis: str
     levels: tuple[Level, ...]
@@ -214,6 +231,27 @@ class Study(Table):
     found: tuple[Point, ...] = ()  # what `search.earlier` had chosen when this study began: a fact, like the next one
     widened: tuple[str, ...] = ()  # how the space was widened since this study began, and when
     spent: int | None = None  # the trials of each search when `budget.minutes` were spent: a fact, once it is known
+
+    @model_validator(mode="after")
+    def _known_model(self) -> "Study":
+        known = (self.code.own.name,) if self.code else catalogue.names("model")
+        if self.model not in known:
+            raise one_of(self.model, known)
+        return self
+
+    @property
+    def own(self) -> OwnModel | None:
+        """The model, where a user wrote it."""
+        return self.code.own if self.code else None
+
+    @property
+    def model_words(self) -> str:
+        """The model as people read it: "mlp", "Wide of net.py (sha256 1a2b3c4d5e6f)"."""
+        return self.own.words if self.own else self.model
+
+    def knob(self, name: str) -> Knob:
+        """The hyperparameter of that name; raises UserError where the study's model has none."""
+        return catalogue.knob(name, self.own)
 
     @property
     def searches(self) -> int:
@@ -280,7 +318,7 @@ class Study(Table):
         `defaults` are those of another time, where they are not the catalogue's.
         """
         top = {"dataset": self.dataset, "model": self.model, "metric": self.metric}
-        return Config(**{**(defaults or {}), **top, **self.fixed, **self.values_of(level), **params})
+        return Config(self.own, **{**(defaults or {}), **top, **self.fixed, **self.values_of(level), **params})
 
     @property
     def chosen(self) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def key(study: Study, trial: Trial) -> str:
 
 def old_key(trial: Trial) -> str:
     """The key that it had up to journals of format 1: with a digest of its whole config as that was printed."""
-    if trial.stage == "search":
+    if trial.stage == "search" or trial.config.own is not None:  # there were none then
         return plain_key(trial)
     values = ", ".join(f"{name}={trial.config[name]!r}" for name in OF_DIGEST_1)
     return f"{plain_key(trial)}/{_digest(f'Config({values})')}"
