@@ -55,7 +55,7 @@ def differences(then: Mapping[str, str], now: Mapping[str, str], data: str) -> I
         yield f"OTHER DATA: the images or labels of {data} are not those of then (sha256 {old[:12]}, now {new[:12]})"
     for name in dict.fromkeys([*WORDS, *now, *then]):
         old, new = then.get(name, "not recorded"), now.get(name, "not recorded")
-        if old != new and name not in ("command", "data", "data_sha256", "trainable", "git_dirty"):
+        if old != new and name not in ("command", "data", "data_sha256", "trainable", "git_dirty", "lanes"):
             short = 12 if name in ("git_commit", "lock_sha256") and " " not in old + new else None
             yield f"{WORDS.get(name, name)} {old[:short]} then, {new[:short]} now"
     dirty = [when for when, known in (("then", then), ("now", now)) if known.get("git_dirty") == "yes"]

@@ -12,13 +12,12 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import torch
 
-from harness.catalogue import Value, show
+from harness.catalogue import show
 from harness.config import Config
-from harness.crews.grouping import SMALL, group_trials, is_small, products
+from harness.crews.grouping import SMALL, forward_work, group_trials, is_small
 from harness.crews.local import threads
 from harness.crews.schedule import Group, Workplace
 from harness.errors import UserError, listed
@@ -26,7 +25,7 @@ from harness.journal.level import places
 from harness.journal.sampling import Weigh, from_optuna, propose
 from harness.parts.data import Data
 from harness.study.notes import notes
-from harness.study.space import Choice, Range, describe, describe_point
+from harness.study.space import describe, describe_point, ends
 from harness.study.study import Study
 from harness.training.cohort import Cohort
 from harness.training.loop import Trainer
@@ -174,15 +173,14 @@ class Pace:
         """About how much a group has to do: operations, and for each step what takes as long as so many."""
         config, data = group[0].config, self.data[group[0].config.dataset]
         steps = math.ceil(len(data.train) * (1 - float(config.validation)) / int(config.batch_size))
-        weights = sum(products(config, data.features, data.classes)) + _filters(config, data)
         epochs = max(int(trial.config.epochs) for trial in group)
-        return epochs * steps * (SMALL + 2.0 * len(group) * int(config.batch_size) * weights)
+        return epochs * steps * (SMALL + len(group) * int(config.batch_size) * forward_work(config, data))
 
     def end(self, study: Study, trial: Trial, sign: int) -> Config:
         """The trial's config with every tuned hyperparameter where there is least to do (`sign` 1) or most (-1)."""
         config = trial.config
         for key, domain in study.tune.items():
-            known = [one for value in _ends(domain) if self._may_be(study, one := config.replace(**{key: value}))]
+            known = [one for value in ends(domain) if self._may_be(study, one := config.replace(**{key: value}))]
             config = min([config, *known], key=lambda one: sign * self.work([replace(trial, config=one)]))
         return config
 
@@ -192,19 +190,6 @@ class Pace:
             return bounds is None or bounds.excess(self.weigh(config)) <= 0
         except UserError:  # no such network can be built
             return False
-
-
-def _ends(domain: Choice | Range) -> tuple[Value, ...]:
-    return domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
-
-
-def _filters(config: Config, data: Data) -> int:
-    """Weights of the convolutions, times about how often each is used on an image."""
-    if config.model != "cnn":
-        return 0
-    channels = (data.shape[0], *config.channels)
-    places = data.features // 4 * int(config.kernel) ** 2
-    return int(places * sum(one * two for one, two in pairwise(channels)))
 
 
 def _group_seconds(group: Group, data: Data) -> float:

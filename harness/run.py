@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from harness import catalogue, environment, plan
+from harness import catalogue, checks, environment, plan
 from harness.catalogue import OwnModel
 from harness.config import Config
 from harness.console import Progress
@@ -29,13 +29,11 @@ from harness.errors import StudyStoppedError, UserError
 from harness.journal import Ledger, Records, hold, look, put_aside
 from harness.journal.earlier import with_earlier
 from harness.parts.data import Data, MissingDataError, load
-from harness.parts.folds import rarest
 from harness.parts.models import count_weights
 from harness.study.notes import notes
 from harness.study.places import report_folder
 from harness.study.study import Study
 from harness.tracking import WAIT, Tracker, shown_store
-from harness.training.cohort import searchable
 from harness.training.memory import keep_freed_memory
 from harness.trial import Begun, Epoch, FoldsEnded, Outcome, Told, Trial
 
@@ -56,7 +54,9 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
         facts |= {"device": workplace.describe() or facts["device"]}
         if how.fresh and (aside := put_aside(journal)):
             say(f"the old journal is now {aside}")
-        check_folds(study, data)
+        checks.check_folds(study, data)
+        checks.check_models(study, data)
+        facts |= told_lanes(checks.lanes(study, data), say)
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
         study = ledger.study
@@ -92,6 +92,13 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
             return
         size = how.group_size or workplace.group_size
         say(f"{'estimate':9} {_estimated(study, plan.Pace(data, workplace, size, scale(data)), left, used)}")
+
+
+def told_lanes(lanes: Mapping[str, str], say: Say) -> dict[str, str]:
+    """Tell which layers no form by hand trains, and how they are trained; what is recorded of it."""
+    for layer, lane in lanes.items():
+        say(f"{layer}: {lane}")
+    return {"lanes": "; ".join(f"{layer}: {lane}" for layer, lane in lanes.items())} if lanes else {}
 
 
 def runs_code(own: OwnModel, folder: Path) -> str:
@@ -246,23 +253,6 @@ def _too_many(failed: Sequence[Outcome], trainings: int, share: float) -> str:
         f"{len(failed)} of {trainings} trainings have failed, which is more than budget.failures = {share:g} allows; "
         f"the last one: {failed[-1].reason.splitlines()[-1]} (harness report shows all; the same command goes on)"
     )
-
-
-def check_folds(study: Study, data: Mapping[str, Data]) -> None:
-    """Each class must have an image for each fold. Raises UserError where one has fewer."""
-    if study.search.folds == 1 or not catalogue.task().stratified:
-        return
-    for level in study.levels:
-        for search in range(study.searches):
-            trial = study.search_trial(level, search, 0, study.config(level, {}))
-            images = data[trial.config.dataset]
-            if (fewest := rarest(searchable(trial, images), images.labels)) < study.search.folds:
-                raise UserError(
-                    f"search.folds: the rarest class of {trial.config.dataset} has {fewest} training images, fewer "
-                    f"than {study.search.folds} folds"
-                )
-            if trial.config.split == "fixed":
-                break  # they are the same for every search
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import torch
 from harness import environment
 from harness.analysis import find, read_results
 from harness.analysis.luck import is_close, noise_of_validation
+from harness.checks import check_folds
 from harness.console import Progress
 from harness.crews.folds import Folds, outcome_of_folds
 from harness.crews.grouping import group_trials
@@ -28,7 +29,7 @@ from harness.parts.data import Data
 from harness.parts.folds import partition
 from harness.replay import Wanted, replay
 from harness.report.methods import methods
-from harness.run import Driver, check_folds
+from harness.run import Driver
 from harness.study.file import read_study
 from harness.study.notes import notes
 from harness.study.study import Study

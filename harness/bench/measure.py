@@ -10,6 +10,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
@@ -18,7 +19,6 @@ import torch
 
 from harness.bench.work import WORKS, Work
 from harness.config import Config
-from harness.crews.grouping import products
 from harness.parts.data import load
 from harness.study.space import Choice
 from harness.study.study import Budget, Study
@@ -49,7 +49,7 @@ def operations(config: Config, features: int, classes: int, trained: int, held_o
     Two for each weight and image forward, two for the weights' gradients, two for the inputs' (not in the first
     layer, whose input is the image); validation is forward only.
     """
-    weights = products(config, features, classes)
+    weights = [one * two for one, two in pairwise((features, *config.hidden, classes))]
     return float(trained * (4 * sum(weights) + 2 * sum(weights[1:])) + held_out * 2 * sum(weights))
 
 

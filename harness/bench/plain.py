@@ -44,7 +44,7 @@ def train_plainly(
     return accuracy, test_accuracy
 
 
-def network_of(work: Work, depth: int, seed: int, data: Data) -> nn.Sequential:
+def network_of(work: Work, depth: int, seed: int, data: Data) -> nn.Module:
     """The network that every contender trains."""
     return build(work.config(depth), data.shape, data.classes, seed)
 

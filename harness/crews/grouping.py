@@ -10,6 +10,7 @@ from itertools import chain, pairwise
 from harness.config import Config
 from harness.crews.schedule import Group
 from harness.parts.data import Data
+from harness.parts.models import likeness, operations
 from harness.trial import Trial
 
 MOST = {"cpu": 16, "cuda": 64}  # trials; on a CPU more save little, and a kill costs what its group has done
@@ -25,7 +26,8 @@ def group_trials(trials: Sequence[Trial], data: Data, size: int | None = None) -
     """
     alike: dict[object, list[Trial]] = {}
     for trial in trials:
-        alike.setdefault((trial.stage, trial.config.shape), []).append(trial)
+        like = likeness(trial.config.shape, data.shape, data.classes)
+        alike.setdefault((trial.stage, like), []).append(trial)
     groups = []
     for members in alike.values():
         whole = _whole(members)
@@ -61,21 +63,17 @@ def by_cost(groups: Sequence[Group], data: Mapping[str, Data]) -> list[Group]:
 
     def cost(group: Group) -> float:
         config, mine = group[0].config, data[group[0].config.dataset]
-        work = sum(products(config, mine.features, mine.classes))
-        return float(len(group) * int(config.epochs) * work * len(mine.train))
+        return float(len(group) * int(config.epochs) * forward_work(config, mine) * len(mine.train))
 
     return sorted(groups, key=cost, reverse=True)
 
 
-def products(config: Config, features: int, classes: int) -> list[int]:
-    """The weights of each matrix product of a network: two operations each for an image. Convolutions are left out."""
-    return [one * two for one, two in pairwise((features, *config.hidden, classes))]
+def forward_work(config: Config, data: Data) -> int:
+    """The operations of a network's forward pass of one image."""
+    return operations(config.shape, data.shape, data.classes)
 
 
 def is_small(trial: Trial, data: Mapping[str, Data]) -> bool:
     """Whether a step is too small to gain from several threads."""
-    if trial.config.model != "mlp":
-        return False
     mine = data[trial.config.dataset]
-    weights = sum(products(trial.config, mine.features, mine.classes))
-    return 2 * int(trial.config.batch_size) * weights < SMALL
+    return int(trial.config.batch_size) * forward_work(trial.config, mine) < SMALL

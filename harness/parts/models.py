@@ -1,4 +1,4 @@
-"""Builds the network that a Config describes: an nn.Sequential of torch's own layers with torch's own initialisation.
+"""Builds the network that a Config describes: an nn.Sequential of torch's own layers, or a module that a user wrote.
 
     network = build(config, (1, 28, 28), classes=10, seed=1)
 
@@ -7,16 +7,20 @@ Every model has the same layers whatever its dropout rate, so that models with a
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from harness import catalogue
+from harness.catalogue import Value
 from harness.config import Config
 from harness.errors import UserError
+from harness.parts import own
+from harness.parts.structure import structure
 
 Shape = tuple[int, ...]
 """Of an input: channels, height, width."""
@@ -63,14 +67,87 @@ BUILDING = threading.Lock()
 @lru_cache(10_000)
 def count_weights(shape: Config, inputs: Shape, outputs: int) -> int:
     """How many weights and biases the networks of a `Config.shape` have. Raises UserError as building one does."""
-    make: Callable[[Config, Shape, int], nn.Sequential] = catalogue.built_by("model", shape.model)
-    with BUILDING, torch.random.fork_rng(devices=[]), torch.device("meta"):  # nothing is filled in
-        return sum(parameter.numel() for parameter in make(shape, inputs, outputs).parameters())
+    return sum(parameter.numel() for parameter in _on_meta(shape, inputs, outputs).parameters())
 
 
-def build(config: Config, inputs: Shape, outputs: int, seed: int) -> nn.Sequential:
+@lru_cache(10_000)
+def likeness(shape: Config, inputs: Shape, outputs: int) -> Hashable:
+    """What the networks of a stack have in common: two configs of the same `Config.shape` are trained together, and of
+    an own model two whose networks have the same structure.
+    """
+    if shape.own is None:
+        return shape
+    plain = {one.name: one.default for one in shape.own.knobs}
+    try:
+        return shape.replace(**plain), structure(_on_meta(shape, inputs, outputs))
+    except UserError:  # its trial will say why
+        return shape
+
+
+@lru_cache(10_000)
+def operations(shape: Config, inputs: Shape, outputs: int) -> int:
+    """Floating-point operations of a forward pass of one image, as torch.utils.flop_counter counts them: products and
+    convolutions, two for each multiplication. 0 where no network can be built, whose trial will say why.
+    """
+    try:
+        network = _on_meta(shape, inputs, outputs).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(torch.zeros(1, *input_shape(shape, inputs), device="meta"))
+    except UserError:
+        return 0
+    except Exception:  # whatever a user's module may raise where tensors have no data
+        return 2 * count_weights(shape, inputs, outputs)
+    return int(counter.get_total_flops())
+
+
+def input_shape(config: Config, inputs: Shape) -> Shape:
+    """Of what the network of a config takes: a row of numbers, or an image where an own model wants one."""
+    return inputs if config.own is not None and config.own.shaped else (math.prod(inputs),)
+
+
+def build(config: Config, inputs: Shape, outputs: int, seed: int) -> nn.Module:
     """The network of a config on the CPU, initialised from the seed alone: the same on every device."""
-    make: Callable[[Config, Shape, int], nn.Sequential] = catalogue.built_by("model", config.model)
     with BUILDING, torch.random.fork_rng(devices=[]):  # torch's own generator belongs to the process, not to a thread
         torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 3 ms for devices of other kinds
-        return make(config, inputs, outputs)
+        return _made(config, inputs, outputs)
+
+
+def check_passes(config: Config, inputs: Shape, outputs: int, device: torch.device) -> None:
+    """Whether an own model's network gives what it should, in training and in evaluation. Raises UserError.
+
+    Torch's meta device is enough for a module whose control flow depends on no data; else the device itself tries it.
+    """
+    assert config.own is not None
+    x = torch.zeros(own.BATCH, *input_shape(config, inputs))
+    name = own.described(config.own, _own_values(config))
+    try:
+        own.check_passes(config.own, name, _on_meta(config, inputs, outputs), x.to("meta"), outputs)
+    except own.RaisedError:
+        own.check_passes(config.own, name, build(config, inputs, outputs, 0).to(device), x.to(device), outputs)
+
+
+def check_behaviour(config: Config, inputs: Shape, outputs: int, device: torch.device) -> None:
+    """Whether all that an own model's network keeps can be kept, and evaluation leaves nothing to chance."""
+    assert config.own is not None
+    network = build(config, inputs, outputs, 0).to(device)
+    name = own.described(config.own, _own_values(config))
+    own.check_keeps(config.own, name, network)
+    own.check_evaluation(config.own, name, network, torch.rand(own.BATCH, *input_shape(config, inputs), device=device))
+
+
+def _on_meta(config: Config, inputs: Shape, outputs: int) -> nn.Module:
+    """The network without its weights: nothing is filled in."""
+    with BUILDING, torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return _made(config, inputs, outputs)
+
+
+def _made(config: Config, inputs: Shape, outputs: int) -> nn.Module:
+    if config.own is not None:
+        return own.make(config.own, _own_values(config), inputs, outputs)
+    make: Callable[[Config, Shape, int], nn.Sequential] = catalogue.built_by("model", config.model)
+    return make(config, inputs, outputs)
+
+
+def _own_values(config: Config) -> dict[str, Value]:
+    assert config.own is not None
+    return {one.name: config[one.name] for one in config.own.knobs}

@@ -80,6 +80,11 @@ def nearest_in(domain: Choice | Range, value: Value | None) -> Value | None:
     return domain.low + count * step
 
 
+def ends(domain: Choice | Range) -> tuple[Value, ...]:
+    """The bounds of a range, or all values of a choice."""
+    return domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
+
+
 def grid_values(key: str, domain: Choice | Range) -> tuple[Value, ...]:
     """The points of a domain on a grid; a range needs a step (whole numbers have step 1)."""
     if isinstance(domain, Choice):

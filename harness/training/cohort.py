@@ -21,7 +21,7 @@ from harness import catalogue
 from harness.config import Config
 from harness.parts.data import Data, Parts
 from harness.parts.folds import held_out
-from harness.parts.models import build
+from harness.parts.models import build, input_shape
 from harness.parts.tasks import Learning, Tally, described, task_of
 from harness.training.feed import Feed
 from harness.training.optim import StackOptimizer
@@ -104,7 +104,7 @@ class Cohort:
         """The trials at their beginning, where `data` lies. All have the same `Config.shape`."""
         config, device = trials[0].config, data.images.device
         networks = [build(trial.config, data.shape, data.classes, trial.seed) for trial in trials]
-        stack = Stack.of(networks, device, config.precision)
+        stack = Stack.of(networks, device, config.precision, input_shape(config, data.shape))
         noise = {seed: generator(seed, NOISE, device) for seed in dict.fromkeys(trial.seed for trial in trials)}
         members = [Member(trial, noise[trial.seed], stack.weights(row).clone()) for row, trial in enumerate(trials)]
         return cls(task_of(config), members, stack, *_feeds(trials, data))

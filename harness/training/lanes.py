@@ -62,10 +62,10 @@ class Opaque(Layer):
 
     def forward(self, x: Tensor, noise: Noise) -> Tensor:
         if self.form is None:
-            lane = lane_of(self, x)
-            self.form = _as(General, self) if lane.name == "general" and _count(self) > 1 else _as(Each, self)
+            self.lane = lane_of(self, x)
+            self.form = _as(General, self) if self.lane.name == "general" and _count(self) > 1 else _as(Each, self)
             if isinstance(self.form, Each):
-                self.form.draws = lane.draws
+                self.form.draws = self.lane.draws
         return self.form.forward(x, noise)
 
     def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:

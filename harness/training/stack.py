@@ -110,7 +110,7 @@ class Stack:
         """Logits (K, B, C) of x (K or 1, B, D). `noise`, a generator per network, is given in training only: it turns
         dropout on, and lets running means run.
         """
-        return self.root.forward(x if self.shape is None else x.unflatten(2, self.shape), noise)
+        return self.root.forward(x if self.shape is None else x.view(*x.shape[:2], *self.shape), noise)
 
     @torch.no_grad()
     def backward(self, slope: Tensor) -> Tensor:

@@ -1,0 +1,85 @@
+"""What only the data and built networks can tell: checked before the first trial.
+
+check_folds(study, data)
+check_models(study, data)
+lanes(study, data)            # {"Wide": "all networks of a stack at once, by torch.vmap"}
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping
+
+from harness import catalogue
+from harness.catalogue import OwnModel
+from harness.config import Config
+from harness.errors import UserError
+from harness.parts.data import Data
+from harness.parts.folds import rarest
+from harness.parts.models import check_behaviour, check_passes
+from harness.study.space import ends
+from harness.study.study import Study
+from harness.training.cohort import Cohort, searchable
+from harness.training.lanes import TRIED, Opaque
+from harness.training.layers import Layer
+
+CORNERS = 64  # of the space of an own model's hyperparameters, that are tried of each level
+WORDS = {"general": "all networks of a stack at once, by torch.vmap", "each": "one network after the other"}
+
+
+def check_folds(study: Study, data: Mapping[str, Data]) -> None:
+    """Each class must have an image for each fold. Raises UserError where one has fewer."""
+    if study.search.folds == 1 or not catalogue.task().stratified:
+        return
+    for level in study.levels:
+        for search in range(study.searches):
+            trial = study.search_trial(level, search, 0, study.config(level, {}))
+            images = data[trial.config.dataset]
+            if (fewest := rarest(searchable(trial, images), images.labels)) < study.search.folds:
+                raise UserError(
+                    f"search.folds: the rarest class of {trial.config.dataset} has {fewest} training images, fewer "
+                    f"than {study.search.folds} folds"
+                )
+            if trial.config.split == "fixed":
+                break  # they are the same for every search
+
+
+def check_models(study: Study, data: Mapping[str, Data]) -> None:
+    """Try an own model for every level at the corners of its space, and closely at its defaults. Raises UserError."""
+    if study.own is None:
+        return
+    for level in study.levels:
+        config = study.config(level, {})
+        mine = data[config.dataset]
+        corners = list(itertools.islice(_corners(study, study.own, config), CORNERS))
+        for corner in corners:
+            check_passes(corner, mine.shape, mine.classes, mine.images.device)
+        check_behaviour(corners[0], mine.shape, mine.classes, mine.images.device)
+
+
+def _corners(study: Study, own: OwnModel, config: Config) -> Iterator[Config]:
+    """A level's config with every tuned hyperparameter of the model at an end of its domain."""
+    tuned = {one.name: ends(study.tune[one.name]) for one in own.knobs if one.name in study.tune}
+    for values in itertools.product(*tuned.values()):
+        yield config.replace(**dict(zip(tuned, values, strict=True)))
+
+
+def lanes(study: Study, data: Mapping[str, Data]) -> dict[str, str]:
+    """How the layers are trained that no form by hand trains, by what they are: tried on two networks of each level."""
+    found: dict[str, str] = {}
+    for level in study.levels:
+        config = study.config(level, study.default_point(level) or {})
+        mine = data[config.dataset]
+        trials = [study.search_trial(level, 0, number, config) for number in range(2)]
+        cohort = Cohort.of(trials, mine)
+        x, _ = cohort.training.cut(next(cohort.training.batches(TRIED)))
+        cohort.stack(x, [member.noise for member in cohort.members])
+        for layer in _opaque(cohort.stack.root):
+            lane = layer.lane
+            found[type(layer.like).__name__] = f"{WORDS[lane.name]}{f' ({lane.reason})' if lane.reason else ''}"
+    return found
+
+
+def _opaque(layer: Layer) -> Iterator[Opaque]:
+    if isinstance(layer, Opaque):
+        yield layer
+    for part in layer.parts:
+        yield from _opaque(part)

@@ -1,0 +1,121 @@
+"""Models that users wrote: the one place where code of a user is executed.
+
+    network = make(own, {"blocks": 2}, (1, 8, 8), 10)         # own: catalogue.OwnModel
+
+What runs is the text that was recorded, not whatever the file holds by now. Whatever it raises is told with file and
+line.
+"""
+
+import linecache
+import math
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from harness.catalogue import OwnModel, Value, show
+from harness.errors import UserError
+from harness.parts.structure import loose_tensors
+
+Shape = tuple[int, ...]
+BATCH = 4  # images, on which a model is tried before the first trial
+
+
+class RaisedError(UserError):
+    """What a user's own code raised, with file and line."""
+
+
+@cache
+def load_class(own: OwnModel) -> type[nn.Module]:
+    """The class itself: executes the file. Raises UserError for what it raises, or if that is no module of torch."""
+    module = ModuleType(f"harness_own_{own.sha256[:16]}")
+    module.__file__ = own.file
+    sys.modules[module.__name__] = module  # dataclasses and pickle look there
+    linecache.cache[own.file] = (len(own.source), None, own.source.splitlines(keepends=True), own.file)
+    with told(own, own.class_name):
+        exec(compile(own.source, own.file, "exec"), module.__dict__)
+    found = getattr(module, own.class_name, None)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise UserError(f"{own.file}: {own.class_name} is no torch.nn.Module")
+    return found
+
+
+def make(own: OwnModel, values: Mapping[str, Value], shape: Shape, outputs: int) -> nn.Module:
+    """A network for images of that shape (channels, height, width), with the values of the model's own knobs."""
+    inputs = shape if own.shaped else math.prod(shape)
+    kind = load_class(own)
+    with told(own, described(own, values)):
+        return kind(inputs, outputs, **values)
+
+
+def check_passes(own: OwnModel, name: str, network: nn.Module, x: Tensor, outputs: int) -> None:
+    """One pass in training and one in evaluation: each must give a row of outputs for each image. Raises UserError, or
+    RaisedError where the module itself raises something.
+    """
+    for training in (True, False):
+        with told(own, name):
+            y = network.train(training)(x)
+        if not isinstance(y, Tensor):
+            raise UserError(f"{own.file}: {name} gives a {type(y).__name__}, expected a tensor ({len(x)}, {outputs})")
+        if tuple(y.shape) != (len(x), outputs):
+            raise UserError(f"{own.file}: {name} gives {tuple(y.shape)}, expected {(len(x), outputs)}")
+        if training and not y.requires_grad:
+            raise UserError(f"{own.file}: {name} gives outputs that depend on none of its parameters")
+
+
+def check_keeps(own: OwnModel, name: str, network: nn.Module) -> None:
+    """All that it keeps must be rows of a stack: parameters, floats of 32 bits, and buffers. Raises UserError."""
+    if loose := loose_tensors(network):
+        first = loose[0].rpartition(".")[2]
+        raise UserError(
+            f"{own.file}: {name} keeps a tensor in {loose[0]} that is neither parameter nor buffer; write "
+            f'self.register_buffer("{first}", ...), so that it moves to the device and is kept with the weights'
+        )
+    for key, parameter in network.named_parameters():
+        if parameter.dtype != torch.float32:
+            raise UserError(f"{own.file}: {name} has {key} of type {parameter.dtype}, expected torch.float32")
+
+
+def check_evaluation(own: OwnModel, name: str, network: nn.Module, x: Tensor) -> None:
+    """In evaluation nothing may be left to chance: figures would differ from look to look. Raises UserError."""
+    network.eval()
+    with torch.no_grad(), told(own, name):
+        one, two = network(x), network(x)
+    if not torch.equal(one, two):
+        raise UserError(
+            f"{own.file}: {name} gives other outputs for the same images in evaluation; what is random must depend on "
+            "self.training"
+        )
+
+
+def described(own: OwnModel, values: Mapping[str, Value]) -> str:
+    """A network as its maker writes it: "Wide(blocks=4, hidden=64)"."""
+    return f"{own.class_name}({', '.join(f'{key}={show(value)}' for key, value in values.items())})"
+
+
+@contextmanager
+def told(own: OwnModel, name: str) -> Iterator[None]:
+    """Whatever is raised within comes as a RaisedError that says where in the file: "net.py, line 12: Wide(): ..."."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise RaisedError(f"{own.file}{_line(own, error)}: {name}: {_said(error)}") from error
+
+
+def _line(own: OwnModel, error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.filename == own.file:
+        return f", line {error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own.file]
+    return f", line {lines[-1]}" if lines else ""
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
