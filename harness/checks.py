@@ -14,12 +14,13 @@ from harness.config import Config
 from harness.errors import UserError
 from harness.parts.data import Data
 from harness.parts.folds import rarest
-from harness.parts.models import check_behaviour, check_passes
+from harness.parts.models import build, check_behaviour, check_passes, input_shape
 from harness.study.space import ends
 from harness.study.study import Study
-from harness.training.cohort import Cohort, searchable
+from harness.training.cohort import NOISE, generator, searchable
 from harness.training.lanes import TRIED, Opaque
 from harness.training.layers import Layer
+from harness.training.stack import Stack
 
 CORNERS = 64  # of the space of an own model's hyperparameters, that are tried of each level
 WORDS = {"general": "all networks of a stack at once, by torch.vmap", "each": "one network after the other"}
@@ -68,11 +69,14 @@ def lanes(study: Study, data: Mapping[str, Data]) -> dict[str, str]:
     for level in study.levels:
         config = study.config(level, study.default_point(level) or {})
         mine = data[config.dataset]
-        trials = [study.search_trial(level, 0, number, config) for number in range(2)]
-        cohort = Cohort.of(trials, mine)
-        x, _ = cohort.training.cut(next(cohort.training.batches(TRIED)))
-        cohort.stack(x, [member.noise for member in cohort.members])
-        for layer in _opaque(cohort.stack.root):
+        device, shape = mine.images.device, input_shape(config, mine.shape)
+        networks = [build(config, mine.shape, mine.classes, seed) for seed in range(2)]
+        stack = Stack.of(networks, device, config.precision, shape)
+        if not (opaque := list(_opaque(stack.root))):
+            continue
+        noise = [generator(seed, NOISE, device) for seed in range(2)]
+        stack(mine.floats(mine.images[:TRIED])[None], noise)
+        for layer in opaque:
             lane = layer.lane
             found[type(layer.like).__name__] = f"{WORDS[lane.name]}{f' ({lane.reason})' if lane.reason else ''}"
     return found
