@@ -107,7 +107,7 @@ def _tree(source: str, file: str) -> ast.Module:
     except SyntaxError as error:
         raise UserError(f"{file}, line {error.lineno or 1}: is not Python: {error.msg}") from None
     except (ValueError, MemoryError) as error:
-        raise UserError(f"{file}: is not Python: {error or 'nested too deeply'}") from None
+        raise UserError(f"{file}: is not Python: {str(error) or 'nested too deeply'}") from None
 
 
 Classes = dict[str, ast.ClassDef]
