@@ -50,13 +50,9 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
     report_folder(study.label)  # one that leads out is refused before anything is trained
     journal = folder / study.journal
     with writing(journal), hold(journal), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
-        facts = environment.describe(data.values(), device, study.own)
-        facts |= {"device": workplace.describe() or facts["device"]}
         if how.fresh and (aside := put_aside(journal)):
             say(f"the old journal is now {aside}")
-        checks.check_folds(study, data)
-        checks.check_models(study, data)
-        facts |= told_lanes(checks.lanes(study, data), say)
+        facts = circumstances(study, data, device, workplace, say)
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
         study = ledger.study
@@ -94,11 +90,20 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
         say(f"{'estimate':9} {_estimated(study, plan.Pace(data, workplace, size, scale(data)), left, used)}")
 
 
-def told_lanes(lanes: Mapping[str, str], say: Say) -> dict[str, str]:
-    """Tell which layers no form by hand trains, and how they are trained; what is recorded of it."""
-    for layer, lane in lanes.items():
-        say(f"{layer}: {lane}")
-    return {"lanes": "; ".join(f"{layer}: {lane}" for layer, lane in lanes.items())} if lanes else {}
+def circumstances(
+    study: Study, data: Mapping[str, Data], device: torch.device, workplace: Workplace, say: Say
+) -> dict[str, str]:
+    """What is recorded of how the study is trained; tells which layers no form by hand trains. Raises UserError for what
+    only data and networks can tell to be wrong.
+    """
+    checks.check_folds(study, data)
+    checks.check_models(study, data)
+    facts = environment.describe(data.values(), device, study.own)
+    facts |= {"device": workplace.describe() or facts["device"]}
+    lanes = [f"{layer}: {lane}" for layer, lane in checks.lanes(study, data).items()]
+    for lane in lanes:
+        say(lane)
+    return {**facts, "lanes": "; ".join(lanes)} if lanes else facts
 
 
 def runs_code(own: OwnModel, folder: Path) -> str:

@@ -15,6 +15,7 @@ from harness.parts.data import Data, load
 from harness.parts.structure import structure
 from harness.training.cohort import Cohort
 from harness.training.lanes import LANES, Lane, Opaque
+from harness.training.layers import ByAutograd, fast_form
 from harness.training.loop import train
 from harness.training.step import CapturedStep, Step
 from harness.trial import Outcome, Trial
@@ -158,7 +159,12 @@ CONFIGS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def by_autograd(config: dict[str, Any]) -> bool:
+    kind = catalogue.built_by("activation", config.get("activation", "relu"))
+    return fast_form(kind(), "fp32") is ByAutograd
+
+
+@pytest.mark.parametrize("config", [c for c in CONFIGS if not by_autograd(c)], ids=str)
 def test_a_step_on_a_gpu_neither_waits_for_the_host_nor_mixes_devices(
     config: dict[str, Any], fake_gpu: Callable[[dict[str, Any]], Cohort]
 ) -> None:
@@ -181,13 +187,19 @@ class Normed(nn.Module):
         return y
 
 
+@pytest.mark.parametrize("config", [c for c in CONFIGS if by_autograd(c)], ids=str)
+def test_a_layer_by_autograd_neither_waits_nor_mixes_devices(
+    config: dict[str, Any], without_values: Callable[[dict[str, Any], str], Cohort]
+) -> None:
+    """On the meta device: autograd wants a real GPU even for tensors that only claim to lie on one."""
+    assert one_step(without_values(config, "meta")).figures().is_meta
+
+
 @pytest.mark.parametrize("lane", ["general", "each"])
 def test_the_lanes_of_own_models_neither_wait_nor_mix_devices(
     lane: str, without_values: Callable[[dict[str, Any], str], Cohort], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the meta device, since autograd wants a real GPU even for tensors that only claim to lie on one. Which lane is
-    right is tried on values, which nothing has here: so it is known before.
-    """
+    """Which lane is right is tried on values, which nothing has here: so it is known before."""
     monkeypatch.setattr("harness.training.cohort.build", lambda *arguments: Normed())
     monkeypatch.setattr("harness.training.cohort.EVALUATION_BATCH", {"meta": 1000})
     cohort = without_values({}, "meta")
