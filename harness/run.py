@@ -93,8 +93,9 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
 def circumstances(
     study: Study, data: Mapping[str, Data], device: torch.device, workplace: Workplace, say: Say
 ) -> dict[str, str]:
-    """What is recorded of how the study is trained; tells which layers no form by hand trains. Raises UserError for what
-    only data and networks can tell to be wrong.
+    """What is recorded of how the study is trained; tells which layers no form by hand trains.
+
+    Raises UserError for what only data and networks can tell to be wrong.
     """
     checks.check_folds(study, data)
     checks.check_models(study, data)
