@@ -79,7 +79,8 @@ class Part:
     """What a study can be made of, by name.
 
     `knobs` are those that mean nothing without it. `like` is the class of torch that it must equal, as the tests check.
-    `idle` are knobs that have no effect on it where the network has no hidden layer.
+    `idle` are knobs that have no effect on it where the network has no hidden layer, `idle_alone` those that have none
+    where it has fewer than two.
     """
 
     kind: str
@@ -89,6 +90,7 @@ class Part:
     knobs: tuple[Knob, ...] = ()
     like: str = ""
     idle: tuple[str, ...] = ()
+    idle_alone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,15 @@ class OwnModel(Part):
 
     def __hash__(self) -> int:
         return hash((self.name, self.source))  # what all else is read from
+
+
+@dataclass(frozen=True)
+class Activation(Part):
+    """A part of the kind "activation". `gain` is the name under which `torch.nn.init.calculate_gain` knows how weights
+    before it are scaled.
+    """
+
+    gain: str = "linear"
 
 
 @dataclass(frozen=True)
@@ -204,6 +215,28 @@ HIDDEN = (
 
 ACTIVATION = Knob("activation", str, "relu", "after every hidden layer", kind="activation")
 DROPOUT = Knob("dropout", float, 0.0, "share dropped after every hidden layer", low=0, below=1, in_stack="free")
+NORM = Knob(
+    "norm",
+    str,
+    "none",
+    "between every hidden layer and its activation: batch, layer or root mean square normalisation; rms: not of a cnn",
+    choices=("none", "batch", "layer", "rms"),
+)
+RESIDUAL = Knob(
+    "residual",
+    bool,
+    False,
+    "adds the input of every hidden layer but the first to what comes of it; wants one width. Of a cnn also of "
+    "convolutions that keep channels and sides",
+)
+INITIALISATION = Knob(
+    "initialisation",
+    str,
+    "default",
+    "of weights, with the gain of the activation behind them; biases begin at 0, but with default",
+    kind="initialisation",
+    in_stack="free",
+)
 MOMENTUM = Knob("momentum", float, 0.0, "of sgd and rmsprop", low=0, below=1, in_stack="free")
 
 GENERAL = (
@@ -257,28 +290,118 @@ PARTS: tuple[Part, ...] = (
         "mlp",
         "harness.parts.models:mlp",
         "linear layers with activation and dropout between",
-        knobs=(*HIDDEN, ACTIVATION, DROPOUT),
-        idle=("width", "taper", "activation", "dropout"),
+        knobs=(*HIDDEN, ACTIVATION, DROPOUT, NORM, RESIDUAL, INITIALISATION),
+        idle=("width", "taper", "activation", "dropout", "norm"),
+        idle_alone=("residual",),
     ),
     Part(
         "model",
         "cnn",
         "harness.parts.models:cnn",
-        "convolutions, each with max-pooling and activation, before the layers of an mlp",
+        "convolutions with max-pooling and activation, before the layers of an mlp",
         knobs=(
             *HIDDEN,
             Knob("channels", tuple, (64, 128), "of each convolution", low=1, high=MOST, shortest=1),
             Knob("kernel", int, 3, "side of every convolution's kernel", low=1, high=MOST),
             Knob("pool", int, 2, "side of the max-pooling after every convolution", low=1, high=MOST),
+            Knob(
+                "convs_per_pool", int, 1, "convolutions of each of `channels`, before its max-pooling", low=1, high=100
+            ),
+            Knob("stride", int, 1, "of the first convolution of each of `channels`", low=1, high=MOST),
+            Knob(
+                "padding",
+                str,
+                "valid",
+                "valid: none; same: zeros, so that with stride 1 sides stay the same (odd kernels only)",
+                choices=("valid", "same"),
+            ),
+            Knob(
+                "global_pool",
+                bool,
+                False,
+                "the mean of each channel instead of all its pixels goes to the dense layers",
+            ),
             ACTIVATION,
             DROPOUT,
+            NORM,
+            RESIDUAL,
+            INITIALISATION,
         ),
     ),
-    Part("activation", "relu", "torch.nn:ReLU", "max(x, 0)"),
-    Part("activation", "leaky_relu", "torch.nn:LeakyReLU", "x, below 0 a hundredth of it"),
-    Part("activation", "tanh", "torch.nn:Tanh", "the hyperbolic tangent"),
-    Part("activation", "gelu", "torch.nn:GELU", "x times the normal distribution's share below x, exact form"),
-    Part("activation", "silu", "torch.nn:SiLU", "x times sigmoid(x)"),
+    Activation("activation", "relu", "torch.nn:ReLU", "max(x, 0)", gain="relu"),
+    Activation("activation", "leaky_relu", "torch.nn:LeakyReLU", "x, below 0 a hundredth of it", gain="leaky_relu"),
+    Activation("activation", "tanh", "torch.nn:Tanh", "the hyperbolic tangent", gain="tanh"),
+    Activation(
+        "activation",
+        "gelu",
+        "torch.nn:GELU",
+        "x times the normal distribution's share below x, exact form",
+        gain="relu",
+    ),
+    Activation("activation", "silu", "torch.nn:SiLU", "x times sigmoid(x)", gain="relu"),
+    Activation("activation", "elu", "torch.nn:ELU", "x, below 0 exp(x) - 1 (Clevert et al., 2016)"),
+    Activation(
+        "activation",
+        "selu",
+        "torch.nn:SELU",
+        "elu, scaled to keep mean 0, variance 1 (Klambauer et al., 2017)",
+        gain="selu",
+    ),
+    Activation("activation", "sigmoid", "torch.nn:Sigmoid", "1 / (1 + exp(-x))", gain="sigmoid"),
+    Activation("activation", "softplus", "torch.nn:Softplus", "log(1 + exp(x))"),
+    Activation("activation", "softsign", "torch.nn:Softsign", "x / (1 + |x|)"),
+    Activation("activation", "mish", "torch.nn:Mish", "x times tanh(softplus(x)) (Misra, 2020)", gain="relu"),
+    Activation(
+        "activation",
+        "hardswish",
+        "torch.nn:Hardswish",
+        "x times min(max(x + 3, 0), 6) / 6 (Howard et al., 2019)",
+        gain="relu",
+    ),
+    Activation("activation", "identity", "torch.nn:Identity", "x itself: the network is linear"),
+    Part("initialisation", "default", "harness.parts.initialisation:default", "torch.nn's own, of weights and biases"),
+    Part(
+        "initialisation",
+        "xavier_uniform",
+        "harness.parts.initialisation:xavier_uniform",
+        "by inputs and outputs (Glorot and Bengio, 2010)",
+    ),
+    Part(
+        "initialisation",
+        "xavier_normal",
+        "harness.parts.initialisation:xavier_normal",
+        "the same, normally distributed",
+    ),
+    Part(
+        "initialisation",
+        "kaiming_uniform",
+        "harness.parts.initialisation:kaiming_uniform",
+        "by inputs (He et al., 2015)",
+    ),
+    Part(
+        "initialisation",
+        "kaiming_normal",
+        "harness.parts.initialisation:kaiming_normal",
+        "the same, normally distributed",
+    ),
+    Part(
+        "initialisation",
+        "lecun_normal",
+        "harness.parts.initialisation:lecun_normal",
+        "by inputs, with gain 1 (LeCun et al., 1998)",
+    ),
+    Part(
+        "initialisation",
+        "orthogonal",
+        "harness.parts.initialisation:orthogonal",
+        "a random rotation (Saxe et al., 2014)",
+    ),
+    Part(
+        "initialisation",
+        "truncated_normal",
+        "harness.parts.initialisation:truncated_normal",
+        "deviation 0.02, cut at twice that, with gain 1 (Devlin et al., 2019)",
+    ),
     Part(
         "optimizer",
         "sgd",

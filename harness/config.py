@@ -8,7 +8,8 @@ config.replace(lr=0.1)
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.catalogue import OwnModel, Value, knob, knobs
+from harness.catalogue import OwnModel, Value, knob, knobs, show
+from harness.errors import UserError
 
 Known = tuple[tuple[str, Value | None], ...]
 
@@ -82,6 +83,22 @@ class Config:
         """What the models of one stack have in common; two configs may share a stack if their shapes are equal."""
         free = {name: one.default for name, one in knobs(self.own).items() if one.in_stack != "same"}
         return self.replace(**free) if self.own else self.replace(**free, widths=self.hidden)
+
+    def check(self) -> None:
+        """Raises UserError where values contradict each other, whatever the images: no network can be as they say."""
+        if self.own:
+            return
+        if self["residual"] and len(set(self.hidden)) > 1:
+            raise UserError(
+                "residual: adds the input of a hidden layer to its output, so all must be as wide, "
+                f"got {show(self.hidden)}"
+            )
+        if self["model"] != "cnn":
+            return
+        if self["norm"] == "rms":
+            raise UserError("norm: 'rms' is not of convolutions (model = 'cnn'); must be one of none, batch, layer")
+        if self["padding"] == "same" and self["kernel"] % 2 == 0:
+            raise UserError(f"kernel: must be odd with padding = 'same', got {self['kernel']}")
 
     def record(self) -> dict[str, Any]:
         """The values in JSON's types."""

@@ -48,11 +48,12 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
     report_folder(study.label)  # one that leads out is refused before anything is trained
     journal = folder / study.journal
     with writing(journal), hold(journal), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
-        facts = environment.describe(data.values(), device, study.own)
-        facts |= {"device": workplace.describe() or facts["device"]}
         if how.fresh and (aside := put_aside(journal)):
             say(f"the old journal is now {aside}")
-        facts |= _checked(study, folder, data, say)
+        if study.own:
+            check_edits(study, journal)  # before anything of it is executed
+            say(runs_code(study.own, folder))
+        facts = circumstances(study, data, device, workplace, say)
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
         study = ledger.study
@@ -90,23 +91,21 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
         say(f"{'estimate':9} {_estimated(study, plan.Pace(data, workplace, size, scale(data)), left, used)}")
 
 
-def _checked(study: Study, folder: Path, data: Mapping[str, Data], say: Say) -> dict[str, str]:
-    """Check what only data and networks can tell, and what is recorded of it. Nothing that a user wrote is executed
-    before it is known that the journal goes on with it, and told.
+def circumstances(
+    study: Study, data: Mapping[str, Data], device: torch.device, workplace: Workplace, say: Say
+) -> dict[str, str]:
+    """What is recorded of how the study is trained; tells which layers no form by hand trains.
+
+    Raises UserError for what only data and networks can tell to be wrong.
     """
-    if study.own:
-        check_edits(study, folder / study.journal)
-        say(runs_code(study.own, folder))
     checks.check_folds(study, data)
     checks.check_models(study, data)
-    return told_lanes(checks.lanes(study, data), say)
-
-
-def told_lanes(lanes: Mapping[str, str], say: Say) -> dict[str, str]:
-    """Tell which layers no form by hand trains, and how they are trained; what is recorded of it."""
-    for layer, lane in lanes.items():
-        say(f"{layer}: {lane}")
-    return {"lanes": "; ".join(f"{layer}: {lane}" for layer, lane in lanes.items())} if lanes else {}
+    facts = environment.describe(data.values(), device, study.own)
+    facts |= {"device": workplace.describe() or facts["device"]}
+    lanes = [f"{layer}: {lane}" for layer, lane in checks.lanes(study, data).items()]
+    for lane in lanes:
+        say(lane)
+    return {**facts, "lanes": "; ".join(lanes)} if lanes else facts
 
 
 def runs_code(own: OwnModel, folder: Path) -> str:

@@ -67,6 +67,7 @@ ORDER = [
         "parts",
         "environment",
         "training",
+        "checks",
         "crews",
         "journal",
     ),

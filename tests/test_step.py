@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from harness import catalogue
 from harness.parts.data import Data, load
+from harness.parts.structure import structure
 from harness.training.cohort import Cohort
+from harness.training.lanes import LANES, Lane, Opaque
+from harness.training.layers import ByAutograd, fast_form
 from harness.training.loop import train
 from harness.training.step import CapturedStep, Step
 from harness.trial import Outcome, Trial
@@ -110,11 +114,8 @@ def test_a_lower_precision_learns_as_well(precision: Any, data: Data) -> None:
 
 
 @pytest.fixture
-def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, Any]], Cohort]]:
-    """Cohorts whose tensors claim to lie on a GPU and have no values: who asks for one, or mixes devices, is found out.
-
-    What it cannot see: capture itself, streams, kernels that are missing, and speed.
-    """
+def without_values(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any], str], Cohort]:
+    """Cohorts whose tensors lie on a device where they have no values."""
     randperm, uniform = torch.randperm, torch.Tensor.uniform_
     monkeypatch.setattr("harness.training.cohort.generator", lambda *seed: object())  # torch makes none without a GPU
     monkeypatch.setattr(torch, "randperm", lambda n, generator=None, device=None: randperm(n, device=device))
@@ -122,13 +123,22 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, An
     monkeypatch.setattr("harness.training.feed.bool", lambda shifted: True, raising=False)  # read before the first step
     digits = load("digits", "cpu")
 
-    def make(config: dict[str, Any]) -> Cohort:
-        images = torch.empty(digits.images.shape, dtype=torch.uint8, device="cuda")
-        data = replace(digits, images=images, labels=torch.empty(len(images), dtype=torch.int64, device="cuda"))
+    def make(config: dict[str, Any], device: str) -> Cohort:
+        images = torch.empty(digits.images.shape, dtype=torch.uint8, device=device)
+        data = replace(digits, images=images, labels=torch.empty(len(images), dtype=torch.int64, device=device))
         return Cohort.of([make_trial(k, seed=k, stage="confirm", **config) for k in range(3)], data)
 
+    return make
+
+
+@pytest.fixture
+def fake_gpu(without_values: Callable[[dict[str, Any], str], Cohort]) -> Iterator[Callable[[dict[str, Any]], Cohort]]:
+    """Cohorts whose tensors claim to lie on a GPU and have no values: who asks for one, or mixes devices, is found out.
+
+    What it cannot see: capture itself, streams, kernels that are missing, and speed.
+    """
     with FakeTensorMode(allow_non_fake_inputs=True):
-        yield make
+        yield lambda config: without_values(config, "cuda")
 
 
 def one_step(cohort: Cohort) -> Step:
@@ -149,7 +159,12 @@ CONFIGS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def by_autograd(config: dict[str, Any]) -> bool:
+    kind = catalogue.built_by("activation", config.get("activation", "relu"))
+    return fast_form(kind(), "fp32") is ByAutograd
+
+
+@pytest.mark.parametrize("config", [c for c in CONFIGS if not by_autograd(c)], ids=str)
 def test_a_step_on_a_gpu_neither_waits_for_the_host_nor_mixes_devices(
     config: dict[str, Any], fake_gpu: Callable[[dict[str, Any]], Cohort]
 ) -> None:
@@ -157,6 +172,46 @@ def test_a_step_on_a_gpu_neither_waits_for_the_host_nor_mixes_devices(
     assert one_step(cohort).figures().is_cuda
     for figure in cohort.measure(cohort.tests, catalogue.names("measure")).figures().values():
         assert figure.is_cuda
+
+
+class Normed(nn.Module):
+    """Dropout, a running mean, and a module within the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2))
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.head(self.body(x))
+        return y
+
+
+@pytest.mark.parametrize("config", [c for c in CONFIGS if by_autograd(c)], ids=str)
+def test_a_layer_by_autograd_neither_waits_nor_mixes_devices(
+    config: dict[str, Any], without_values: Callable[[dict[str, Any], str], Cohort]
+) -> None:
+    """On the meta device: autograd wants a real GPU even for tensors that only claim to lie on one."""
+    assert one_step(without_values(config, "meta")).figures().is_meta
+
+
+@pytest.mark.parametrize("lane", ["general", "each"])
+def test_the_lanes_of_own_models_neither_wait_nor_mix_devices(
+    lane: str, without_values: Callable[[dict[str, Any], str], Cohort], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which lane is right is tried on values, which nothing has here: so it is known before."""
+    monkeypatch.setattr("harness.training.cohort.build", lambda *arguments: Normed())
+    monkeypatch.setattr("harness.training.cohort.EVALUATION_BATCH", {"meta": 1000})
+    cohort = without_values({}, "meta")
+    key = (structure(cohort.stack.template), "meta", "fp32")
+    monkeypatch.setitem(LANES, key, Lane(lane))
+    assert one_step(cohort).figures().is_meta
+    [layer] = cohort.stack.layers
+    assert isinstance(layer, Opaque)
+    assert type(layer.form).__name__.lower() == lane
+    assert all(buffer.is_meta for buffer in cohort.stack.buffers.values())
+    part = cohort.only([0, 2])
+    assert len(part.measure(part.tests, ["accuracy"]).figures()["accuracy"]) == 2
 
 
 def test_a_step_that_waits_is_found_out(

@@ -1,10 +1,12 @@
 """The works of the benchmark: what every contender trains."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.catalogue import Value
 from harness.config import Config
-from harness.study.study import Budget, Study
+from harness.study.own import read_own
+from harness.study.study import Budget, Code, Study
 
 
 @dataclass(frozen=True)
@@ -24,50 +26,54 @@ class Work:
     lr: float = 1e-3
     contenders: str = "abcdef"
     gpu: bool = False
+    own: str = ""  # the class of own.py that is trained, instead of the MLP
 
     @property
     def trainings(self) -> int:
         """How many models are trained."""
         return len(self.depths) * self.seeds
 
-    def config(self, depth: int) -> Config:
-        """What is trained at that depth; nothing stops early."""
-        return Config(
-            dataset=self.dataset,
-            depth=depth,
-            width=self.width,
-            taper=self.taper,
-            batch_size=self.batch_size,
-            epochs=self.epochs,
-            patience=self.epochs + 1,
-            optimizer=self.optimizer,
-            lr=self.lr,
-        )
-
-    def study(self) -> Study:
-        """The same as a study: depth compared, nothing tuned, `seeds` confirmation runs of each."""
-        fixed: dict[str, Value] = {
+    @property
+    def fixed(self) -> dict[str, Value]:
+        """What all its models share; nothing stops early."""
+        return {
             "width": self.width,
-            "taper": self.taper,
             "batch_size": self.batch_size,
             "epochs": self.epochs,
             "patience": self.epochs + 1,
             "optimizer": self.optimizer,
             "lr": self.lr,
+            **({} if self.own else {"taper": self.taper}),
         }
+
+    def config(self, depth: int) -> Config:
+        """What is trained at that depth."""
+        return self.study().config(depth, {})
+
+    def study(self) -> Study:
+        """The same as a study: depth compared, nothing tuned, `seeds` confirmation runs of each."""
+        own = read_own(Path(__file__).parent, f"own.py:{self.own}") if self.own else None
         return Study(
             name=self.name,
             question="How long does it take?",
             dataset=self.dataset,
             written_for=self.dataset,
-            model="mlp",
+            model=own.name if own else "mlp",
+            code=Code(name=own.name, source=own.source) if own else None,
             axis="depth",
             levels=self.depths,
             tune={},
-            fixed=fixed,
+            fixed=self.fixed,
             budget=Budget(seeds=self.seeds),
         )
 
+
+OWN = {
+    "Norms": "linear layers with layer normalisation, run layer by layer",
+    "Closed": "the same as one class, in the general lane",
+    "Asking": "the same, but one network after the other",
+}
+"""The classes of own.py."""
 
 WORKS = {
     work.name: work
@@ -76,6 +82,21 @@ WORKS = {
         Work("mnist10", "MNIST, width 128, batch 256, 3 epochs, 10 seeds", "mnist", 128, 256, 3, 10, contenders="aef"),
         Work("tiny", "digits, depth 1 and 2, 3 seeds: a try", "digits", 64, 32, 10, 3, depths=(1, 2)),
         Work("digits", "digits, width 64, batch 32, 20 epochs, 10 seeds", "digits", 64, 32, 20, 10),
+        *(
+            Work(
+                name.lower(),
+                f"an own model on the digits, {what}: depth 5, width 64, batch 32, 20 epochs, 10 seeds",
+                "digits",
+                64,
+                32,
+                20,
+                10,
+                depths=(5,),
+                contenders="aef",
+                own=name,
+            )
+            for name, what in OWN.items()
+        ),
         Work(
             "layers",
             "MNIST, the published layer comparison: width 512 halving, SGD, batch 1024, 200 epochs, 1 seed",

@@ -2,17 +2,18 @@
 
     network = build(config, (1, 28, 28), classes=10, seed=1)
 
-Every model has the same layers whatever its dropout rate, so that models with and without dropout can share a stack.
+Every model has the same layers whatever its dropout rate and initialisation, so that models with and without dropout
+can share a stack.
 """
 
 import math
 import threading
 from collections.abc import Callable, Hashable
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, product
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness import catalogue
@@ -20,6 +21,7 @@ from harness.catalogue import Value
 from harness.config import Config
 from harness.errors import UserError
 from harness.parts import own
+from harness.parts.initialisation import fill
 from harness.parts.structure import structure
 
 Shape = tuple[int, ...]
@@ -32,33 +34,91 @@ def activation(config: Config) -> nn.Module:
     return made
 
 
+class Residual(nn.Sequential):
+    """Its layers, and an identity around them: x + f(x) (He et al., 2016)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, ...), the same."""
+        y = x
+        for layer in self:
+            y = layer(y)
+        return x + y
+
+
 def mlp(config: Config, inputs: Shape, outputs: int) -> nn.Sequential:
-    """(B, D) -> (B, outputs), with activation and dropout after every hidden layer."""
-    return _dense(config, math.prod(inputs), outputs)
+    """(B, D) -> (B, outputs), with normalisation, activation and dropout after every hidden layer.
+
+    Raises UserError where the config contradicts itself.
+    """
+    config.check()
+    network = _dense(config, math.prod(inputs), outputs)
+    fill(network, config)
+    return network
 
 
 def cnn(config: Config, inputs: Shape, outputs: int) -> nn.Sequential:
-    """(B, D) -> (B, outputs): for each of `channels` convolution, max-pooling and activation; then an MLP.
+    """(B, D) -> (B, outputs): for each of `channels` convolutions, max-pooling and activation; then an MLP.
 
-    Raises UserError where nothing is left of the image behind the convolutions.
+    A convolution that changes neither channels nor sides is a block of its own where there are residuals, and is pooled
+    after its activation. Raises UserError where nothing is left of the image behind the convolutions, or where the
+    config contradicts itself.
     """
-    channels, *sides = inputs
+    config.check()
+    layers, (channels, *sides) = _convolutions(config, inputs)
+    if config.global_pool:
+        layers.append(nn.AdaptiveAvgPool2d(1))
+        sides = [1, 1]
+    network = nn.Sequential(*layers, nn.Flatten(), *_dense(config, channels * math.prod(sides), outputs))
+    fill(network, config)
+    return network
+
+
+def _convolutions(config: Config, inputs: Shape) -> tuple[list[nn.Module], Shape]:
+    """The layers before the dense ones, and the shape of what comes of an image there."""
     layers: list[nn.Module] = [nn.Unflatten(1, inputs)]
-    for wide in config.channels:
-        sides = [(side - config.kernel + 1) // config.pool for side in sides]
-        if min(sides) < 1:
-            pixels = math.prod(inputs)
-            raise UserError(f"channels: {len(config.channels)} convolutions leave nothing of {pixels} pixels")
-        layers += [nn.Conv2d(channels, wide, config.kernel), nn.MaxPool2d(config.pool), activation(config)]
-        channels = wide
-    return nn.Sequential(*layers, nn.Flatten(), *_dense(config, channels * math.prod(sides), outputs))
+    shape, per_pool = inputs, int(config.convs_per_pool)
+    for wide, number in product(config.channels, range(per_pool)):
+        stride = 1 if number else int(config.stride)
+        pooling = [nn.MaxPool2d(config.pool)] if number == per_pool - 1 else []
+        *block, last = *_convolution(config, shape[0], wide, stride), activation(config)
+        left = _left(config, shape, wide, stride)
+        is_residual = config.residual and len(layers) > 1 and left == shape
+        layers += [Residual(*block, last), *pooling] if is_residual else [*block, *pooling, last]
+        shape = (wide, *(side // config.pool for side in left[1:])) if pooling else left
+        if min(shape) < 1:
+            many, pixels = len(config.channels) * per_pool, math.prod(inputs)
+            raise UserError(f"channels: {many} convolutions leave nothing of {pixels} pixels")
+    return layers, shape
+
+
+def _left(config: Config, shape: Shape, wide: int, stride: int) -> Shape:
+    """What a convolution to `wide` channels makes of a shape."""
+    lost = (1 if config.padding == "same" else config.kernel) - 1
+    return (wide, *((side - lost - 1) // stride + 1 for side in shape[1:]))
+
+
+def _convolution(config: Config, channels: int, wide: int, stride: int) -> list[nn.Module]:
+    """(B, channels, H, W) -> (B, wide, H', W'), normalised."""
+    edge = config.kernel // 2 if config.padding == "same" else 0
+    layer = nn.Conv2d(channels, wide, config.kernel, stride, edge, bias=config.norm != "batch")
+    if config.norm == "none":
+        return [layer]
+    return [layer, nn.BatchNorm2d(wide) if config.norm == "batch" else nn.GroupNorm(1, wide)]
 
 
 def _dense(config: Config, features: int, outputs: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for one, two in pairwise((features, *config.hidden)):
-        layers += [nn.Linear(one, two), activation(config), nn.Dropout(config.dropout)]
+        block = [*_linear(config, one, two), activation(config), nn.Dropout(config.dropout)]
+        layers += [Residual(*block)] if config.residual and layers else block
     return nn.Sequential(*layers, nn.Linear((features, *config.hidden)[-1], outputs))
+
+
+def _linear(config: Config, features: int, wide: int) -> list[nn.Module]:
+    """(B, features) -> (B, wide), normalised. Batch normalisation takes away whatever a bias adds: there is none."""
+    layer = nn.Linear(features, wide, bias=config.norm != "batch")
+    norms = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "rms": nn.RMSNorm}
+    return [layer, norms[config.norm](wide)] if config.norm in norms else [layer]
 
 
 BUILDING = threading.Lock()

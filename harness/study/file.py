@@ -5,6 +5,7 @@
 Whatever is wrong with the file is told in one line: file, key, rule, value and the nearest right name.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -147,6 +148,7 @@ def _check(name: str, raw: dict[str, Any], own: OwnModel | None) -> Study:
     }
     checked = _parse(TypeAdapter(Study), "", study)
     _fits_together(checked)
+    _can_be_built(checked)
     _folds_fit(checked)
     _worth_is_known(checked)
     return checked
@@ -446,6 +448,26 @@ def _fits_together(study: Study) -> None:
     _budget_fits(study)
     if study.tune:
         _can_be_searched(study)
+
+
+CONTRADICT = ("residual", "norm", "padding")
+"""Hyperparameters of whose values some contradict others: see `Config.check`."""
+
+
+def _can_be_built(study: Study) -> None:
+    """No values that a training can have contradict each other; what a `when` leaves out has its default."""
+    if not set(CONTRADICT) & set(study.chosen):
+        return
+    ends = {
+        key: domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
+        for key, domain in study.tune.items()
+        if key in (*CONTRADICT, *WIDTH_KEYS, "widths", "kernel")
+    }
+    for level, values in itertools.product(study.levels, itertools.product(*ends.values())):
+        params = dict(zip(ends, values, strict=True))
+        config = study.config(level, params)
+        kept = {key for key in params if all(config[other] == one for other, one in study.tune[key].when.items())}
+        study.config(level, {key: params[key] for key in kept}).check()
 
 
 def _budget_fits(study: Study) -> None:

@@ -361,7 +361,7 @@ def _output(y: Any) -> Tensor:
 
 
 def _halved(layer: Layer, x: Tensor) -> AbstractContextManager[Any]:
-    return torch.autocast(x.device.type, torch.bfloat16, enabled=layer.precision == "bf16")
+    return torch.autocast(x.device.type, torch.bfloat16) if layer.precision == "bf16" else nullcontext()
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.errors import UserError
+from harness.parts.models import Residual
 from harness.training.memory import Memory
 
 aten = torch.ops.aten
@@ -73,6 +75,26 @@ class Chain(Layer):
         return dy if needs_dx else None
 
 
+class SkipConnection(Chain):
+    """Layers one after the other with an identity around them: x + f(x). Its first layer must leave x as it is.
+
+    Both ways what comes in is needed twice, and layers work in place: going back it is kept aside.
+    """
+
+    @classmethod
+    def fits(cls, like: Any) -> bool:
+        return len(like) > 0
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        y = super().forward(x, noise)
+        return torch.add(x, y, out=self.memory((self, "y"), *y.shape))
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        around = self.memory((self, "around"), *dy.shape).copy_(dy) if needs_dx else None
+        dx = super().backward(dy, needs_dx)
+        return None if dx is None or around is None else around.add_(dx)
+
+
 class ByAutograd(Layer):
     """A layer of `EACH_IMAGE` that has no form of its own here, run by torch's autograd. x: (K, B, ...).
 
@@ -93,11 +115,7 @@ class ByAutograd(Layer):
 
 
 class Linear(Layer):
-    """x @ weight.T + bias. x: (K or 1, B, ..., D), weight: (K, O, D), bias: (K, O) -> (K, B, ..., O)."""
-
-    @classmethod
-    def fits(cls, like: Any) -> bool:
-        return isinstance(like.bias, Tensor)
+    """x @ weight.T + bias, if any. x: (K or 1, B, ..., D), weight: (K, O, D), bias: (K, O) -> (K, B, ..., O)."""
 
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         y = self.product(_as_rows(x))
@@ -109,16 +127,19 @@ class Linear(Layer):
 
     def product(self, x: Tensor) -> Tensor:
         """(K or 1, N, D) -> (K, N, O)."""
-        weight, bias = self.parameters["weight"], self.parameters["bias"]
+        weight, bias = self.parameters["weight"], self.parameters.get("bias")
         models, outputs, _ = weight.shape
         self.x = x.expand(models, -1, -1)
         y = self.memory((self, "y"), models, x.shape[1], outputs)
+        if bias is None:
+            return torch.bmm(self.x, weight.mT, out=y)
         return torch.baddbmm(bias[:, None], self.x, weight.mT, out=y)
 
     def slopes(self, dy: Tensor, needs_dx: bool) -> Tensor | None:
         """The gradients, and (K, N, O) -> (K, N, D)."""
         torch.bmm(dy.mT, self.x, out=self.gradients["weight"])
-        torch.sum(dy, 1, out=self.gradients["bias"])
+        if "bias" in self.gradients:
+            torch.sum(dy, 1, out=self.gradients["bias"])
         if not needs_dx:
             return None
         return torch.bmm(dy, self.parameters["weight"], out=self.memory((self, "dx"), *self.x.shape))
@@ -128,14 +149,16 @@ class HalfLinear(Linear):
     """Products in bfloat16, everything else in float32: what torch's autocast does with a linear layer."""
 
     def product(self, x: Tensor) -> Tensor:
-        weight, bias = self.parameters["weight"], self.parameters["bias"]
+        weight, bias = self.parameters["weight"], self.parameters.get("bias")
         self.x = x.bfloat16().expand(len(weight), -1, -1)
-        return torch.bmm(self.x, weight.bfloat16().mT).float().add_(bias[:, None])
+        y = torch.bmm(self.x, weight.bfloat16().mT).float()
+        return y if bias is None else y.add_(bias[:, None])
 
     def slopes(self, dy: Tensor, needs_dx: bool) -> Tensor | None:
         half = dy.bfloat16()
         self.gradients["weight"].copy_(torch.bmm(half.mT, self.x))
-        torch.sum(dy, 1, out=self.gradients["bias"])
+        if "bias" in self.gradients:
+            torch.sum(dy, 1, out=self.gradients["bias"])
         return torch.bmm(half, self.parameters["weight"].bfloat16()).float() if needs_dx else None
 
 
@@ -175,6 +198,53 @@ class Tanh(Layer):
         return result
 
 
+class Sigmoid(Layer):
+    """1 / (1 + exp(-x))."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        self.y = x.sigmoid_()
+        return self.y
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        result: Tensor = aten.sigmoid_backward.grad_input(dy, self.y, grad_input=dy)
+        return result
+
+
+class ELU(Layer):
+    """scale * x, below zero scale * alpha * (exp(x) - 1)."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        y: Tensor = aten.elu_(x, *self._scales())
+        self.y = y
+        return y
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        result: Tensor = aten.elu_backward.grad_input(dy, *self._scales(), 1.0, True, self.y, grad_input=dy)
+        return result
+
+    def _scales(self) -> tuple[float, float]:
+        """Alpha and scale."""
+        assert isinstance(self.like, nn.ELU)
+        return self.like.alpha, 1.0
+
+
+class SELU(ELU):
+    """ELU with the two constants of torch's own."""
+
+    def _scales(self) -> tuple[float, float]:
+        return 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+
+
+class Identity(Layer):
+    """x itself."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        return x
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        return dy
+
+
 class GELU(Layer):
     """The exact form, with the error function."""
 
@@ -206,7 +276,7 @@ class SiLU(Layer):
 
 
 class Conv2d(Layer):
-    """A convolution without padding. x: (K or 1, B, C, H, W), weight: (K, O, C, k, k) -> (K, B, O, H', W').
+    """A convolution. x: (K or 1, B, C, H, W), weight: (K, O, C, k, k) -> (K, B, O, H', W').
 
     On a CPU one network after the other; on a GPU as one convolution in K groups, for which channels of all networks
     have to stand side by side.
@@ -214,32 +284,57 @@ class Conv2d(Layer):
 
     @classmethod
     def fits(cls, like: Any) -> bool:
-        plain: bool = (like.stride, like.padding, like.dilation, like.groups) == ((1, 1), (0, 0), (1, 1), 1)
-        return plain and like.bias is not None
+        padded = isinstance(like.padding, tuple) and like.padding_mode == "zeros"
+        return padded and (like.dilation, like.groups) == ((1, 1), 1)
 
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
-        weight, bias = self.parameters["weight"], self.parameters["bias"]
+        weight, bias = self.parameters["weight"], self.parameters.get("bias")
+        stride, padding = self._steps()
         self.x = x.expand(len(weight), *x.shape[1:])
         if not self._grouped():
-            each = zip(self.x, weight, bias, strict=True)
-            return torch.stack([torch.conv2d(*one) for one in each])
-        y = torch.conv2d(_side_by_side(self.x), weight.flatten(0, 1), bias.flatten(), groups=len(weight))
+            each = zip(self.x, weight, [None] * len(weight) if bias is None else bias, strict=True)
+            return torch.stack([torch.conv2d(*one, stride, padding) for one in each])
+        together = None if bias is None else bias.flatten()
+        y = torch.conv2d(_side_by_side(self.x), weight.flatten(0, 1), together, stride, padding, groups=len(weight))
         return _apart(y, len(weight))
 
     def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
-        weight, mask = self.parameters["weight"], [needs_dx, True, True]
+        weight, slopes = self.parameters["weight"], []
         if self._grouped():
-            found = _conv_backward(_side_by_side(dy), _side_by_side(self.x), weight.flatten(0, 1), len(weight), mask)
-            self.gradients["weight"].copy_(found[1].view_as(weight))
-            self.gradients["bias"].copy_(found[2].view_as(self.gradients["bias"]))
+            found = self._slopes(_side_by_side(dy), _side_by_side(self.x), weight.flatten(0, 1), len(weight), needs_dx)
+            for gradient, one in zip(self.gradients.values(), found[1:], strict=False):
+                gradient.copy_(one.view_as(gradient))
             return _apart(found[0], len(weight)) if needs_dx else None
-        slopes = []
         for row in range(len(weight)):
-            dx, d_weight, d_bias = _conv_backward(dy[row], self.x[row], weight[row], 1, mask)
-            self.gradients["weight"][row].copy_(d_weight)
-            self.gradients["bias"][row].copy_(d_bias)
-            slopes.append(dx)
+            found = self._slopes(dy[row], self.x[row], weight[row], 1, needs_dx)
+            for gradient, one in zip(self.gradients.values(), found[1:], strict=False):
+                gradient[row].copy_(one)
+            slopes.append(found[0])
         return torch.stack(slopes) if needs_dx else None
+
+    def _slopes(self, dy: Tensor, x: Tensor, weight: Tensor, groups: int, needs_dx: bool) -> tuple[Tensor, ...]:
+        """Those with regard to x, weight and bias; what is not needed is undefined."""
+        bias, (stride, padding) = "bias" in self.parameters, self._steps()
+        found: tuple[Tensor, ...] = aten.convolution_backward(
+            dy,
+            x,
+            weight,
+            [len(weight)] if bias else None,
+            stride,
+            padding,
+            [1, 1],
+            False,
+            [0, 0],
+            groups,
+            [needs_dx, True, bias],
+        )
+        return found
+
+    def _steps(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Stride and padding, both of height and width."""
+        assert isinstance(self.like, nn.Conv2d)
+        assert not isinstance(self.like.padding, str)
+        return self.like.stride, self.like.padding
 
     def _grouped(self) -> bool:
         return self.x.is_cuda and len(self.x) > 1
@@ -265,6 +360,114 @@ class MaxPool2d(Layer):
             dy.flatten(0, 1), self.x.flatten(0, 1), shape, shape, [0, 0], [1, 1], False, self.places
         )
         return dx.view_as(self.x)
+
+
+@dataclass(eq=False)
+class LayerNorm(Layer):
+    """Each image's last dimensions to mean 0 and variance 1, then times weight plus bias.
+
+    x: (K or 1, B, ..., *D), weight and bias: (K, *D) -> (K, B, ..., *D).
+    """
+
+    @classmethod
+    def fits(cls, like: Any) -> bool:
+        return like.weight is not None and like.bias is not None
+
+    def __post_init__(self) -> None:
+        self.prepared: tuple[int, int] | None = None
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        self.x = self._rows(x)
+        if (x.dim(), self.x.shape[-1]) != self.prepared:
+            self._prepare(x)
+        found = aten.native_layer_norm(self.x, self.x.shape[-1:], *self.neutral, self.like.eps)
+        self.standard, self.known = found[0].view(x.shape), found[1:]  # mean and inverse deviation
+        y = self.memory((self, "y"), len(self.weight), *x.shape[1:])
+        return torch.addcmul(self.bias, self.standard, self.weight, out=y)
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        product = torch.mul(dy, self.standard, out=self.memory((self, "product"), *dy.shape))
+        torch.sum(product, self.shared, out=self.gradients["weight"])
+        torch.sum(dy, self.shared, out=self.gradients["bias"])
+        if not needs_dx:
+            return None
+        slope, rows = self._rows(dy.mul_(self.weight)), self.x.shape[-1:]
+        found = aten.native_layer_norm_backward(slope, self.x, rows, *self.known, None, None, [True, False, False])
+        dx: Tensor = found[0].view_as(dy)
+        return dx
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """(K, B, ..., N), N the numbers that are normalised together."""
+        return x.flatten(1 - self.parameters["weight"].dim())
+
+    def _prepare(self, x: Tensor) -> None:
+        """Weight and bias as they go with x, and the dimensions of x over which they are the same."""
+        self.prepared = x.dim(), self.x.shape[-1]
+        self.shared = [dim for dim in range(1, x.dim()) if dim not in self._own(x)]
+        shape = [1 if dim in self.shared else size for dim, size in enumerate(x.shape)]
+        self.weight, self.bias = (self.parameters[name].view(-1, *shape[1:]) for name in ("weight", "bias"))
+        size = self.x.shape[-1:]
+        self.neutral = self.x.new_ones(size), self.x.new_zeros(size)  # without them a CPU takes twice as long
+
+    def _own(self, x: Tensor) -> range:
+        """The dimensions of x that weight and bias have."""
+        return range(x.dim() - self.parameters["weight"].dim() + 1, x.dim())
+
+
+class GroupNorm(LayerNorm):
+    """Groups of channels, with all their pixels, to mean 0 and variance 1. x: (K or 1, B, C, ...), weight: (K, C)."""
+
+    def _rows(self, x: Tensor) -> Tensor:
+        assert isinstance(self.like, nn.GroupNorm)
+        return x.reshape(*x.shape[:2], self.like.num_groups, -1)
+
+    def _own(self, x: Tensor) -> range:
+        return range(2, 3)
+
+
+class BatchNorm(Layer):
+    """Each channel to mean 0 and variance 1 over a batch and its pixels, then times weight plus bias.
+
+    x: (K or 1, B, C, ...) -> (K, B, C, ...). Channels of all networks stand side by side. In training a running mean
+    and variance go along, in the layer's buffers, by which images are judged afterwards.
+    """
+
+    @classmethod
+    def fits(cls, like: Any) -> bool:
+        return bool(like.affine and like.track_running_stats and like.momentum is not None)
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        weight, bias = self.parameters["weight"], self.parameters["bias"]
+        self.training = noise is not None
+        self.x = _side_by_side(x.expand(len(weight), *x.shape[1:]))
+        if self.training and self.x.numel() == self.x.shape[1]:
+            raise UserError(
+                "norm: batch normalisation learns nothing from a batch of one image, and an epoch's last one has one; "
+                "choose another batch_size"
+            )
+        self.running = [self.buffers[name].view(-1) for name in ("running_mean", "running_var")]
+        y, *self.known = aten.native_batch_norm(
+            self.x, weight.flatten(), bias.flatten(), *self.running, self.training, self.like.momentum, self.like.eps
+        )
+        if self.training:
+            self.buffers["num_batches_tracked"].add_(1)
+        return _apart(y, len(weight))
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        weight, mask = self.parameters["weight"], [needs_dx, True, True]
+        dx, *found = aten.native_batch_norm_backward(
+            _side_by_side(dy),
+            self.x,
+            weight.flatten(),
+            *self.running,
+            *self.known,
+            self.training,
+            self.like.eps,
+            mask,
+        )
+        for name, one in zip(("weight", "bias"), found, strict=True):
+            self.gradients[name].copy_(one.view_as(weight))
+        return _apart(dx, len(weight)) if needs_dx else None
 
 
 class Unflatten(Layer):
@@ -347,22 +550,13 @@ class Dropout(Layer):
         return dy if self.mask is None else dy.mul_(self.mask)
 
 
-def _conv_backward(dy: Tensor, x: Tensor, weight: Tensor, groups: int, mask: list[bool]) -> tuple[Tensor, ...]:
-    """Slopes with regard to x, weight and bias; those that the mask leaves out are undefined."""
-    bias = [len(weight)]
-    found: tuple[Tensor, ...] = aten.convolution_backward(
-        dy, x, weight, bias, [1, 1], [0, 0], [1, 1], False, [0, 0], groups, mask
-    )
-    return found
-
-
 def _side_by_side(x: Tensor) -> Tensor:
-    """(K, B, C, H, W) -> (B, K * C, H, W)."""
+    """(K, B, C, ...) -> (B, K * C, ...)."""
     return x.transpose(0, 1).flatten(1, 2)
 
 
 def _apart(x: Tensor, models: int) -> Tensor:
-    """(B, K * C, H, W) -> (K, B, C, H, W)."""
+    """(B, K * C, ...) -> (K, B, C, ...)."""
     return x.view(len(x), models, -1, *x.shape[2:]).transpose(0, 1).contiguous()
 
 
@@ -371,7 +565,7 @@ def _is_plain(like: nn.Module, form: type[Layer]) -> bool:
     if like._forward_hooks or like._forward_pre_hooks:
         return False
     every = [parameter for _, parameter in like.named_parameters(remove_duplicate=False)]
-    return len(set(every)) == len(every) and (form is Chain or all(one.requires_grad for one in every))
+    return len(set(every)) == len(every) and (issubclass(form, Chain) or all(one.requires_grad for one in every))
 
 
 def _as_rows(x: Tensor) -> Tensor:
@@ -403,6 +597,15 @@ LAYERS: dict[type[nn.Module], type[Layer]] = {
     nn.Tanh: Tanh,
     nn.GELU: GELU,
     nn.SiLU: SiLU,
+    nn.Sigmoid: Sigmoid,
+    nn.ELU: ELU,
+    nn.SELU: SELU,
+    nn.Identity: Identity,
+    nn.LayerNorm: LayerNorm,
+    nn.GroupNorm: GroupNorm,
+    nn.BatchNorm1d: BatchNorm,
+    nn.BatchNorm2d: BatchNorm,
+    Residual: SkipConnection,
     nn.Dropout: Dropout,
 }
 """What runs in the place of a layer of torch.nn."""
@@ -416,6 +619,6 @@ def fast_form(like: nn.Module, precision: str) -> type[Layer] | None:
     with another constructor, but no other forward pass, is a chain of its layers too.
     """
     forms = {**LAYERS, **HALF} if precision == "bf16" else LAYERS
-    kind: type[nn.Module] = nn.Sequential if isinstance(like, nn.Sequential) else type(like)
+    kind: type[nn.Module] = nn.Sequential if type(like) not in forms and isinstance(like, nn.Sequential) else type(like)
     form = forms.get(kind, ByAutograd if kind in EACH_IMAGE else None)
     return form if form is not None and form.fits(like) and _is_plain(like, form) else None
