@@ -569,3 +569,12 @@ def test_one_place_executes_what_users_write() -> None:
         if re.search(r"parts\.own\b|parts import .*\bown\b", path.read_text())
     }
     assert knows <= {"parts/models.py", "study/own.py"}
+
+
+def test_the_example_of_the_docs_is_a_study(write: Write) -> None:
+    text = (ROOT / "docs" / "own-models.md").read_text()
+    net, words = (re.findall(f"```{kind}\n(.*?)```", text, re.DOTALL)[0] for kind in ("python", "toml"))
+    study = read_study(write(words, net))
+    assert (study.model, study.levels, set(study.tune)) == ("net.py:Wide", (True, False), {"hidden", "p", "lr"})
+    assert study.own is not None
+    assert [knob.name for knob in study.own.knobs] == ["hidden", "blocks", "p", "norm"]
