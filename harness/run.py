@@ -50,10 +50,7 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
     with writing(journal), hold(journal), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
         if how.fresh and (aside := put_aside(journal)):
             say(f"the old journal is now {aside}")
-        if study.own:
-            check_edits(study, journal)  # before anything of it is executed
-            say(runs_code(study.own, folder))
-        facts = circumstances(study, data, device, workplace, say)
+        facts = circumstances(study, folder, data, device, workplace, say)
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
         study = ledger.study
@@ -92,12 +89,16 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
 
 
 def circumstances(
-    study: Study, data: Mapping[str, Data], device: torch.device, workplace: Workplace, say: Say
+    study: Study, folder: Path, data: Mapping[str, Data], device: torch.device, workplace: Workplace, say: Say
 ) -> dict[str, str]:
     """What is recorded of how the study is trained; tells which layers no form by hand trains.
 
-    Raises UserError for what only data and networks can tell to be wrong.
+    Nothing that a user wrote is executed before it is known that the journal goes on with it, and told. Raises
+    UserError for what only data and networks can tell to be wrong.
     """
+    if study.own:
+        check_edits(study, folder / study.journal)
+        say(runs_code(study.own, folder))
     checks.check_folds(study, data)
     checks.check_models(study, data)
     facts = environment.describe(data.values(), device, study.own)
