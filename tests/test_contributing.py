@@ -13,12 +13,12 @@ import pytest
 from .conftest import ROOT, clean_environment
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
-NEW = {"activation": "selu", "optimizer": "adagrad", "dataset": "parity", "measure": "kappa", "crew": "patient"}
+NEW = {"activation": "celu", "optimizer": "adagrad", "dataset": "parity", "measure": "kappa", "crew": "patient"}
 STUDY = """
 dataset = "parity"
 metric = "kappa"
 [compare]
-activation = ["selu", "relu"]
+activation = ["celu", "relu"]
 [fixed]
 optimizer = "adagrad"
 lr = 0.03
@@ -79,7 +79,7 @@ def test_the_additions_have_the_right_types(changed: Path) -> None:
 
 def test_the_additions_pass_the_tests_that_are_derived_from_the_catalogue(changed: Path) -> None:
     files = [f"tests/test_{name}.py" for name in ("trial", "stack", "optim", "measures", "architecture")]
-    wanted = "selu or adagrad or kappa or every or one_window or nothing_flows"
+    wanted = "celu or adagrad or kappa or every or one_window or nothing_flows"
     said = run(changed, "pytest", "-p", "no:cacheprovider", "-q", "-k", wanted, *files)
     assert int(re.findall(r"(\d+) passed", said)[0]) > 10 if "passed" in said else said.count(".") > 10
 
@@ -90,7 +90,7 @@ def test_a_study_of_the_additions_trains(changed: Path) -> None:
     (folder / "study.toml").write_text(STUDY)
     run(changed, "harness", "run", "studies/new", "--crew", "patient", "--offline", "--quiet")
     table = pd.read_csv(changed / "reports" / "new" / "tables" / "compare.csv")
-    assert table["activation"].tolist() == ["selu", "relu"]
+    assert table["activation"].tolist() == ["celu", "relu"]
     assert (table["test_kappa"] > 0.6).all()
     assert (table["val_kappa"] > 0.6).all()
     page = (changed / "reports" / "new" / "report.md").read_text()

@@ -156,6 +156,12 @@ CONFIGS: list[dict[str, Any]] = [
     {"dropout": 0.2},
     {"split": "pooled"},
     {"model": "cnn", "channels": (4,), "kernel": 2},
+    *({"norm": norm, "residual": True, "depth": 3} for norm in catalogue.knob("norm").choices),
+    *(
+        {"model": "cnn", "channels": (4, 4), "padding": "same", "convs_per_pool": 2, "residual": True, "norm": norm}
+        for norm in ("batch", "layer")
+    ),
+    {"model": "cnn", "channels": (4,), "stride": 2, "global_pool": True},
 ]
 
 

@@ -24,6 +24,9 @@ from harness.parts import own
 from harness.parts.initialisation import fill
 from harness.parts.structure import structure
 
+EPS = 1e-5
+"""Added to variances, as torch does; but RMSNorm adds 1e-7, which makes slopes of thousands where all units are 0."""
+
 Shape = tuple[int, ...]
 """Of an input: channels, height, width."""
 
@@ -103,7 +106,7 @@ def _convolution(config: Config, channels: int, wide: int, stride: int) -> list[
     layer = nn.Conv2d(channels, wide, config.kernel, stride, edge, bias=config.norm != "batch")
     if config.norm == "none":
         return [layer]
-    return [layer, nn.BatchNorm2d(wide) if config.norm == "batch" else nn.GroupNorm(1, wide)]
+    return [layer, nn.BatchNorm2d(wide, eps=EPS) if config.norm == "batch" else nn.GroupNorm(1, wide, eps=EPS)]
 
 
 def _dense(config: Config, features: int, outputs: int) -> nn.Sequential:
@@ -118,7 +121,7 @@ def _linear(config: Config, features: int, wide: int) -> list[nn.Module]:
     """(B, features) -> (B, wide), normalised. Batch normalisation takes away whatever a bias adds: there is none."""
     layer = nn.Linear(features, wide, bias=config.norm != "batch")
     norms = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "rms": nn.RMSNorm}
-    return [layer, norms[config.norm](wide)] if config.norm in norms else [layer]
+    return [layer, norms[config.norm](wide, eps=EPS)] if config.norm in norms else [layer]
 
 
 BUILDING = threading.Lock()

@@ -275,6 +275,61 @@ class SiLU(Layer):
         return result
 
 
+class Softplus(Layer):
+    """log(1 + exp(beta * x)) / beta; x itself where beta * x is above the threshold."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        self.x = x
+        out = self.memory((self, "y"), *x.shape)
+        result: Tensor = aten.softplus.out(x, self.like.beta, self.like.threshold, out=out)
+        return result
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        result: Tensor = aten.softplus_backward.grad_input(
+            dy, self.x, self.like.beta, self.like.threshold, grad_input=dy
+        )
+        return result
+
+
+class Softsign(Layer):
+    """x / (1 + |x|), whose slope is (1 - |y|) ** 2."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        below = torch.abs(x, out=self.memory((self, "below"), *x.shape)).add_(1.0)
+        self.y = x.div_(below)
+        return self.y
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        root = torch.abs(self.y, out=self.memory((self, "below"), *dy.shape)).neg_().add_(1.0)
+        return dy.mul_(root).mul_(root)
+
+
+class Mish(Layer):
+    """x * tanh(softplus(x))."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        self.x = x
+        result: Tensor = aten.mish.out(x, out=self.memory((self, "y"), *x.shape))
+        return result
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        result: Tensor = aten.mish_backward(dy, self.x)
+        return result
+
+
+class Hardswish(Layer):
+    """x * min(max(x + 3, 0), 6) / 6."""
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        self.x = x
+        result: Tensor = aten.hardswish.out(x, out=self.memory((self, "y"), *x.shape))
+        return result
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        result: Tensor = aten.hardswish_backward(dy, self.x)
+        return result
+
+
 class Conv2d(Layer):
     """A convolution. x: (K or 1, B, C, H, W), weight: (K, O, C, k, k) -> (K, B, O, H', W').
 
@@ -425,6 +480,36 @@ class GroupNorm(LayerNorm):
         return range(2, 3)
 
 
+class RMSNorm(Layer):
+    """Each image's last dimension to root mean square 1, times weight. x: (K or 1, B, ..., D), weight: (K, D)."""
+
+    @classmethod
+    def fits(cls, like: Any) -> bool:
+        return like.weight is not None and like.eps is not None and len(like.normalized_shape) == 1
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        assert isinstance(self.like, nn.RMSNorm)
+        assert self.like.eps is not None
+        weight = self._beside(x)
+        square = torch.mul(x, x, out=self.memory((self, "square"), *x.shape))
+        self.rate = square.mean(-1, keepdim=True).add_(self.like.eps).rsqrt_()
+        self.standard = torch.mul(x, self.rate, out=self.memory((self, "standard"), *x.shape))
+        return torch.mul(self.standard, weight, out=self.memory((self, "y"), len(weight), *x.shape[1:]))
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        product = torch.mul(dy, self.standard, out=self.memory((self, "product"), *dy.shape))
+        torch.sum(product, list(range(1, dy.dim() - 1)), out=self.gradients["weight"])
+        if not needs_dx:
+            return None
+        weight = self._beside(dy)
+        along = product.mul_(weight).mean(-1, keepdim=True)
+        return dy.mul_(weight).sub_(torch.mul(self.standard, along, out=product)).mul_(self.rate)
+
+    def _beside(self, x: Tensor) -> Tensor:
+        weight = self.parameters["weight"]
+        return weight.view(len(weight), *(1,) * (x.dim() - 2), -1)
+
+
 class BatchNorm(Layer):
     """Each channel to mean 0 and variance 1 over a batch and its pixels, then times weight plus bias.
 
@@ -468,6 +553,22 @@ class BatchNorm(Layer):
         for name, one in zip(("weight", "bias"), found, strict=True):
             self.gradients[name].copy_(one.view_as(weight))
         return _apart(dx, len(weight)) if needs_dx else None
+
+
+class GlobalPool(Layer):
+    """The mean of each channel's pixels. x: (K, B, C, H, W) -> (K, B, C, 1, 1)."""
+
+    @classmethod
+    def fits(cls, like: Any) -> bool:
+        return like.output_size in (1, (1, 1))
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        self.shape = x.shape
+        return x.mean((3, 4), keepdim=True)
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        shares = dy.div_(self.shape[3] * self.shape[4]).expand(self.shape)
+        return self.memory((self, "dx"), *self.shape).copy_(shares)
 
 
 class Unflatten(Layer):
@@ -600,7 +701,13 @@ LAYERS: dict[type[nn.Module], type[Layer]] = {
     nn.Sigmoid: Sigmoid,
     nn.ELU: ELU,
     nn.SELU: SELU,
+    nn.Softplus: Softplus,
+    nn.Softsign: Softsign,
+    nn.Mish: Mish,
+    nn.Hardswish: Hardswish,
     nn.Identity: Identity,
+    nn.AdaptiveAvgPool2d: GlobalPool,
+    nn.RMSNorm: RMSNorm,
     nn.LayerNorm: LayerNorm,
     nn.GroupNorm: GroupNorm,
     nn.BatchNorm1d: BatchNorm,
