@@ -26,7 +26,7 @@ from harness.crews.grouping import by_cost, group_trials
 from harness.crews.how import How
 from harness.crews.schedule import Group, Workplace, train_all
 from harness.errors import StudyStoppedError, UserError
-from harness.journal import Ledger, Records, hold, look, put_aside
+from harness.journal import Ledger, Records, check_edits, hold, look, put_aside
 from harness.journal.earlier import with_earlier
 from harness.parts.data import Data, MissingDataError, load
 from harness.parts.models import count_weights
@@ -43,8 +43,6 @@ Say = Callable[[str], None]
 def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print) -> None:
     """Run or continue a study, write its report, and tell by `say` where everything lies."""
     keep_freed_memory()
-    if study.own:
-        say(runs_code(study.own, folder))
     device = _device(how)
     study, data = load_or_digits(study, device, say)
     report_folder(study.label)  # one that leads out is refused before anything is trained
@@ -52,7 +50,7 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
     with writing(journal), hold(journal), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
         if how.fresh and (aside := put_aside(journal)):
             say(f"the old journal is now {aside}")
-        facts = circumstances(study, data, device, workplace, say)
+        facts = circumstances(study, folder, data, device, workplace, say)
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
         study = ledger.study
@@ -91,12 +89,16 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
 
 
 def circumstances(
-    study: Study, data: Mapping[str, Data], device: torch.device, workplace: Workplace, say: Say
+    study: Study, folder: Path, data: Mapping[str, Data], device: torch.device, workplace: Workplace, say: Say
 ) -> dict[str, str]:
     """What is recorded of how the study is trained; tells which layers no form by hand trains.
 
-    Raises UserError for what only data and networks can tell to be wrong.
+    Nothing that a user wrote is executed before it is known that the journal goes on with it, and told. Raises
+    UserError for what only data and networks can tell to be wrong.
     """
+    if study.own:
+        check_edits(study, folder / study.journal)
+        say(runs_code(study.own, folder))
     checks.check_folds(study, data)
     checks.check_models(study, data)
     facts = environment.describe(data.values(), device, study.own)

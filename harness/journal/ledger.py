@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.storages import JournalStorage
+from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from harness.errors import UserError
@@ -349,13 +350,27 @@ def begun(study: Study, journal: Path, storage: JournalStorage | None = None) ->
         cut_torn_line(journal)
         storage = open_journal(journal)
     known = storage.get_all_studies() if storage else []
-    recorded = next((one.user_attrs["study"] for one in known if "study" in one.user_attrs), None)
-    if storage is None or recorded is None:
+    then = _study_in(known)
+    if storage is None or then is None:
         return with_earlier(study, journal.parent)
-    then = Study.model_validate_json(recorded)
     names = {search_name(then, place) for place in places(then)}
     asked = [storage.get_n_trials(one._study_id) for one in known if one.study_name in names]
     return _gone_on_with(study, then, max(asked, default=0))
+
+
+def _study_in(known: Iterable[FrozenStudy]) -> Study | None:
+    """The study that a journal is of; None where it holds none yet."""
+    recorded = next((one.user_attrs["study"] for one in known if "study" in one.user_attrs), None)
+    return None if recorded is None else Study.model_validate_json(recorded)
+
+
+def check_edits(study: Study, journal: Path) -> None:
+    """Raises UserError when the study was edited since its journal began, as `Ledger` does: for those who would not
+    execute what it refuses.
+    """
+    then = _study_in(open_journal(journal).get_all_studies()) if journal.is_file() else None
+    if then is not None:
+        _refuse_edits(begun(study, journal), then)
 
 
 def look(study: Study, journal: Path) -> tuple[Study, tuple[int, int], float]:

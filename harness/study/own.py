@@ -33,6 +33,14 @@ TAKEN = (
     *("failed", "infeasible", "noise_floor", "new_low", "new_high"),
 )
 """What study files and the columns of reports are called."""
+WANTED = {
+    bool: "True or False",
+    int: "a whole number of 64 bits",
+    float: "a finite number",
+    str: "a text that can be shown on one line",
+    tuple: "a tuple of whole numbers",
+}
+"""What defaults of each type are."""
 SHOWN = 12  # lines of a difference
 
 
@@ -74,7 +82,7 @@ def _read(folder: Path, file: str) -> str:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise UserError(f"{file} line {line}: is not UTF-8: {error.reason}") from None
+        raise UserError(f"{file}, line {line}: is not UTF-8: {error.reason}") from None
     return text
 
 
@@ -97,9 +105,9 @@ def _tree(source: str, file: str) -> ast.Module:
         with warnings.catch_warnings(action="ignore"):  # of odd escapes, which whoever runs it will see
             return ast.parse(source)
     except SyntaxError as error:
-        raise UserError(f"{file} line {error.lineno or 1}: is not Python: {error.msg}") from None
+        raise UserError(f"{file}, line {error.lineno or 1}: is not Python: {error.msg}") from None
     except (ValueError, MemoryError) as error:
-        raise UserError(f"{file}: is not Python: {error or 'nested too deeply'}") from None
+        raise UserError(f"{file}: is not Python: {str(error) or 'nested too deeply'}") from None
 
 
 Classes = dict[str, ast.ClassDef]
@@ -124,13 +132,13 @@ def _named(classes: Classes, file: str, name: str) -> ast.ClassDef:
         raise UserError(f"{file} has no class {name}{nearest(name, tuple(classes)) or f'; {there}'}")
     node = classes[name]
     if not node.bases:
-        raise UserError(f"{file} line {node.lineno}: {name} must be a module of torch, as class {name}(nn.Module)")
+        raise UserError(f"{file}, line {node.lineno}: {name} must be a module of torch, as class {name}(nn.Module)")
     init = _init(node, classes)
     if init is None:
-        raise UserError(f"{file} line {node.lineno}: {name} must have {SIGNATURE}, and has no __init__ in {file}")
+        raise UserError(f"{file}, line {node.lineno}: {name} must have {SIGNATURE}, and has no __init__ in {file}")
     if not _begins_right(init):
         got = listed(arg.arg for arg in _positional(init))
-        raise UserError(f"{file} line {init.lineno}: {name} must have {SIGNATURE}, got ({got})")
+        raise UserError(f"{file}, line {init.lineno}: {name} must have {SIGNATURE}, got ({got})")
     return node
 
 
@@ -206,7 +214,7 @@ def _wants_shape(init: ast.FunctionDef, file: str) -> bool:
         shaped |= is_shape
         if said != "int" and not is_shape:
             rule = "int or tuple[int, ...]" if arg.arg == "inputs" else "int"
-            raise UserError(f"{file} line {arg.lineno}: {arg.arg} must be annotated {rule}, or not at all, got {said}")
+            raise UserError(f"{file}, line {arg.lineno}: {arg.arg} must be annotated {rule}, or not at all, got {said}")
     return shaped
 
 
@@ -231,7 +239,7 @@ class _Parameter:
     @property
     def where(self) -> str:
         """Where it stands."""
-        return f"{self.file} line {self.arg.lineno}: {self.class_name}'s {self.arg.arg}"
+        return f"{self.file}, line {self.arg.lineno}: {self.class_name}'s {self.arg.arg}"
 
     def knob(self, positional_only: bool) -> Knob | str:
         """The knob that it is, or why it is none. Raises UserError where a study must set it and cannot."""
@@ -263,7 +271,7 @@ class _Parameter:
             return _Kind(type(value))
         if isinstance(value, tuple) and all(type(item) is int for item in value):
             return _Kind(tuple)
-        return "it has no type, and no default that says one"
+        return "it has no type" if self.default is None else "it has no type, and its default tells none"
 
     def _check_name(self) -> None:
         name = self.arg.arg
@@ -284,7 +292,8 @@ class _Parameter:
         if value is None:
             return knob
         if not _fits(kind, value):
-            raise UserError(f"{self.where}: its default must be a {knob.values()}, got {value!r}")
+            wanted = f"one of {listed(kind.choices)}" if kind.choices else WANTED[kind.type]
+            raise UserError(f"{self.where}: its default must be {wanted}, got {value!r}")
         return replace(knob, default=float(value) if kind.type is float else value)
 
 

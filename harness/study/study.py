@@ -16,7 +16,7 @@ from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdap
 from harness import catalogue
 from harness.catalogue import SHARE, Figure, Knob, Measure, OwnModel, Value, show
 from harness.config import Config
-from harness.errors import one_of
+from harness.errors import UserError, one_of
 from harness.study.own import parse
 from harness.study.space import Space, Table, nearest_in
 from harness.trial import Cell, Fold, Level, Trial, named
@@ -236,7 +236,7 @@ class Study(Table):
     def _known_model(self) -> "Study":
         known = (self.code.own.name,) if self.code else catalogue.names("model")
         if self.model not in known:
-            raise one_of(self.model, known)
+            raise UserError(f"model: {one_of(self.model, known)}")
         return self
 
     @property
