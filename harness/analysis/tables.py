@@ -146,9 +146,10 @@ def in_one(values: Sequence[Value]) -> str:
 def matters(study: Study, runs: pd.DataFrame, key: str) -> pd.Series:
     """Whether a tuned hyperparameter had any effect on each run: its `when` holds and it has layers."""
     mask = pd.Series(True, index=runs.index)
-    if study.own is None and key in catalogue.part("model", study.model).idle:
+    model = None if study.own else catalogue.part("model", study.model)
+    if model and key in (*model.idle, *model.idle_alone):
         hidden = runs["widths"].map(lambda widths: len(widths) if isinstance(widths, tuple) else -1)
-        mask &= hidden.where(hidden >= 0, runs["depth"] - 1) > 0
+        mask &= hidden.where(hidden >= 0, runs["depth"] - 1) > (key in model.idle_alone)
     for other, wanted in study.tune[key].when.items():
         mask &= runs[other] == wanted
     return mask
