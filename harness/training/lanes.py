@@ -104,6 +104,8 @@ class General(Layer):
         def one(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor) -> Tensor:
             return _output(functional_call(self.module, {**parameters, **buffers}, (x,)))
 
+        if self.fed:  # masks are rows: so must be what they are multiplied with
+            x = x.expand(_count(self), *x.shape[1:])
         shared = len(x) == 1
         run = torch.vmap(one, in_dims=(0, 0, None if shared else 0), randomness="error")
         with _halved(self, x):
@@ -257,7 +259,7 @@ def _tried(layer: Layer, x: Tensor) -> Lane:
     except Exception as error:  # whatever vmap, or the module under it, may raise
         return Lane("each", _in_short(error))
     for one, other in zip(alone, stacked, strict=True):
-        if one.shape != other.shape or (one - other).abs().max() > TOLERANCE * one.abs().max() + FLOOR:
+        if one.shape != other.shape or not (one - other).abs().max() <= TOLERANCE * one.abs().max() + FLOOR:  # or NaN
             return Lane("each", "under torch.vmap its figures are others than alone")
     return Lane("general")
 
@@ -277,13 +279,14 @@ def _alone(each: Each, x: Tensor) -> tuple[list[Tensor], bool]:
 
 
 def _steps(layer: Layer, x: Tensor) -> list[Tensor]:
-    """All that two steps and an evaluation of two networks come to."""
+    """All that two steps and an evaluation of two networks come to; in the first step both see the same images."""
     seen = []
     for step in range(STEPS):
+        shared = step == 0
         noise = [torch.Generator(x.device).manual_seed(2 * step + row) for row in range(2)]
-        y = layer.forward(x, noise)
+        y = layer.forward(x[:1] if shared else x, noise)
         slope = torch.randn(y.shape, generator=torch.Generator().manual_seed(step)).to(y.device)
-        dx = layer.backward(slope)
+        dx = layer.backward(slope, needs_dx=not shared)
         seen += [one.clone() for one in (y, *layer.gradients.values(), dx) if one is not None]
         for view, gradient in zip(layer.parameters.values(), layer.gradients.values(), strict=True):
             view.sub_(gradient, alpha=RATE / max(1.0, float(gradient.abs().max())))

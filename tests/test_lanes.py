@@ -1,0 +1,238 @@
+"""Models that users write (zoo.py), in stacks and each alone: the same weights, buffers and figures, by every lane.
+
+The table in docs/own-models.md is what is found here; HARNESS_GOLDEN=1 writes it anew.
+"""
+
+import math
+import os
+import re
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+from harness import catalogue
+from harness.checks import _opaque
+from harness.config import Config
+from harness.parts.data import Data, load
+from harness.parts.models import build, input_shape, likeness
+from harness.parts.own import load_class
+from harness.study.own import parse
+from harness.training.cohort import NOISE, generator
+from harness.training.loop import train
+from harness.training.stack import Stack
+from harness.trial import Outcome, Trial
+
+from .conftest import ROOT
+from .reference import train_alone
+
+ZOO = ROOT / "tests" / "zoo.py"
+PAGE = ROOT / "docs" / "own-models.md"
+BEGIN, END = "<!-- table of tests/test_lanes.py: begin -->", "<!-- end -->"
+
+WEIGHT = NATS = 1e-4  # float32 sums in another order, amplified over some dozens of steps
+SIZES = {"train": 320, "val": 80, "test": 100, "untrained": 100}
+ALL = catalogue.names("optimizer")
+pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop")  # pytest makes errors of it
+CONVOLVED = "convolutions are faster"
+RANDOM = "random numbers of its own"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The lane that a model takes, with a pattern of the reason; by which optimizers it is trained here."""
+
+    lane: str
+    reason: str = ""
+    optimizers: tuple[str, ...] = ALL
+    rate: str = ""  # the parameter that differs from network to network of a stack: a dropout rate
+
+
+MODELS = {
+    "Plain": Expected("general"),
+    "Layers": Expected("fast", rate="p"),
+    "MixedLayers": Expected("fast; LayerNorm general", optimizers=("adam", "sgd"), rate="p"),
+    "Inside": Expected("general", optimizers=("adamw",), rate="p"),
+    "Convolved": Expected("each", CONVOLVED),
+    "Signal": Expected("each", CONVOLVED, optimizers=("sgd",)),
+    "BatchNormed": Expected("general"),
+    "PatchNormed": Expected("general", optimizers=("rmsprop",)),
+    "ConvolvedNormed": Expected("each", CONVOLVED, optimizers=("adam",)),
+    "LayerNormed": Expected("general"),
+    "GroupNormed": Expected("general", optimizers=("sgd",)),
+    "RootNormed": Expected("general", optimizers=("rmsprop",)),
+    "Embedded": Expected("general", optimizers=("adamw",)),
+    "Attending": Expected("general"),
+    "Scaled": Expected("general", optimizers=("adam",)),
+    "Encoder": Expected("each", RANDOM, optimizers=("adam",)),
+    "Gated": Expected("each", "Batching rule not implemented"),
+    "LongShort": Expected("each", "Batching rule not implemented", optimizers=("adam",)),
+    "Residual": Expected("general", optimizers=("adamw", "sgd")),
+    "Tied": Expected("general", optimizers=("rmsprop", "sgd")),
+    "Repeated": Expected("general", optimizers=("adam",)),
+    "Gain": Expected("general", optimizers=("adamw",)),
+    "Frozen": Expected("general", optimizers=("sgd",)),
+    "Centred": Expected("general"),
+    "Replaced": Expected("each", "under torch.vmap its figures are others", optimizers=("adam",)),
+    "Dropped": Expected("general", rate="p"),
+    "DroppedChannels": Expected("general", optimizers=("adam",), rate="p"),
+    "Functional": Expected("each", RANDOM),
+    "Noisy": Expected("each", RANDOM, optimizers=("rmsprop",)),
+    "Branching": Expected("each", "data-dependent control flow", optimizers=("sgd",)),
+}
+
+
+@cache
+def few() -> Data:
+    """Some of the digits: enough to learn from, few enough for many trainings."""
+    digits = load("digits", "cpu")
+    rows = [*range(400), *range(digits.trainable, digits.trainable + 100)]
+    return replace(digits, images=digits.images[rows], labels=digits.labels[rows], trainable=400)
+
+
+def own_of(name: str) -> catalogue.OwnModel:
+    return parse(ZOO.read_text(), "zoo.py", name).own
+
+
+def trials_of(name: str, optimizer: str, **config: Any) -> list[Trial]:
+    """Three that differ in all that may differ inside a stack; the seeds are equal, as in a search, with two optimizers."""
+    scale, rate = {"sgd": 3.0, "rmsprop": 0.3}.get(optimizer, 1.0), MODELS[name].rate
+    trials = []
+    for k in range(3):
+        values = {
+            "dataset": "digits",
+            "optimizer": optimizer,
+            "lr": scale * [3e-3, 2e-2, 1e-2][k],
+            "momentum": [0.0, 0.5, 0.3][k] if optimizer in ("sgd", "rmsprop") else 0.0,
+            "weight_decay": [0.0, 1e-3, 1e-4][k],
+            "batch_size": 64,
+            "epochs": [3, 6, 4][k],
+            "patience": [3, 1, 2][k],
+            **({rate: [0.0, 0.3, 0.1][k]} if rate else {}),
+            **config,
+        }
+        seed = 1 if optimizer in ("adamw", "rmsprop") else 1 + k // 2
+        trials.append(Trial(name, "confirm", k, seed, Config(own_of(name), **values)))
+    return trials
+
+
+def outcomes(trials: list[Trial]) -> dict[int, Outcome]:
+    return {trial.number: event for trial, event in train(trials, few()) if isinstance(event, Outcome)}
+
+
+@dataclass
+class Found:
+    """The lane of a model, why, and the largest difference between a stack and each alone."""
+
+    lane: str
+    reason: str
+    weights: float = 0.0
+    loss: float = 0.0  # nats
+    images: int = 0  # on the other side of the border between two classes
+    ended: set[str] = field(default_factory=set)
+
+    def add(self, one: Outcome, other: Outcome) -> None:
+        """Compare two outcomes, which must be of the same epochs."""
+        for what in ("status", "reason", "epochs", "best_epoch", "parameters"):
+            assert getattr(one, what) == getattr(other, what)
+        assert one.weights is not None
+        assert other.weights is not None
+        assert list(one.weights) == list(other.weights)
+        for name, weight in one.weights.items():
+            gap = (weight.double() - other.weights[name].double()).abs().max()
+            self.weights = max(self.weights, float(gap))
+        figures = [(one.figures, other.figures)]
+        figures += [(mine.figures, theirs.figures) for mine, theirs in zip(one.history, other.history, strict=True)]
+        for mine, theirs in figures:
+            assert list(mine) == list(theirs)
+            for name, value in mine.items():
+                images, _, measure = name.partition("_")
+                if measure == "loss":
+                    self.loss = max(self.loss, abs(value - theirs[name]))
+                elif measure == "accuracy":
+                    self.images = max(self.images, round(abs(value - theirs[name]) * SIZES[images]))
+        self.ended.add(other.reason)
+
+    @property
+    def row(self) -> tuple[str, str]:
+        """Its cells in the table: what is found on any machine, and the differences of this one."""
+        return f"{self.lane} | {self.reason}", f"{_rounded_up(self.weights)} | {_rounded_up(self.loss)}"
+
+
+def _rounded_up(gap: float) -> str:
+    return f"1e{math.ceil(math.log10(gap))}" if gap else "0"
+
+
+@cache
+def found(name: str) -> Found:
+    """What comes of a model by all of its optimizers."""
+    result = Found(*lane_of(name))
+    for optimizer in MODELS[name].optimizers:
+        trials = trials_of(name, optimizer)
+        assert len({likeness(trial.config.shape, (1, 8, 8), 10) for trial in trials}) == 1  # they may share a stack
+        together = outcomes(trials)
+        for trial in trials:
+            result.add(together[trial.number], outcomes([trial])[trial.number])
+    return result
+
+
+def lane_of(name: str) -> tuple[str, str]:
+    """How a stack of it is trained, in words as in `Expected`, and why."""
+    config, data = Config(own_of(name), dataset="digits"), few()
+    networks = [build(config, data.shape, data.classes, seed) for seed in range(2)]
+    stack = Stack.of(networks, shape=input_shape(config, data.shape))
+    stack(data.floats(data.images[:64])[None], [generator(seed, NOISE, torch.device("cpu")) for seed in range(2)])
+    opaque = list(_opaque(stack.root))
+    if opaque == [stack.root]:
+        return opaque[0].lane.name, opaque[0].lane.reason
+    return "; ".join(["fast", *(f"{type(layer.like).__name__} {layer.lane.name}" for layer in opaque)]), ""
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_stack_equals_each_alone(name: str) -> None:
+    one = found(name)
+    assert one.lane == MODELS[name].lane, one.reason
+    assert re.search(MODELS[name].reason, one.reason)
+    assert bool(one.reason) == (one.lane == "each")
+    assert one.weights <= WEIGHT
+    assert one.loss <= NATS
+    assert one.images <= 1
+
+
+def test_some_stop_early_and_some_do_not() -> None:
+    ended = {name: found(name).ended for name in MODELS}
+    assert any("epoch limit" in reason for reasons in ended.values() for reason in reasons)
+    for lane in ("general", "each"):
+        assert any("no lower" in r for name in MODELS if found(name).lane == lane for r in ended[name]), lane
+
+
+def test_the_table_says_what_is_found() -> None:
+    """Lanes and reasons are those of the page; the differences are of the machine that wrote it."""
+    rows = {load_class(own_of(name)).__doc__ or "": found(name).row for name in MODELS}
+    before, rest = PAGE.read_text().split(BEGIN)
+    stored, after = rest.split(END)
+    if os.environ.get("HARNESS_GOLDEN"):
+        lines = ["| a model with | lane | why | weights | loss |", "| --- | --- | --- | --- | --- |"]
+        lines += [f"| {what} | {lane} | {gaps} |" for what, (lane, gaps) in rows.items()]
+        stored = "\n".join(["", "", *lines, "", ""])
+        PAGE.write_text(BEGIN.join([before, END.join([stored, after])]))
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in stored.split("\n")[4:-2]]
+    assert {what: f"{lane} | {why}" for what, lane, why, _, _ in cells} == {what: row[0] for what, row in rows.items()}
+    assert all(float(weights) <= WEIGHT and float(loss) <= NATS for *_, weights, loss in cells)
+
+
+@pytest.mark.parametrize("name", ["Residual", "BatchNormed", "Attending", "Convolved", "Gated", "Tied", "Frozen"])
+def test_a_stack_agrees_with_a_plain_torch_loop(name: str) -> None:
+    for optimizer in MODELS[name].optimizers[:2]:
+        trials = trials_of(name, optimizer)
+        together = outcomes(trials)
+        for trial in trials:
+            *history, final = train_alone(trial, few())
+            outcome = together[trial.number]
+            assert len(history) == outcome.epochs
+            for epoch, expected in zip([*outcome.history, outcome], [*history, final], strict=True):
+                for figure, value in expected.items():
+                    within = NATS if figure.endswith("loss") else 1.01 / SIZES[figure.partition("_")[0]]
+                    assert epoch.figures[figure] == pytest.approx(value, abs=within), figure
