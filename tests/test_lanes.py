@@ -6,27 +6,39 @@ The table in docs/own-models.md is what is found here; HARNESS_GOLDEN=1 writes i
 import math
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 
 from harness import catalogue
+from harness.analysis.results import read_results
 from harness.checks import _opaque
 from harness.config import Config
 from harness.parts.data import Data, load
 from harness.parts.models import build, input_shape, likeness
 from harness.parts.own import load_class
+from harness.study.file import read_study
 from harness.study.own import parse
 from harness.training.cohort import NOISE, generator
 from harness.training.loop import train
 from harness.training.stack import Stack
-from harness.trial import Outcome, Trial
+from harness.trial import Epoch, Fold, Outcome, Trial
 
-from .conftest import ROOT
+from .conftest import ROOT, Done, clean_environment
 from .reference import train_alone
+from .test_folds import drive
+from .test_kill import figures
 
 ZOO = ROOT / "tests" / "zoo.py"
 PAGE = ROOT / "docs" / "own-models.md"
@@ -97,7 +109,7 @@ def own_of(name: str) -> catalogue.OwnModel:
 
 
 def trials_of(name: str, optimizer: str, **config: Any) -> list[Trial]:
-    """Three that differ in all that may differ inside a stack; the seeds are equal, as in a search, with two optimizers."""
+    """Three that differ in all that may differ inside a stack; with two optimizers seeds are equal, as in a search."""
     scale, rate = {"sgd": 3.0, "rmsprop": 0.3}.get(optimizer, 1.0), MODELS[name].rate
     trials = []
     for k in range(3):
@@ -236,3 +248,105 @@ def test_a_stack_agrees_with_a_plain_torch_loop(name: str) -> None:
                 for figure, value in expected.items():
                     within = NATS if figure.endswith("loss") else 1.01 / SIZES[figure.partition("_")[0]]
                     assert epoch.figures[figure] == pytest.approx(value, abs=within), figure
+
+
+def loss_of(outcome: Outcome, trial: Trial) -> float:
+    """That of the test images by the user's own class with the weights of an outcome."""
+    data, config = few(), trial.config
+    network = load_class(own_of(str(trial.level)))(data.shape if config.own.shaped else data.features, data.classes)
+    network.load_state_dict(dict(outcome.weights or {}))  # strict: no name is missing, none too many
+    images = data.floats(data.test.images).view(-1, *input_shape(config, data.shape))
+    return F.cross_entropy(network.eval()(images), data.test.labels).item()
+
+
+@pytest.mark.parametrize("name", ["BatchNormed", "Replaced", "Tied", "Repeated", "Gated"])
+def test_the_best_epochs_weights_and_buffers_fit_the_users_class(name: str) -> None:
+    trials = trials_of(name, "adam", epochs=40, patience=2, lr=5e-2)
+    for number, outcome in outcomes(trials).items():
+        assert outcome.best_epoch == outcome.epochs - 2  # what the last epochs did was taken back
+        assert loss_of(outcome, trials[number]) == pytest.approx(outcome["test_loss"], abs=NATS)
+
+
+@pytest.mark.parametrize("name", ["BatchNormed", "Dropped", "Centred", "Gated", "Functional"])
+def test_those_that_are_pruned_leave_the_others_as_they_are(name: str) -> None:
+    trials = trials_of(name, "adam", epochs=6, patience=6)
+    reached = dict[int, int]()
+    together = dict[int, Outcome]()
+
+    def stop(trial: Trial) -> bool:
+        return trial.number == 0 and reached[0] == 2
+
+    for trial, event in train(trials, few(), stop):
+        if isinstance(event, Epoch):
+            reached[trial.number] = event.number
+        else:
+            together[trial.number] = event
+    assert (together[0].status, together[0].epochs) == ("pruned", 2)
+    apart = Found("", "")
+    for trial in trials[1:]:
+        apart.add(together[trial.number], outcomes([trial])[trial.number])
+    assert apart.weights <= WEIGHT
+    assert apart.loss <= NATS
+
+
+STUDY = """
+dataset = "digits"
+model = "net.py:BatchNormed"
+[compare]
+hidden = [4, 8]
+[tune]
+lr = { low = 1e-3, high = 3e-2, log = true }
+[fixed]
+epochs = 4
+patience = 2
+batch_size = 128
+[budget]
+trials = 4
+searches = 1
+seeds = 2
+[search]
+generation = 2
+"""
+
+
+def test_a_study_that_is_killed_ends_alike_and_can_be_replayed(
+    write_study: Callable[..., Path], command: Callable[..., Done], tmp_path: Path, digits: Data
+) -> None:
+    """kill -9 in the middle; then replays in the stack that it was in, and alone."""
+    undisturbed, killed = (write_study(STUDY, name) for name in ("undisturbed", "killed"))
+    for folder in (undisturbed, killed):
+        (folder / "net.py").write_text(ZOO.read_text())
+    drive(read_study(undisturbed), undisturbed, digits)
+    journals = [folder / "journal.log" for folder in (undisturbed, killed)]
+    half = journals[0].stat().st_size // 2
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness", "run", "studies/killed", "--offline", "--quiet"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+    )
+    while process.poll() is None and not (journals[1].exists() and journals[1].stat().st_size > half):
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    drive(read_study(killed), killed, digits)
+    pd.testing.assert_frame_equal(*(figures(read_results(journal)) for journal in journals), check_exact=True)
+
+    exactly = command("replay", "studies/killed", "8", "--trial", "2", "--stack", "--tolerance", "0")
+    assert exactly.returncode == 0, exactly.stdout + exactly.stderr
+    alone = command("replay", "studies/killed", "8", "--trial", "2")
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+
+
+@pytest.mark.parametrize("name", ["BatchNormed", "Branching"])
+def test_folds_are_trained_side_by_side(name: str) -> None:
+    """Of one seed, each on images of its own."""
+    trials = [
+        replace(trial, stage="search", seed=1, fold=Fold(number, 3, 0))
+        for number, trial in enumerate(trials_of(name, "adam"))
+    ]
+    together, apart = outcomes(trials), Found("", "")
+    for trial in trials:
+        apart.add(together[trial.number], outcomes([trial])[trial.number])
+    assert apart.weights <= WEIGHT
+    assert apart.loss <= NATS

@@ -1,5 +1,5 @@
-"""Models as users write them, each about one thing: test_lanes.py trains them in stacks and alone. Read as a file beside a
-study is, so that each class is `zoo.py:Name`; of the first line of each docstring the table in docs/own-models.md is made.
+"""Models as users write them, each about one thing, for test_lanes.py. It is read as a file beside a study is, so that each
+class is `zoo.py:Name`; of the docstrings the table in docs/own-models.md is made.
 """
 
 import torch

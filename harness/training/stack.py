@@ -123,10 +123,15 @@ class Stack:
         return Weights(self.flat[row], {name: buffer[row] for name, buffer in self.buffers.items()})
 
     def state_dict(self, row: int) -> dict[str, Tensor]:
-        """All that one network has learned, named as the network itself names it, on the CPU."""
+        """All that one network has learned, named as the network itself names it, on the CPU: what two layers share is
+        there by both names.
+        """
         views = {**self._views, **self.buffers}
-        names = [name for name in self.template.state_dict() if name in views]
-        return {name: views[name][row].cpu().clone() for name in names}
+        every = [*self.template.named_parameters(remove_duplicate=False)]
+        every += self.template.named_buffers(remove_duplicate=False)
+        first = {id(kept): views[name] for name, kept in every if name in views}
+        known = {name: first[id(kept)] for name, kept in every}
+        return {name: known[name][row].cpu().clone() for name in self.template.state_dict() if name in known}
 
     def _cut(self, flat: Tensor) -> dict[str, Tensor]:
         """Each parameter as a view (K, *shape) into `flat`; layers use them, so a step on `flat` moves them all."""
