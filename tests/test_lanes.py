@@ -21,10 +21,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from harness import catalogue
+from harness import catalogue, checks
 from harness.analysis.results import read_results
-from harness.checks import _opaque
 from harness.config import Config
+from harness.errors import UserError
 from harness.parts.data import Data, load
 from harness.parts.models import build, input_shape, likeness
 from harness.parts.own import load_class
@@ -93,6 +93,12 @@ MODELS = {
     "Functional": Expected("each", RANDOM),
     "Noisy": Expected("each", RANDOM, optimizers=("rmsprop",)),
     "Branching": Expected("each", "data-dependent control flow", optimizers=("sgd",)),
+    "Single": Expected("general", optimizers=("adam",)),
+    "Clamped": Expected("each", "data-dependent control flow", optimizers=("adam",)),
+    "Normed": Expected("general", optimizers=("adam",)),
+    "Spectral": Expected("each", "Batching rule not implemented", optimizers=("sgd",)),
+    "Shifted": Expected("each", RANDOM, optimizers=("sgd",)),
+    "Hooked": Expected("general", optimizers=("sgd",)),
 }
 
 
@@ -196,7 +202,7 @@ def lane_of(name: str) -> tuple[str, str]:
     networks = [build(config, data.shape, data.classes, seed) for seed in range(2)]
     stack = Stack.of(networks, shape=input_shape(config, data.shape))
     stack(data.floats(data.images[:64])[None], [generator(seed, NOISE, torch.device("cpu")) for seed in range(2)])
-    opaque = list(_opaque(stack.root))
+    opaque = list(checks._opaque(stack.root))
     if opaque == [stack.root]:
         return opaque[0].lane.name, opaque[0].lane.reason
     return "; ".join(["fast", *(f"{type(layer.like).__name__} {layer.lane.name}" for layer in opaque)]), ""
@@ -253,7 +259,8 @@ def test_a_stack_agrees_with_a_plain_torch_loop(name: str) -> None:
 def loss_of(outcome: Outcome, trial: Trial) -> float:
     """That of the test images by the user's own class with the weights of an outcome."""
     data, config = few(), trial.config
-    network = load_class(own_of(str(trial.level)))(data.shape if config.own.shaped else data.features, data.classes)
+    own = own_of(str(trial.level))
+    network = load_class(own)(data.shape if own.shaped else data.features, data.classes)
     network.load_state_dict(dict(outcome.weights or {}))  # strict: no name is missing, none too many
     images = data.floats(data.test.images).view(-1, *input_shape(config, data.shape))
     return F.cross_entropy(network.eval()(images), data.test.labels).item()
@@ -336,6 +343,46 @@ def test_a_study_that_is_killed_ends_alike_and_can_be_replayed(
     assert exactly.returncode == 0, exactly.stdout + exactly.stderr
     alone = command("replay", "studies/killed", "8", "--trial", "2")
     assert alone.returncode == 0, alone.stdout + alone.stderr
+
+
+REFUSED = {
+    "inplace": ("x.mul_(2.0)", "changes its input in place, which others see"),
+    "kept": ("self.seen = x", r"changes seen in its forward pass; what changes must be a buffer"),
+    "counted": ("self.count = getattr(self, 'count', 0) + 1; x = x / self.count", "other outputs for the same images"),
+    "shape": ("self.mean = x.mean(0)[:2].detach()", r"gives its buffer mean another shape: \(1,\), then \(2,\)"),
+    "list": ("x = self.loose[0](x)", "keeps a tensor in loose that is neither parameter nor buffer.*nn.ModuleList"),
+    "python": ("x = x * random.random() if self.training else x", "draws random numbers from Python or NumPy"),
+    "numpy": ("x = x * np.random.rand() if self.training else x", "draws random numbers from Python or NumPy"),
+    "generator": ("x = x + torch.rand(1, generator=self.source) if self.training else x", "changes source in"),
+    "lock": ("with self.lock: pass", "cannot be copied, as a stack must: TypeError: cannot pickle '_thread.lock'"),
+    "lazy": ("x = self.lazy(x)", "has lazy.weight without a size: lazy layers cannot be used"),
+    "frozen": ("self.head.weight.requires_grad_(False)", r"RuntimeError: .* does not require grad"),
+}
+PARTS = {
+    "shape": "self.register_buffer('mean', torch.zeros(1))",
+    "list": "self.loose = [nn.Linear(inputs, inputs)]",
+    "generator": "self.source = torch.Generator()",
+    "lock": "self.lock = threading.Lock()",
+    "lazy": "self.lazy = nn.LazyLinear(inputs)",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_no_stack_can_hold_is_refused_before_the_first_trial(
+    name: str, write_study: Callable[..., Path], digits: Data
+) -> None:
+    line, message = REFUSED[name]
+    folder = write_study(STUDY.replace(":BatchNormed", ""))
+    (folder / "net.py").write_text(
+        "import random, threading\nimport numpy as np\nimport torch\nfrom torch import nn\n\n"
+        "class Net(nn.Module):\n    def __init__(self, inputs, outputs, hidden: int = 4):\n        super().__init__()\n"
+        f"        self.head = nn.Linear(inputs, outputs)\n        {PARTS.get(name, 'pass')}\n\n"
+        f"    def forward(self, x):\n        {line}\n        return self.head(x)\n"
+    )
+    study, data = read_study(folder), {"digits": digits}
+    with pytest.raises(UserError, match=message) as told:
+        [checks.check_models(study, data), checks.lanes(study, data)]
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("name", ["BatchNormed", "Branching"])

@@ -1,5 +1,5 @@
-"""Models as users write them, each about one thing, for test_lanes.py. It is read as a file beside a study is, so that each
-class is `zoo.py:Name`; of the docstrings the table in docs/own-models.md is made.
+"""Models as users write them, each about one thing, for test_lanes.py. It is read as a file beside a study is, so that
+each class is `zoo.py:Name`; of the docstrings the table in docs/own-models.md is made.
 """
 
 import torch
@@ -304,6 +304,9 @@ class Frozen(nn.Module):
 class Centred(nn.Module):
     """a running mean as a buffer, and a counter"""
 
+    mean: Tensor
+    steps: Tensor
+
     def __init__(self, inputs: int, outputs: int, *, share: float = 0.1) -> None:
         super().__init__()
         self.share = share
@@ -320,6 +323,8 @@ class Centred(nn.Module):
 
 class Replaced(nn.Module):
     """a buffer that each pass replaces"""
+
+    mean: Tensor
 
     def __init__(self, inputs: int, outputs: int, *, share: float = 0.1) -> None:
         super().__init__()
@@ -399,3 +404,81 @@ class Branching(nn.Module):
         if x.mean() > 0.0:
             x = 2.0 * x
         return self.last(torch.tanh(x))
+
+
+class Single(nn.Module):
+    """a parameter that is one number"""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(inputs, outputs)
+        self.scale = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * self.head(x)
+
+
+class Clamped(nn.Module):
+    """weights that the forward pass keeps small, and control flow that depends on data"""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.head.weight.abs().max() > 0.1:
+            self.head.weight.data.clamp_(-0.1, 0.1)
+        return self.head(x)
+
+
+class Normed(nn.Module):
+    """torch.nn.utils.parametrizations.weight_norm"""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.head = nn.utils.parametrizations.weight_norm(nn.Linear(inputs, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x)
+
+
+class Spectral(nn.Module):
+    """torch.nn.utils.parametrizations.spectral_norm"""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.head = nn.utils.parametrizations.spectral_norm(nn.Linear(inputs, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x)
+
+
+class Shifting(nn.Dropout):
+    """A dropout layer with a forward pass of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 1.0
+
+
+class Shifted(nn.Module):
+    """a subclass of nn.Dropout with another forward pass"""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.drop = Shifting(0.2)
+        self.head = nn.Linear(inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.drop(x))
+
+
+class Hooked(nn.Module):
+    """a forward hook"""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(inputs, outputs)
+        self.head.register_forward_hook(lambda module, given, y: 2.0 * y)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x)

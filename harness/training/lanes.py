@@ -13,6 +13,7 @@ else in the stack: dropout layers multiply by masks that are drawn for them, any
 """
 
 import copy
+import random
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -137,12 +139,14 @@ class Each(Layer):
         return torch.stack([dx for dx in found if dx is not None]) if needs_dx else None
 
     def _network(self, row: int) -> tuple[nn.Module, list["Fed"]]:
-        """A module whose parameters and buffers are those of a row, and its dropout layers."""
+        """A module whose parameters and buffers are those of a row, and its dropout layers. By `data`, because what one
+        module changes in its forward pass must not count as changed for the others.
+        """
         rows: dict[int, Any] = {}
         for name, parameter in self.like.named_parameters():
             source = self.parameters if name in self.parameters else self.buffers
-            rows[id(parameter)] = nn.Parameter(source[name][row], requires_grad=parameter.requires_grad)
-        rows |= {id(buffer): self.buffers[name][row] for name, buffer in self.like.named_buffers()}
+            rows[id(parameter)] = nn.Parameter(source[name][row].data, requires_grad=parameter.requires_grad)
+        rows |= {id(buffer): self.buffers[name][row].data for name, buffer in self.like.named_buffers()}
         return _fed(copy.deepcopy(self.like, rows), {name: [r[row]] for name, r in self.rates.items()}, self.memory)
 
     def _with_graphs(self, noise: Noise) -> list[Tensor]:
@@ -163,7 +167,10 @@ class Each(Layer):
             holder, _, key = name.rpartition(".")
             part = module.get_submodule(holder)
             if (now := getattr(part, key)).data_ptr() != buffer[row].data_ptr():  # it put another one in its place
-                setattr(part, key, buffer[row].copy_(now))
+                if now.shape != buffer[row].shape:
+                    was, what = tuple(buffer.shape[1:]), type(module).__name__
+                    raise UserError(f"{what} gives its buffer {name} another shape: {was}, then {tuple(now.shape)}")
+                setattr(part, key, buffer[row].copy_(now).data)
         return y
 
 
@@ -267,7 +274,7 @@ def _tried(layer: Layer, x: Tensor) -> Lane:
 def _alone(each: Each, x: Tensor) -> tuple[list[Tensor], bool]:
     """What two networks alone come to, and whether they draw random numbers of their own."""
     module, _ = each.networks[0]
-    before = structure(module, but=(Fed,))
+    before, elsewhere = structure(module, but=(Fed,)), _other_generators()
     with _Watch() as watch, _SEEDING, torch.random.fork_rng(devices=[]):
         seen = _steps(each, x)
     if name := changed(before, structure(module, but=(Fed,))):
@@ -275,7 +282,18 @@ def _alone(each: Each, x: Tensor) -> tuple[list[Tensor], bool]:
             f"{type(each.like).__name__} changes {name} in its forward pass; what changes must be a buffer "
             "(self.register_buffer), so that it can be kept and set back"
         )
+    if elsewhere != _other_generators():
+        raise UserError(
+            f"{type(each.like).__name__} draws random numbers from Python or NumPy in its forward pass, which no "
+            "seed of a training reaches; draw them by torch"
+        )
     return seen, watch.drew
+
+
+def _other_generators() -> tuple[object, ...]:
+    """What the generators of Python and NumPy are at."""
+    state = np.random.get_state(legacy=False)
+    return random.getstate(), state["state"]["pos"], state["state"]["key"].tobytes()
 
 
 def _steps(layer: Layer, x: Tensor) -> list[Tensor]:

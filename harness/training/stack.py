@@ -20,7 +20,7 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from harness.parts.structure import DROPOUTS
+from harness.parts.structure import is_dropout
 from harness.training.lanes import Opaque
 from harness.training.layers import Chain, Layer, fast_form
 from harness.training.memory import Memory
@@ -87,7 +87,7 @@ class Stack:
         rates = {
             name: [float(network.get_submodule(name).p) for network in networks]  # type: ignore[arg-type]
             for name, module in networks[0].named_modules()
-            if isinstance(module, DROPOUTS)
+            if is_dropout(module)
         }
         return cls(networks[0], torch.stack(rows).to(device), buffers, rates, precision, shape)
 
@@ -127,7 +127,7 @@ class Stack:
         there by both names.
         """
         views = {**self._views, **self.buffers}
-        every = [*self.template.named_parameters(remove_duplicate=False)]
+        every: list[tuple[str, Tensor]] = [*self.template.named_parameters(remove_duplicate=False)]
         every += self.template.named_buffers(remove_duplicate=False)
         first = {id(kept): views[name] for name, kept in every if name in views}
         known = {name: first[id(kept)] for name, kept in every}
@@ -137,7 +137,7 @@ class Stack:
         """Each parameter as a view (K, *shape) into `flat`; layers use them, so a step on `flat` moves them all."""
         parameters = _trained(self.template)
         cuts = flat.split([p.numel() for p in parameters.values()], dim=1)
-        return {name: cut.unflatten(1, p.shape) for (name, p), cut in zip(parameters.items(), cuts, strict=True)}
+        return {name: cut.view(len(flat), *p.shape) for (name, p), cut in zip(parameters.items(), cuts, strict=True)}
 
     def _layer(self, name: str, like: nn.Module) -> Layer:
         """What runs in the place of a layer of that name, and of what it consists of."""
