@@ -67,7 +67,7 @@ def _corners(study: Study, own: OwnModel, config: Config) -> Iterator[Config]:
 
 def lanes(study: Study, data: Mapping[str, Data]) -> dict[str, str]:
     """How the layers are trained that no form by hand trains, by what they are: tried on two networks of each level."""
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for level in study.levels:
         config = study.config(level, study.default_point(level) or {})
         mine = data[config.dataset]
@@ -81,8 +81,10 @@ def lanes(study: Study, data: Mapping[str, Data]) -> dict[str, str]:
             stack(mine.floats(mine.images[:TRIED])[None], noise)
         for layer in opaque:
             lane = layer.lane
-            found[type(layer.like).__name__] = f"{WORDS[lane.name]}{f' ({lane.reason})' if lane.reason else ''}"
-    return found
+            said = f"{WORDS[lane.name]}{f' ({lane.reason})' if lane.reason else ''}"
+            so_far = found.setdefault(type(layer.like).__name__, [])
+            so_far += [said] if said not in so_far else []
+    return {name: "; at other values ".join(ways) for name, ways in found.items()}
 
 
 def _told(own: OwnModel | None) -> AbstractContextManager[None]:

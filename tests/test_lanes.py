@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,7 @@ from harness.parts.models import build, input_shape, likeness
 from harness.parts.own import load_class
 from harness.study.file import read_study
 from harness.study.own import parse
+from harness.study.study import Study
 from harness.training.cohort import NOISE, generator
 from harness.training.loop import train
 from harness.training.stack import Stack
@@ -367,6 +368,12 @@ PARTS = {
 }
 
 
+def check(study: Study, data: Mapping[str, Data]) -> None:
+    """What `harness run` looks at before the first trial."""
+    checks.check_models(study, data)
+    checks.lanes(study, data)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_no_stack_can_hold_is_refused_before_the_first_trial(
     name: str, write_study: Callable[..., Path], digits: Data
@@ -381,7 +388,7 @@ def test_what_no_stack_can_hold_is_refused_before_the_first_trial(
     )
     study, data = read_study(folder), {"digits": digits}
     with pytest.raises(UserError, match=message) as told:
-        [checks.check_models(study, data), checks.lanes(study, data)]
+        check(study, data)
     assert "\n" not in str(told.value)
 
 
