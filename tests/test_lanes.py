@@ -18,8 +18,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import safetensors.numpy
+import safetensors.torch
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from harness import catalogue, checks
 from harness.analysis.results import read_results
@@ -257,12 +260,43 @@ def test_a_stack_agrees_with_a_plain_torch_loop(name: str) -> None:
                     assert epoch.figures[figure] == pytest.approx(value, abs=within), figure
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_stack_evaluates_as_the_module_does(name: str) -> None:
+    config, data = Config(own_of(name), dataset="digits"), few()
+    networks = [build(config, data.shape, data.classes, seed).eval() for seed in range(3)]
+    stack = Stack.of(networks, shape=input_shape(config, data.shape))
+    x = data.floats(data.images[:50])
+    with torch.no_grad():
+        expected = torch.stack([network(x.view(-1, *input_shape(config, data.shape))) for network in networks])
+    torch.testing.assert_close(stack(x[None]), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("models", [1, 2])
+def test_dropout_in_place_changes_what_it_is_given(models: int) -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain = nn.Parameter(torch.ones(1))
+            self.drop = nn.Dropout(0.5, inplace=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = x * self.gain
+            self.drop(y)
+            return y
+
+    noise = [generator(seed, NOISE, torch.device("cpu")) for seed in range(models)]
+    y = Stack.of([InPlace() for _ in range(models)])(torch.ones(1, 50, 40), noise)
+    assert set(y.unique().tolist()) == {0.0, 2.0}
+    assert (y == 0.0).float().mean().item() == pytest.approx(0.5, abs=0.05)
+
+
 def loss_of(outcome: Outcome, trial: Trial) -> float:
     """That of the test images by the user's own class with the weights of an outcome."""
     data, config = few(), trial.config
     own = own_of(str(trial.level))
     network = load_class(own)(data.shape if own.shaped else data.features, data.classes)
-    network.load_state_dict(dict(outcome.weights or {}))  # strict: no name is missing, none too many
+    saved = safetensors.numpy.save({name: value.numpy() for name, value in (outcome.weights or {}).items()})
+    network.load_state_dict(safetensors.torch.load(saved))  # strict: no name is missing, none too many
     images = data.floats(data.test.images).view(-1, *input_shape(config, data.shape))
     return F.cross_entropy(network.eval()(images), data.test.labels).item()
 

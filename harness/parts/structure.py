@@ -30,8 +30,9 @@ def structure(module: nn.Module, but: tuple[type[nn.Module], ...] = ()) -> Struc
 
 
 def is_dropout(module: nn.Module) -> bool:
-    """Whether a layer is one of `DROPOUTS`, or a subclass that has the same forward pass."""
-    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in DROPOUTS)
+    """Whether a layer is one of `DROPOUTS`, or a subclass that has the same forward pass, without hooks."""
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return not hooked and any(isinstance(module, kind) and type(module).forward is kind.forward for kind in DROPOUTS)
 
 
 def loose_tensors(module: nn.Module) -> list[str]:

@@ -181,15 +181,14 @@ class Fed(nn.Module):
         super().__init__()
         self.masks = Masks(rates, memory)
         self.shared = next(SHARED[kind] for kind in SHARED if isinstance(like, kind))
+        self.inplace = bool(like.inplace)
         self.noise: Noise = None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.noise is None or not any(self.masks.rates):
             return x
-        if len(self.noise) == 1:
-            return self.masked(x[None])[0]
-        y: Tensor = _OfAll.apply(x, self)
-        return y
+        y: Tensor = self.masked(x[None])[0] if len(self.noise) == 1 else _OfAll.apply(x, self)
+        return x.copy_(y) if self.inplace else y
 
     def masked(self, x: Tensor) -> Tensor:
         """x: (K, B, ...)."""
