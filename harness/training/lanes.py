@@ -106,7 +106,7 @@ class General(Layer):
         def one(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor) -> Tensor:
             return _output(functional_call(self.module, {**parameters, **buffers}, (x,)))
 
-        if self.fed:  # masks are rows: so must be what they are multiplied with
+        if self.fed and noise is not None:  # masks are rows: so must be what they are multiplied with
             x = x.expand(_count(self), *x.shape[1:])
         shared = len(x) == 1
         run = torch.vmap(one, in_dims=(0, 0, None if shared else 0), randomness="error")
