@@ -7,6 +7,7 @@ lanes(study, data)            # {"Wide": "all networks of a stack at once, by to
 
 import itertools
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 from harness import catalogue
 from harness.catalogue import OwnModel
@@ -15,6 +16,7 @@ from harness.errors import UserError
 from harness.parts.data import Data
 from harness.parts.folds import rarest
 from harness.parts.models import build, check_behaviour, check_passes, input_shape
+from harness.parts.own import told
 from harness.study.space import ends
 from harness.study.study import Study
 from harness.training.cohort import NOISE, generator, searchable
@@ -65,7 +67,7 @@ def _corners(study: Study, own: OwnModel, config: Config) -> Iterator[Config]:
 
 def lanes(study: Study, data: Mapping[str, Data]) -> dict[str, str]:
     """How the layers are trained that no form by hand trains, by what they are: tried on two networks of each level."""
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for level in study.levels:
         config = study.config(level, study.default_point(level) or {})
         mine = data[config.dataset]
@@ -75,11 +77,19 @@ def lanes(study: Study, data: Mapping[str, Data]) -> dict[str, str]:
         if not (opaque := list(_opaque(stack.root))):
             continue
         noise = [generator(seed, NOISE, device) for seed in range(2)]
-        stack(mine.floats(mine.images[:TRIED])[None], noise)
+        with _told(study.own):
+            stack(mine.floats(mine.images[:TRIED])[None], noise)
         for layer in opaque:
             lane = layer.lane
-            found[type(layer.like).__name__] = f"{WORDS[lane.name]}{f' ({lane.reason})' if lane.reason else ''}"
-    return found
+            said = f"{WORDS[lane.name]}{f' ({lane.reason})' if lane.reason else ''}"
+            so_far = found.setdefault(type(layer.like).__name__, [])
+            so_far += [said] if said not in so_far else []
+    return {name: "; at other values ".join(ways) for name, ways in found.items()}
+
+
+def _told(own: OwnModel | None) -> AbstractContextManager[None]:
+    """What an own model raises comes with its file and line."""
+    return nullcontext() if own is None else told(own, own.class_name)
 
 
 def _opaque(layer: Layer) -> Iterator[Opaque]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from harness.config import Config
 from harness.parts.data import Data
-from harness.parts.models import build
+from harness.parts.models import build, input_shape
 from harness.training.cohort import ORDER, generator
 from harness.trial import Trial
 
@@ -32,6 +32,7 @@ def train_alone(trial: Trial, data: Data) -> list[dict[str, float]]:
     train_rows, val_rows, test_rows = data.split(trial.seed, config.validation, pooled)
     order = generator(trial.seed, ORDER, torch.device("cpu"))
     images, labels = _normalised(data.floats(data.images), train_rows, config), data.labels
+    images = images.view(-1, *input_shape(config, data.shape))
     untrained = _evaluate(network, images[test_rows], labels[test_rows])[1]
     best, lowest, waited = network.state_dict(), math.inf, 0
     while len(history) < config.epochs and (waited < config.patience or not config.validation):

@@ -28,6 +28,7 @@ from harness.trial import Epoch, Outcome, Trial
 
 from .conftest import SMALL, Done, make_trial
 from .test_kill import figures
+from .test_lanes import trials_of
 
 Write = Callable[..., Path]
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -119,6 +120,20 @@ def test_a_study_is_the_same_on_several_workers_and_on_none(
         return figures(read_results(folder / "journal.log"))
 
     pd.testing.assert_frame_equal(table("here"), table("there", "--workers", str(workers)))
+
+
+def test_a_worker_trains_a_users_model_from_its_text(digits: Data) -> None:
+    """It has no file, and the same lanes are found there as here."""
+
+    def first(crew: Cluster | Here) -> dict[tuple[object, int], tuple[object, ...]]:
+        groups = group_trials([*trials_of("BatchNormed", "adam"), *trials_of("Functional", "adam")], digits, size=3)
+        told = train_all(groups, crew, lambda trial: False, retries=0)
+        return {(t.level, t.number): figures_of(event) for t, event in told if isinstance(event, Outcome)}
+
+    with closing(Cluster({"digits": digits}, How(workers=1))) as crew:
+        there = first(crew)
+    assert len(there) == 6
+    assert there == first(Here({"digits": digits}))
 
 
 def test_an_address_where_no_cluster_answers(digits: Data) -> None:

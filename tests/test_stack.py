@@ -105,6 +105,27 @@ def test_a_layer_without_a_form_of_its_own_is_run_by_autograd(like: nn.Module) -
         torch.testing.assert_close(gradient[k], torch.cat([g.flatten() for g in expected]), rtol=1e-4, atol=1e-6)
 
 
+class Halves(nn.Module):
+    """No parameters, and an end whose slope its output tells: the next layer must not write into it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(x / 2)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_layers_of_a_users_own_stand_between_fast_ones(shared: bool) -> None:
+    torch.manual_seed(0)
+    networks = [nn.Sequential(Halves(), nn.Linear(6, 8), Halves(), nn.ReLU(), nn.Linear(8, 3)) for _ in range(3)]
+    stack = Stack.of(networks)
+    x, slope = torch.randn(1 if shared else 3, 5, 6), torch.randn(3, 5, 3)
+    noise = [torch.Generator() for _ in networks]
+    assert stack(x, noise).shape == (3, 5, 3)
+    gradient = stack.backward(slope.clone())
+    for k, network in enumerate(networks):
+        expected = torch.autograd.grad(network(x[k % len(x)]), list(network.parameters()), slope[k])
+        torch.testing.assert_close(gradient[k], torch.cat([g.flatten() for g in expected]), rtol=1e-4, atol=1e-6)
+
+
 def test_a_layer_whose_settings_the_fast_lane_does_not_know_is_left_to_the_others() -> None:
     assert fast_form(nn.Linear(3, 2), "fp32") is not None
     for like in (nn.GELU(approximate="tanh"), nn.Conv2d(2, 4, 3, groups=2), nn.Flatten(2)):

@@ -6,6 +6,7 @@ What runs is the text that was recorded, not whatever the file holds by now. Wha
 line.
 """
 
+import copy
 import linecache
 import math
 import sys
@@ -17,6 +18,7 @@ from types import ModuleType
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from harness.catalogue import OwnModel, Value, show
 from harness.errors import UserError
@@ -50,7 +52,13 @@ def make(own: OwnModel, values: Mapping[str, Value], shape: Shape, outputs: int)
     inputs = shape if own.shaped else math.prod(shape)
     kind = load_class(own)
     with told(own, described(own, values)):
-        return kind(inputs, outputs, **values)
+        network = kind(inputs, outputs, **values)
+    lazy = [key for key, tensor in (*network.named_parameters(), *network.named_buffers()) if is_lazy(tensor)]
+    if lazy:
+        raise UserError(
+            f"{own.file}: {described(own, values)} has {lazy[0]} without a size: lazy layers cannot be used"
+        )
+    return network
 
 
 def check_passes(own: OwnModel, name: str, network: nn.Module, x: Tensor, outputs: int) -> None:
@@ -74,22 +82,33 @@ def check_keeps(own: OwnModel, name: str, network: nn.Module) -> None:
         first = loose[0].rpartition(".")[2]
         raise UserError(
             f"{own.file}: {name} keeps a tensor in {loose[0]} that is neither parameter nor buffer; write "
-            f'self.register_buffer("{first}", ...), so that it moves to the device and is kept with the weights'
+            f'self.register_buffer("{first}", ...), or nn.ModuleList for a list of layers, so that it moves to the '
+            "device and is kept with the weights"
         )
+    try:
+        copy.deepcopy(network)
+    except Exception as error:
+        raise UserError(f"{own.file}: {name} cannot be copied, as a stack must: {_said(error)}") from None
     for key, parameter in network.named_parameters():
         if parameter.dtype != torch.float32:
             raise UserError(f"{own.file}: {name} has {key} of type {parameter.dtype}, expected torch.float32")
 
 
 def check_evaluation(own: OwnModel, name: str, network: nn.Module, x: Tensor) -> None:
-    """In evaluation nothing may be left to chance: figures would differ from look to look. Raises UserError."""
+    """In evaluation nothing may be left to chance, or figures would differ from look to look; images are used again,
+    and must stay as they are. Raises UserError.
+    """
     network.eval()
     with torch.no_grad(), told(own, name):
         one, two = network(x), network(x)
+    if x._version:
+        raise UserError(
+            f"{own.file}: {name} changes its input in place, which others see; write x = 2 * x, not x.mul_(2)"
+        )
     if not torch.equal(one, two):
         raise UserError(
-            f"{own.file}: {name} gives other outputs for the same images in evaluation; what is random must depend on "
-            "self.training"
+            f"{own.file}: {name} gives other outputs for the same images in evaluation; what is random, or goes "
+            "on from pass to pass, must depend on self.training"
         )
 
 

@@ -29,8 +29,16 @@ def structure(module: nn.Module, but: tuple[type[nn.Module], ...] = ()) -> Struc
     return tuple(_facts(module, but))
 
 
+def is_dropout(module: nn.Module) -> bool:
+    """Whether a layer is one of `DROPOUTS`, or a subclass that has the same forward pass, without hooks."""
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return not hooked and any(isinstance(module, kind) and type(module).forward is kind.forward for kind in DROPOUTS)
+
+
 def loose_tensors(module: nn.Module) -> list[str]:
-    """The attributes, by their names in the module, that hold tensors which are neither parameters nor buffers."""
+    """The attributes, by their names in the module, that hold tensors which are neither parameters nor buffers, or
+    layers that torch does not know to be parts of it.
+    """
     return [name for name, fact in structure(module) if _holds_loose(fact)]
 
 
@@ -41,11 +49,11 @@ def changed(before: Structure, after: Structure) -> str | None:
 
 
 def _facts(module: nn.Module, but: tuple[type[nn.Module], ...]) -> Iterator[tuple[str, object]]:
-    registered = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
+    registered = {id(one) for one in (*module.parameters(), *module.buffers(), *module.modules())}
     for name, part in module.named_modules():
         yield name, f"{type(part).__module__}.{type(part).__qualname__}"
         for key, value in vars(part).items() if not isinstance(part, but) else ():
-            if key not in _TORCHS and not (key == "p" and isinstance(part, DROPOUTS)):
+            if key not in _TORCHS and not (key == "p" and is_dropout(part)):
                 yield f"{name}.{key}".removeprefix("."), _plain(value, registered, DEEPEST)
     for name, parameter in module.named_parameters():
         yield name, (tuple(parameter.shape), parameter.dtype, parameter.requires_grad)
@@ -60,7 +68,11 @@ def _plain(value: object, registered: set[int], depth: int) -> object:
     if isinstance(value, PLAIN):
         return type(value).__name__, value
     name = f"{type(value).__module__}.{type(value).__qualname__}"
-    if depth == 0 or isinstance(value, nn.Module):
+    if isinstance(value, nn.Module):
+        return name if id(value) in registered or not [*value.parameters(), *value.buffers()] else (LOOSE, name)
+    if isinstance(value, torch.Generator):
+        return name, value.get_state().numpy().tobytes()
+    if depth == 0:
         return name
     return name, *(_plain(part, registered, depth - 1) for part in _inside(value))
 

@@ -13,6 +13,7 @@ else in the stack: dropout layers multiply by masks that are drawn for them, any
 """
 
 import copy
+import random
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -63,7 +65,7 @@ class Opaque(Layer):
     def forward(self, x: Tensor, noise: Noise) -> Tensor:
         if self.form is None:
             self.lane = lane_of(self, x)
-            self.form = _as(General, self) if self.lane.name == "general" and _count(self) > 1 else _as(Each, self)
+            self.form = _as(General, self) if self.lane.name == "general" and self.models > 1 else _as(Each, self)
             if isinstance(self.form, Each):
                 self.form.draws = self.lane.draws
         return self.form.forward(x, noise)
@@ -83,7 +85,7 @@ class General(Layer):
     def forward(self, x: Tensor, noise: Noise) -> Tensor:
         self.x = x
         self.y: Tensor | None = None
-        return self._run(self.parameters, x, None) if noise is None else self._with_graph(noise).detach()
+        return self._run(self.parameters, x, None) if noise is None else self._with_graph(noise).detach().clone()
 
     def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         y = self._with_graph(None) if self.y is None else self.y
@@ -104,6 +106,8 @@ class General(Layer):
         def one(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor) -> Tensor:
             return _output(functional_call(self.module, {**parameters, **buffers}, (x,)))
 
+        if self.fed or not (parameters or self.buffers):  # masks are rows: so must be what they are multiplied with
+            x = x.expand(self.models, *x.shape[1:])
         shared = len(x) == 1
         run = torch.vmap(one, in_dims=(0, 0, None if shared else 0), randomness="error")
         with _halved(self, x):
@@ -117,7 +121,7 @@ class Each(Layer):
 
     def __post_init__(self) -> None:
         self.draws = False
-        self.networks = [self._network(row) for row in range(_count(self))]
+        self.networks = [self._network(row) for row in range(self.models)]
 
     def forward(self, x: Tensor, noise: Noise) -> Tensor:
         self.x, self.y = x, list[Tensor]()
@@ -135,12 +139,14 @@ class Each(Layer):
         return torch.stack([dx for dx in found if dx is not None]) if needs_dx else None
 
     def _network(self, row: int) -> tuple[nn.Module, list["Fed"]]:
-        """A module whose parameters and buffers are those of a row, and its dropout layers."""
+        """A module whose parameters and buffers are those of a row, and its dropout layers. By `data`, because what one
+        module changes in its forward pass must not count as changed for the others.
+        """
         rows: dict[int, Any] = {}
         for name, parameter in self.like.named_parameters():
             source = self.parameters if name in self.parameters else self.buffers
-            rows[id(parameter)] = nn.Parameter(source[name][row], requires_grad=parameter.requires_grad)
-        rows |= {id(buffer): self.buffers[name][row] for name, buffer in self.like.named_buffers()}
+            rows[id(parameter)] = nn.Parameter(source[name][row].data, requires_grad=parameter.requires_grad)
+        rows |= {id(buffer): self.buffers[name][row].data for name, buffer in self.like.named_buffers()}
         return _fed(copy.deepcopy(self.like, rows), {name: [r[row]] for name, r in self.rates.items()}, self.memory)
 
     def _with_graphs(self, noise: Noise) -> list[Tensor]:
@@ -161,7 +167,10 @@ class Each(Layer):
             holder, _, key = name.rpartition(".")
             part = module.get_submodule(holder)
             if (now := getattr(part, key)).data_ptr() != buffer[row].data_ptr():  # it put another one in its place
-                setattr(part, key, buffer[row].copy_(now))
+                if now.shape != buffer[row].shape:
+                    was, what = tuple(buffer.shape[1:]), type(module).__name__
+                    raise UserError(f"{what} gives its buffer {name} another shape: {was}, then {tuple(now.shape)}")
+                setattr(part, key, buffer[row].copy_(now).data)
         return y
 
 
@@ -172,15 +181,14 @@ class Fed(nn.Module):
         super().__init__()
         self.masks = Masks(rates, memory)
         self.shared = next(SHARED[kind] for kind in SHARED if isinstance(like, kind))
+        self.inplace = bool(like.inplace)
         self.noise: Noise = None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.noise is None or not any(self.masks.rates):
             return x
-        if len(self.noise) == 1:
-            return self.masked(x[None])[0]
-        y: Tensor = _OfAll.apply(x, self)
-        return y
+        y: Tensor = self.masked(x[None])[0] if len(self.noise) == 1 else _OfAll.apply(x, self)
+        return x.copy_(y) if self.inplace else y
 
     def masked(self, x: Tensor) -> Tensor:
         """x: (K, B, ...)."""
@@ -257,7 +265,7 @@ def _tried(layer: Layer, x: Tensor) -> Lane:
     except Exception as error:  # whatever vmap, or the module under it, may raise
         return Lane("each", _in_short(error))
     for one, other in zip(alone, stacked, strict=True):
-        if one.shape != other.shape or (one - other).abs().max() > TOLERANCE * one.abs().max() + FLOOR:
+        if one.shape != other.shape or not (one - other).abs().max() <= TOLERANCE * one.abs().max() + FLOOR:  # or NaN
             return Lane("each", "under torch.vmap its figures are others than alone")
     return Lane("general")
 
@@ -265,7 +273,7 @@ def _tried(layer: Layer, x: Tensor) -> Lane:
 def _alone(each: Each, x: Tensor) -> tuple[list[Tensor], bool]:
     """What two networks alone come to, and whether they draw random numbers of their own."""
     module, _ = each.networks[0]
-    before = structure(module, but=(Fed,))
+    before, elsewhere = structure(module, but=(Fed,)), _other_generators()
     with _Watch() as watch, _SEEDING, torch.random.fork_rng(devices=[]):
         seen = _steps(each, x)
     if name := changed(before, structure(module, but=(Fed,))):
@@ -273,17 +281,29 @@ def _alone(each: Each, x: Tensor) -> tuple[list[Tensor], bool]:
             f"{type(each.like).__name__} changes {name} in its forward pass; what changes must be a buffer "
             "(self.register_buffer), so that it can be kept and set back"
         )
+    if elsewhere != _other_generators():
+        raise UserError(
+            f"{type(each.like).__name__} draws random numbers from Python or NumPy in its forward pass, which no "
+            "seed of a training reaches; draw them by torch"
+        )
     return seen, watch.drew
 
 
+def _other_generators() -> tuple[object, ...]:
+    """What the generators of Python and NumPy are at."""
+    state = np.random.get_state(legacy=False)
+    return random.getstate(), state["state"]["pos"], state["state"]["key"].tobytes()
+
+
 def _steps(layer: Layer, x: Tensor) -> list[Tensor]:
-    """All that two steps and an evaluation of two networks come to."""
+    """All that two steps and an evaluation of two networks come to; in the first step both see the same images."""
     seen = []
     for step in range(STEPS):
+        shared = step == 0
         noise = [torch.Generator(x.device).manual_seed(2 * step + row) for row in range(2)]
-        y = layer.forward(x, noise)
+        y = layer.forward(x[:1] if shared else x, noise)
         slope = torch.randn(y.shape, generator=torch.Generator().manual_seed(step)).to(y.device)
-        dx = layer.backward(slope)
+        dx = layer.backward(slope, needs_dx=not shared)
         seen += [one.clone() for one in (y, *layer.gradients.values(), dx) if one is not None]
         for view, gradient in zip(layer.parameters.values(), layer.gradients.values(), strict=True):
             view.sub_(gradient, alpha=RATE / max(1.0, float(gradient.abs().max())))
@@ -294,11 +314,12 @@ def _steps(layer: Layer, x: Tensor) -> list[Tensor]:
 def _pair(kind: type[Kind], layer: Layer) -> Kind:
     """The first and the last network of a layer in memory of their own; of a single one it and one a tenth larger."""
     parameters = {name: view[[0, -1]].clone() for name, view in layer.parameters.items()}
-    if _count(layer) == 1:
+    if layer.models == 1:
         for view in parameters.values():
             view[1] *= 1.1
     return kind(
         layer.like,
+        2,
         parameters,
         {name: torch.zeros_like(view) for name, view in parameters.items()},
         {name: buffer[[0, -1]].clone() for name, buffer in layer.buffers.items()},
@@ -311,6 +332,7 @@ def _pair(kind: type[Kind], layer: Layer) -> Kind:
 def _as(kind: type[Kind], layer: Layer) -> Kind:
     return kind(
         layer.like,
+        layer.models,
         layer.parameters,
         layer.gradients,
         layer.buffers,
@@ -318,10 +340,6 @@ def _as(kind: type[Kind], layer: Layer) -> Kind:
         layer.memory,
         layer.precision,
     )
-
-
-def _count(layer: Layer) -> int:
-    return len(next(iter([*layer.parameters.values(), *layer.buffers.values()])))
 
 
 def _fed(module: nn.Module, rates: Mapping[str, Sequence[float]], memory: Memory) -> tuple[nn.Module, list[Fed]]:
@@ -346,7 +364,9 @@ def _slopes(
 ) -> Tensor | None:
     """Write down the gradients of the leaves; that of x, if it is given. What had no part in y has a slope of zero."""
     wanted = [*leaves] if x is None else [*leaves, x]
-    slopes = torch.autograd.grad(y, wanted, dy, allow_unused=True)
+    slopes: Sequence[Tensor | None] = [None] * len(wanted)
+    if wanted and y.requires_grad:
+        slopes = torch.autograd.grad(y, wanted, dy, allow_unused=True)
     for gradient, slope in zip(gradients, slopes, strict=False):
         gradient.zero_() if slope is None else gradient.copy_(slope)
     if x is None or slopes[-1] is not None:

@@ -26,6 +26,7 @@ class Layer:
     """What all layers share."""
 
     like: nn.Module  # the layer that it stands for
+    models: int  # K
     parameters: Mapping[str, Tensor]  # (K, *shape) each, by torch.nn's own names: views into the stack's
     gradients: Mapping[str, Tensor]  # the same
     buffers: Mapping[str, Tensor]  # (K, *shape) each: what a layer remembers beside them, as running means

@@ -20,7 +20,7 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from harness.parts.structure import DROPOUTS
+from harness.parts.structure import is_dropout
 from harness.training.lanes import Opaque
 from harness.training.layers import Chain, Layer, fast_form
 from harness.training.memory import Memory
@@ -87,7 +87,7 @@ class Stack:
         rates = {
             name: [float(network.get_submodule(name).p) for network in networks]  # type: ignore[arg-type]
             for name, module in networks[0].named_modules()
-            if isinstance(module, DROPOUTS)
+            if is_dropout(module)
         }
         return cls(networks[0], torch.stack(rows).to(device), buffers, rates, precision, shape)
 
@@ -123,16 +123,21 @@ class Stack:
         return Weights(self.flat[row], {name: buffer[row] for name, buffer in self.buffers.items()})
 
     def state_dict(self, row: int) -> dict[str, Tensor]:
-        """All that one network has learned, named as the network itself names it, on the CPU."""
+        """All that one network has learned, named as the network itself names it, on the CPU: what two layers share is
+        there by both names.
+        """
         views = {**self._views, **self.buffers}
-        names = [name for name in self.template.state_dict() if name in views]
-        return {name: views[name][row].cpu().clone() for name in names}
+        every: list[tuple[str, Tensor]] = [*self.template.named_parameters(remove_duplicate=False)]
+        every += self.template.named_buffers(remove_duplicate=False)
+        first = {id(kept): views[name] for name, kept in every if name in views}
+        known = {name: first[id(kept)] for name, kept in every}
+        return {name: known[name][row].cpu().clone() for name in self.template.state_dict() if name in known}
 
     def _cut(self, flat: Tensor) -> dict[str, Tensor]:
         """Each parameter as a view (K, *shape) into `flat`; layers use them, so a step on `flat` moves them all."""
         parameters = _trained(self.template)
         cuts = flat.split([p.numel() for p in parameters.values()], dim=1)
-        return {name: cut.unflatten(1, p.shape) for (name, p), cut in zip(parameters.items(), cuts, strict=True)}
+        return {name: cut.view(len(flat), *p.shape) for (name, p), cut in zip(parameters.items(), cuts, strict=True)}
 
     def _layer(self, name: str, like: nn.Module) -> Layer:
         """What runs in the place of a layer of that name, and of what it consists of."""
@@ -140,7 +145,7 @@ class Stack:
         parts = [] if form is Opaque else [self._layer(_joined(name, one), part) for one, part in like.named_children()]
         rows = [{} if parts else _of(name, each) for each in (self._views, self._slopes, self.buffers)]
         rates = {} if parts else _of(name, self.rates)
-        return form(like, rows[0], rows[1], rows[2], rates, self.memory, self.precision, parts)
+        return form(like, len(self), rows[0], rows[1], rows[2], rates, self.memory, self.precision, parts)
 
 
 def _trained(network: nn.Module) -> dict[str, nn.Parameter]:
