@@ -9,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from harness.catalogue import knob, show
 from harness.journal import Records
 from harness.study.study import Study
 from harness.tracking.keys import Keys, key, old_key
@@ -64,7 +65,9 @@ def test_a_run_of_the_old_code_that_was_cut_short_is_repeated_under_its_key(
     [repeat] = [run for run in runs if run.info.run_id not in {one.info.run_id for one in before.values()}]
     assert repeat.data.tags["key"] == name
     assert repeat.data.tags["repeats"] == cut.info.run_id
-    assert repeat.data.params == cut.data.params
+    assert {name: repeat.data.params[name] for name in cut.data.params} == cut.data.params
+    new = {name: value for name, value in repeat.data.params.items() if name not in cut.data.params}
+    assert new == {name: show(knob(name).default) for name in new}  # what hyperparameters there are since is as it was
     assert repeat.data.metrics == pytest.approx(cut.data.metrics, nan_ok=True)
     assert command("sync", "studies/old").returncode == 0
     assert len(runs_of(old, "old")) == len(runs)
