@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -27,10 +28,13 @@ from torch import Tensor, nn
 from harness import catalogue, checks
 from harness.analysis.results import read_results
 from harness.config import Config
+from harness.crews.how import How
 from harness.errors import UserError
 from harness.parts.data import Data, load
 from harness.parts.models import build, input_shape, likeness
 from harness.parts.own import load_class
+from harness.report.methods import methods
+from harness.run import circumstances, hire
 from harness.study.file import read_study
 from harness.study.own import parse
 from harness.study.study import Study
@@ -438,3 +442,21 @@ def test_folds_are_trained_side_by_side(name: str) -> None:
         apart.add(together[trial.number], outcomes([trial])[trial.number])
     assert apart.weights <= WEIGHT
     assert apart.loss <= NATS
+
+
+def test_the_lane_is_told_recorded_and_reported(write_study: Callable[..., Path], digits: Data) -> None:
+    folder = write_study(STUDY.replace(":BatchNormed", ""))
+    (folder / "net.py").write_text(
+        "from torch import nn\n\nclass Net(nn.Module):\n    def __init__(self, inputs, outputs, hidden: int = 4):\n"
+        "        super().__init__()\n        self.read = nn.GRU(inputs, hidden)\n"
+        "        self.head = nn.Linear(hidden, outputs)\n\n    def forward(self, x):\n        return self.head(self.read(x[None])[0][0])\n"
+    )
+    study, data, said = read_study(folder), {"digits": digits}, list[str]()
+    with closing(hire(How(), data)) as workplace:
+        facts = circumstances(study, folder, data, torch.device("cpu"), workplace, said.append)
+    assert study.own
+    assert said[0] == f"runs {folder}/net.py (sha256 {study.own.sha256[:12]})"
+    lane = "Net: one network after the other (torch.vmap: Batching rule not implemented for aten::gru.input)"
+    assert said[1:] == [lane]
+    assert facts["lanes"] == lane  # recorded in the journal, and a tag of every run in MLflow
+    assert any(lane in sentence for sentence in methods(study, facts))

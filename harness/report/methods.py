@@ -1,6 +1,7 @@
 """How a study was done, in sentences made from the study file: the methods section of its report."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from harness import catalogue
 from harness.catalogue import show
@@ -9,13 +10,16 @@ from harness.figures import difference
 from harness.study.space import describe, describe_point
 from harness.study.study import Study
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
-def methods(study: Study) -> list[str]:
-    """How it was done, in sentences made from the study file."""
+
+def methods(study: Study, environment: Mapping[str, str] = NOTHING) -> list[str]:
+    """How it was done, in sentences made from the study file, and from what was found before the first trial."""
     config = study.config(study.levels[0], {})
     timeout = study.budget.trial_timeout
     return [
         _setting(study, config),
+        *_lanes(environment),
         *(_search(study) if study.tune else ()),
         *_defaults(study),
         *_known_points(study),
@@ -36,6 +40,12 @@ def _setting(study: Study, config: Config) -> str:
         f"The {data} {' and '.join(study.datasets)}, the model {study.model_words}; fixed: {fixed}. "
         f"{_images(study, config)}"
     )
+
+
+def _lanes(environment: Mapping[str, str]) -> Iterator[str]:
+    """How layers were trained that no form by hand trains, where there were any."""
+    if lanes := environment.get("lanes"):
+        yield f"Of the networks that train together, found by trying two of them, stacked against each alone: {lanes}."
 
 
 def _search(study: Study) -> tuple[str, str]:

@@ -113,7 +113,7 @@ def make_sections(findings: Findings, pictures: Mapping[str, Picture]) -> list[S
         *_search(findings, captions),
         *_worth(findings, captions),
         Section("Other middles, and when it ran", grids=[middles_grid(findings)], pictures=_of(captions, "timeline")),
-        Section("How it was done", methods(findings.study)),
+        Section("How it was done", methods(findings.study, findings.results.environment)),
         *_own_model(findings.study),
         *_runs(findings),
         Section("Reproduction record", record=_record(findings), shown=False),
