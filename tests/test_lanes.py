@@ -444,13 +444,23 @@ def test_folds_are_trained_side_by_side(name: str) -> None:
     assert apart.loss <= NATS
 
 
+ROWS = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, inputs, outputs, hidden: int = 4):
+        super().__init__()
+        self.read = nn.GRU(inputs, hidden)
+        self.head = nn.Linear(hidden, outputs)
+
+    def forward(self, x):
+        return self.head(self.read(x[None])[0][0])
+"""
+
+
 def test_the_lane_is_told_recorded_and_reported(write_study: Callable[..., Path], digits: Data) -> None:
     folder = write_study(STUDY.replace(":BatchNormed", ""))
-    (folder / "net.py").write_text(
-        "from torch import nn\n\nclass Net(nn.Module):\n    def __init__(self, inputs, outputs, hidden: int = 4):\n"
-        "        super().__init__()\n        self.read = nn.GRU(inputs, hidden)\n"
-        "        self.head = nn.Linear(hidden, outputs)\n\n    def forward(self, x):\n        return self.head(self.read(x[None])[0][0])\n"
-    )
+    (folder / "net.py").write_text(ROWS)
     study, data, said = read_study(folder), {"digits": digits}, list[str]()
     with closing(hire(How(), data)) as workplace:
         facts = circumstances(study, folder, data, torch.device("cpu"), workplace, said.append)
