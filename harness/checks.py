@@ -72,7 +72,10 @@ def lanes(study: Study, data: Mapping[str, Data]) -> dict[str, str]:
         config = study.config(level, study.default_point(level) or {})
         mine = data[config.dataset]
         device, shape = mine.images.device, input_shape(config, mine.shape)
-        networks = [build(config, mine.shape, mine.classes, seed) for seed in range(2)]
+        try:
+            networks = [build(config, mine.shape, mine.classes, seed) for seed in range(2)]
+        except UserError:  # its trials will say why
+            continue
         stack = Stack.of(networks, device, config.precision, shape)
         if not (opaque := list(_opaque(stack.root))):
             continue

