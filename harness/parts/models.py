@@ -6,15 +6,16 @@ Every model has the same layers whatever its dropout rate and initialisation, so
 can share a stack.
 """
 
+import contextlib
 import math
 import threading
 from collections.abc import Callable, Hashable
 from functools import lru_cache
 from itertools import pairwise, product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from harness import catalogue
 from harness.catalogue import Value
@@ -149,18 +150,43 @@ def likeness(shape: Config, inputs: Shape, outputs: int) -> Hashable:
 
 @lru_cache(10_000)
 def operations(shape: Config, inputs: Shape, outputs: int) -> int:
-    """Floating-point operations of a forward pass of one image, as torch.utils.flop_counter counts them: products and
-    convolutions, two for each multiplication. 0 where no network can be built, whose trial will say why.
+    """About how many floating-point operations a forward pass of one image has: two for each use of a weight.
+
+    Convolutions of a built-in model are taken to see a quarter of the pixels; a user's model is watched in a pass. 0
+    where no network can be built, whose trial will say why.
     """
     try:
-        network = _on_meta(shape, inputs, outputs).eval()
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(torch.zeros(1, *input_shape(shape, inputs), device="meta"))
+        if shape.own is not None:
+            network = build(shape, inputs, outputs, 0).eval()
+            times = _uses(network, torch.zeros(1, *input_shape(shape, inputs)))
+        else:
+            network = _on_meta(shape, inputs, outputs)
+            seen = math.prod(inputs[1:]) // 4
+            times = {layer: seen for layer in network.modules() if isinstance(layer, nn.Conv2d)}
     except UserError:
         return 0
-    except Exception:  # whatever a user's module may raise where tensors have no data
-        return 2 * count_weights(shape, inputs, outputs)
-    return int(counter.get_total_flops())
+    return 2 * sum(
+        parameter.numel() * times.get(layer, 1)
+        for layer in network.modules()
+        for parameter in layer.parameters(recurse=False)
+        if parameter.dim() > 1
+    )
+
+
+def _uses(network: nn.Module, x: Tensor) -> dict[nn.Module, int]:
+    """How often a pass uses the weights of each linear layer and convolution that it calls."""
+    times: dict[nn.Module, int] = {}
+
+    def watch(layer: Any, args: Any, y: Tensor) -> None:
+        wide = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+        times[layer] = times.get(layer, 0) + y.numel() // wide
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            layer.register_forward_hook(watch)
+    with torch.no_grad(), contextlib.suppress(Exception):  # what a user's module raises its trial will say
+        network(x)
+    return times
 
 
 def input_shape(config: Config, inputs: Shape) -> Shape:

@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.errors import UserError
+from harness.parts.models import BUILDING
 from harness.parts.structure import Structure, changed, structure
 from harness.training.layers import Layer, Masks
 from harness.training.memory import Memory
@@ -217,27 +217,11 @@ class _OfAll(torch.autograd.Function):
         return fed.masked(every), 0
 
 
-class _Watch(TorchDispatchMode):
-    """Notes whether anything draws random numbers from torch's own generator."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.drew = False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            unsaid = {argument.name: argument.default_value for argument in func._schema.arguments}
-            given = {**unsaid, **dict(zip(unsaid, args, strict=False)), **(kwargs or {})}
-            self.drew |= given.get("generator") is None and given.get("dropout_p", 1.0) > 0.0
-        return func(*args, **(kwargs or {}))
-
-
 warnings.filterwarnings("ignore", "There is a performance drop because we have not yet implemented the batching rule")
 
 LANES: dict[tuple[Structure, str, str], Lane] = {}
 """What was found, by structure, device and precision."""
 _TRYING = threading.RLock()
-_SEEDING = threading.Lock()  # torch's own generator belongs to the process
 
 
 def lane_of(layer: Layer, x: Tensor) -> Lane:
@@ -278,8 +262,10 @@ def _alone(each: Each, x: Tensor) -> tuple[list[Tensor], bool]:
     """What two networks alone come to, and whether they draw random numbers of their own."""
     module, _ = each.networks[0]
     before, elsewhere = structure(module, but=(Fed,)), _other_generators()
-    with _Watch() as watch, _SEEDING, torch.random.fork_rng(devices=[]):
+    with BUILDING, torch.random.fork_rng():  # nobody else draws meanwhile
+        untouched = _torchs_generators()
         seen = _steps(each, x)
+        drew = untouched != _torchs_generators()
     if name := changed(before, structure(module, but=(Fed,))):
         raise UserError(
             f"{type(each.like).__name__} changes {name} in its forward pass; what changes must be a buffer "
@@ -290,7 +276,7 @@ def _alone(each: Each, x: Tensor) -> tuple[list[Tensor], bool]:
             f"{type(each.like).__name__} draws random numbers from Python or NumPy in its forward pass, which no "
             "seed of a training reaches; draw them by torch"
         )
-    return seen, watch.drew
+    return seen, drew
 
 
 def _draws_elsewhere(each: Each, x: Tensor) -> bool:
@@ -298,6 +284,11 @@ def _draws_elsewhere(each: Each, x: Tensor) -> bool:
     before = _other_generators()
     _steps(each, x)
     return before != _other_generators()
+
+
+def _torchs_generators() -> list[bytes]:
+    """What torch's own generators are at."""
+    return [state.numpy().tobytes() for state in (torch.get_rng_state(), *torch.cuda.get_rng_state_all())]
 
 
 def _other_generators() -> tuple[object, ...]:
@@ -399,7 +390,7 @@ def _halved(layer: Layer, x: Tensor) -> AbstractContextManager[Any]:
 def _seeded(own: torch.Generator) -> Iterator[None]:
     """Torch's own generator, seeded by one of ours, and as it was afterwards."""
     seed = int(torch.randint(2**62, (), generator=own, device=own.device))
-    with _SEEDING, torch.random.fork_rng(devices=[own.device] if own.device.type == "cuda" else []):
+    with BUILDING, torch.random.fork_rng(devices=[own.device] if own.device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
