@@ -66,9 +66,11 @@ def _corners(study: Study, own: OwnModel, config: Config) -> Iterator[Config]:
 
 
 def lanes(study: Study, data: Mapping[str, Data]) -> dict[str, str]:
-    """How the layers are trained that no form by hand trains, by what they are: tried on two networks of each level."""
+    """How the layers are trained that no form by hand trains, by what they are: tried on two networks of each level.
+    Only users' models have such layers.
+    """
     found: dict[str, list[str]] = {}
-    for level in study.levels:
+    for level in study.levels if study.own else ():
         config = study.config(level, study.default_point(level) or {})
         mine = data[config.dataset]
         device, shape = mine.images.device, input_shape(config, mine.shape)

@@ -50,7 +50,7 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
     with writing(journal), hold(journal), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
         if how.fresh and (aside := put_aside(journal)):
             say(f"the old journal is now {aside}")
-        facts = circumstances(study, folder, data, device, workplace, say)
+        facts = before_first_trial(study, folder, data, device, workplace, say)
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
         study = ledger.study
@@ -88,7 +88,7 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
         say(f"{'estimate':9} {_estimated(study, plan.Pace(data, workplace, size, scale(data)), left, used)}")
 
 
-def circumstances(
+def before_first_trial(
     study: Study, folder: Path, data: Mapping[str, Data], device: torch.device, workplace: Workplace, say: Say
 ) -> dict[str, str]:
     """What is recorded of how the study is trained; tells which layers no form by hand trains.

@@ -18,6 +18,7 @@ from harness.parts.data import Data
 from harness.parts.models import Residual, build, count_weights
 from harness.parts.tasks import cross_entropy
 from harness.study.file import read_study
+from harness.training.lanes import Opaque
 from harness.training.layers import (
     BatchNorm,
     Conv2d,
@@ -271,6 +272,24 @@ def test_a_network_ends_alike_in_a_stack_and_by_a_plain_torch_loop(config: dict[
         assert together[trial.number]["test_loss"] == pytest.approx(final["test_loss"], abs=LOSS)
     [(_, alone)] = [(one, event) for one, event in train(trials[3:4], digits) if isinstance(event, Outcome)]
     assert alone["test_loss"] == pytest.approx(together[3]["test_loss"], abs=LOSS)
+
+
+ALL = [
+    *({"norm": norm, "residual": residual} for norm in catalogue.knob("norm").choices for residual in (False, True)),
+    *({"activation": name} for name in catalogue.names("activation")),
+    *({"model": "cnn", "channels": (4,), "norm": norm, "residual": True} for norm in ("none", "batch", "layer")),
+    {"model": "cnn", "channels": (4,), "padding": "same", "convs_per_pool": 2, "global_pool": True, "residual": True},
+]
+
+
+@pytest.mark.parametrize("config", ALL, ids=str)
+def test_built_in_models_are_fast_all_through(config: dict[str, Any]) -> None:
+    """So that only users' models are tried in other lanes before the first trial."""
+    for precision in catalogue.knob("precision").choices:
+        waiting = [Stack.of([build(Config(depth=3, width=4, **config), (1, 8, 8), 3, 0)], precision=precision).root]
+        for layer in waiting:
+            assert not isinstance(layer, Opaque)
+            waiting += layer.parts
 
 
 def test_a_deep_network_learns_with_residuals_and_normalisation_only(digits: Data) -> None:

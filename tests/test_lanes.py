@@ -34,7 +34,7 @@ from harness.parts.data import Data, load
 from harness.parts.models import build, input_shape, likeness
 from harness.parts.own import load_class
 from harness.report.methods import methods
-from harness.run import circumstances, hire
+from harness.run import before_first_trial, hire
 from harness.study.file import read_study
 from harness.study.own import parse
 from harness.study.study import Study
@@ -463,7 +463,7 @@ def test_the_lane_is_told_recorded_and_reported(write_study: Callable[..., Path]
     (folder / "net.py").write_text(ROWS)
     study, data, said = read_study(folder), {"digits": digits}, list[str]()
     with closing(hire(How(), data)) as workplace:
-        facts = circumstances(study, folder, data, torch.device("cpu"), workplace, said.append)
+        facts = before_first_trial(study, folder, data, torch.device("cpu"), workplace, said.append)
     assert study.own
     assert said[0] == f"runs {folder}/net.py (sha256 {study.own.sha256[:12]})"
     lane = "Net: one network after the other (torch.vmap: Batching rule not implemented for aten::gru.input)"

@@ -43,10 +43,8 @@ class Residual(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, ...) -> (B, ...), the same."""
-        y = x
-        for layer in self:
-            y = layer(y)
-        return x + y
+        y: Tensor = x + super().forward(x)  # type: ignore[no-untyped-call]
+        return y
 
 
 def mlp(config: Config, inputs: Shape, outputs: int) -> nn.Sequential:

@@ -20,7 +20,7 @@ from harness.errors import UserError, listed, nearest
 from harness.study import toml
 from harness.study.own import is_own, read_own, why_not
 from harness.study.places import study_folder
-from harness.study.space import LARGEST_GRID, Choice, Range, Space, Table, describe, grid_size, holds
+from harness.study.space import LARGEST_GRID, Choice, Range, Space, Table, describe, ends, grid_size, holds
 from harness.study.study import (
     Bounds,
     Budget,
@@ -458,13 +458,10 @@ def _can_be_built(study: Study) -> None:
     """No values that a training can have contradict each other; what a `when` leaves out has its default."""
     if not set(CONTRADICT) & set(study.chosen):
         return
-    ends = {
-        key: domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
-        for key, domain in study.tune.items()
-        if key in (*CONTRADICT, *WIDTH_KEYS, "widths", "kernel")
-    }
-    for level, values in itertools.product(study.levels, itertools.product(*ends.values())):
-        params = dict(zip(ends, values, strict=True))
+    concerned = {*CONTRADICT, *WIDTH_KEYS, "widths", "kernel"}
+    corners = {key: ends(domain) for key, domain in study.tune.items() if key in concerned}
+    for level, values in itertools.product(study.levels, itertools.product(*corners.values())):
+        params = dict(zip(corners, values, strict=True))
         config = study.config(level, params)
         kept = {key for key in params if all(config[other] == one for other, one in study.tune[key].when.items())}
         study.config(level, {key: params[key] for key in kept}).check()

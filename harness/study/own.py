@@ -224,7 +224,6 @@ class _Kind:
 
     type: type
     choices: tuple[str, ...] = ()
-    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -348,8 +347,7 @@ def _no_kind(node: ast.expr) -> str:
 def _either(items: Sequence[ast.expr], node: ast.expr) -> _Kind | str:
     """A type or None."""
     types = [item for item in items if not (isinstance(item, ast.Constant) and item.value is None)]
-    kind = _kind_of(types[0]) if len(types) == 1 and len(items) == 2 else _no_kind(node)
-    return kind if isinstance(kind, str) else _Kind(kind.type, kind.choices, True)
+    return _kind_of(types[0]) if len(types) == 1 and len(items) == 2 else _no_kind(node)
 
 
 def _words(items: Sequence[ast.expr]) -> _Kind | str:

@@ -7,7 +7,7 @@ Autograd computes the same, but takes fresh memory for every result (see memory.
 belongs to the last `forward` of the layer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -246,49 +246,67 @@ class Identity(Layer):
         return dy
 
 
-class GELU(Layer):
+class FromInput(Layer):
+    """An activation whose slope its input tells, so that it is not computed in place."""
+
+    compute: Callable[..., Tensor]
+    slope: Callable[..., Tensor]
+
+    def settings(self) -> tuple[float, ...]:
+        """What both take beside x."""
+        return ()
+
+    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
+        self.x = x
+        return self.compute(x, *self.settings(), out=self.memory((self, "y"), *x.shape))
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        return self.slope(dy, self.x, *self.settings(), grad_input=dy)
+
+
+class GELU(FromInput):
     """The exact form, with the error function."""
+
+    compute, slope = aten.gelu.out, aten.gelu_backward.grad_input
 
     @classmethod
     def fits(cls, like: Any) -> bool:
         return bool(like.approximate == "none")
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
-        self.x = x
-        result: Tensor = aten.gelu.out(x, out=self.memory((self, "y"), *x.shape))
-        return result
 
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
-        result: Tensor = aten.gelu_backward.grad_input(dy, self.x, grad_input=dy)
-        return result
-
-
-class SiLU(Layer):
+class SiLU(FromInput):
     """x * sigmoid(x)."""
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
-        self.x = x
-        result: Tensor = aten.silu.out(x, out=self.memory((self, "y"), *x.shape))
-        return result
-
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
-        result: Tensor = aten.silu_backward.grad_input(dy, self.x, grad_input=dy)
-        return result
+    compute, slope = aten.silu.out, aten.silu_backward.grad_input
 
 
-class Softplus(Layer):
+class Softplus(FromInput):
     """log(1 + exp(beta * x)) / beta; x itself where beta * x is above the threshold."""
 
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
-        self.x = x
-        out = self.memory((self, "y"), *x.shape)
-        result: Tensor = aten.softplus.out(x, self.like.beta, self.like.threshold, out=out)
-        return result
+    compute, slope = aten.softplus.out, aten.softplus_backward.grad_input
+
+    def settings(self) -> tuple[float, ...]:
+        assert isinstance(self.like, nn.Softplus)
+        return self.like.beta, self.like.threshold
+
+
+class Mish(FromInput):
+    """x * tanh(softplus(x)). Its slope has no form in memory that is there."""
+
+    compute = aten.mish.out
 
     def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
-        result: Tensor = aten.softplus_backward.grad_input(
-            dy, self.x, self.like.beta, self.like.threshold, grad_input=dy
-        )
+        result: Tensor = aten.mish_backward(dy, self.x)
+        return result
+
+
+class Hardswish(FromInput):
+    """x * min(max(x + 3, 0), 6) / 6. Its slope has no form in memory that is there."""
+
+    compute = aten.hardswish.out
+
+    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
+        result: Tensor = aten.hardswish_backward(dy, self.x)
         return result
 
 
@@ -303,32 +321,6 @@ class Softsign(Layer):
     def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         root = torch.abs(self.y, out=self.memory((self, "below"), *dy.shape)).neg_().add_(1.0)
         return dy.mul_(root).mul_(root)
-
-
-class Mish(Layer):
-    """x * tanh(softplus(x))."""
-
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
-        self.x = x
-        result: Tensor = aten.mish.out(x, out=self.memory((self, "y"), *x.shape))
-        return result
-
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
-        result: Tensor = aten.mish_backward(dy, self.x)
-        return result
-
-
-class Hardswish(Layer):
-    """x * min(max(x + 3, 0), 6) / 6."""
-
-    def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
-        self.x = x
-        result: Tensor = aten.hardswish.out(x, out=self.memory((self, "y"), *x.shape))
-        return result
-
-    def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
-        result: Tensor = aten.hardswish_backward(dy, self.x)
-        return result
 
 
 class Conv2d(Layer):
@@ -681,11 +673,12 @@ def _slope(like: nn.Module) -> float:
 
 
 EACH_IMAGE = (
-    *(nn.ELU, nn.SELU, nn.CELU, nn.Sigmoid, nn.LogSigmoid, nn.Softplus, nn.Softsign, nn.Mish, nn.ReLU6, nn.Hardtanh),
-    *(nn.Hardswish, nn.Hardsigmoid, nn.Identity, nn.GELU, nn.MaxPool1d, nn.MaxPool2d),
+    *(nn.CELU, nn.LogSigmoid, nn.ReLU6, nn.Hardtanh, nn.Hardsigmoid, nn.GELU, nn.MaxPool1d, nn.MaxPool2d),
     *(nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d),
 )
-"""Layers of torch.nn without parameters that do to an image what they do whatever else is in the batch."""
+"""Layers of torch.nn without parameters that do to an image what they do whatever else is in the batch: without a form
+of their own here, or with settings that it does not fit.
+"""
 
 LAYERS: dict[type[nn.Module], type[Layer]] = {
     nn.Sequential: Chain,
@@ -728,5 +721,7 @@ def fast_form(like: nn.Module, precision: str) -> type[Layer] | None:
     """
     forms = {**LAYERS, **HALF} if precision == "bf16" else LAYERS
     kind: type[nn.Module] = nn.Sequential if type(like) not in forms and isinstance(like, nn.Sequential) else type(like)
-    form = forms.get(kind, ByAutograd if kind in EACH_IMAGE else None)
-    return form if form is not None and form.fits(like) and _is_plain(like, form) else None
+    form = forms.get(kind)
+    if form is None or not form.fits(like):
+        form = ByAutograd if kind in EACH_IMAGE else None
+    return form if form is not None and _is_plain(like, form) else None
