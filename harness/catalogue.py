@@ -130,6 +130,14 @@ class OwnModel(Part):
 
 
 @dataclass(frozen=True)
+class Dataset(Part):
+    """A part of the kind "dataset": what can be learned of it, and whether its rows are images or rows of a table."""
+
+    task: str = "classification"
+    things: str = "images"
+
+
+@dataclass(frozen=True)
 class Activation(Part):
     """A part of the kind "activation". `gain` is the name under which `torch.nn.init.calculate_gain` knows how weights
     before it are scaled.
@@ -142,7 +150,8 @@ class Activation(Part):
 class Unit:
     """How a figure is written: times `factor` with `digits` behind the point; `gap` is the unit of a difference.
 
-    A `relative` figure's differences are judged as a share of it: a loss has no natural scale.
+    A `relative` figure's differences are judged as a share of it: a loss has no natural scale. With `significant` a
+    figure has so many digits in all, whatever its size, where `digits` is the most behind the point.
     """
 
     symbol: str
@@ -150,10 +159,14 @@ class Unit:
     digits: int
     gap: str
     relative: bool = False
+    significant: int = 0
 
 
 SHARE = Unit("%", 100.0, 2, "points")
 NATS = Unit("nats", 1.0, 4, "nats", relative=True)
+SCORES = Unit("", 1.0, 4, "", relative=True)  # of the loss of standard scores
+TARGET = Unit("", 1.0, 6, "", relative=True, significant=4)  # that of a regression's target, which a study names
+RATIO = Unit("", 1.0, 4, "")  # of R2, which may be negative
 SECONDS = Unit("s", 1.0, 1, "s")
 EPOCHS = Unit("epochs", 1.0, 1, "epochs")
 COUNT = Unit("", 1.0, 0, "")
@@ -190,6 +203,8 @@ class Task(Part):
     metric: str = ""
     running: tuple[str, ...] = ()
     stratified: bool = False
+    loss_unit: Unit = NATS
+    losses: tuple[str, ...] = ()  # what the knob `loss` can be; the first is meant where nothing is said
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -241,6 +256,7 @@ MOMENTUM = Knob("momentum", float, 0.0, "of sgd and rmsprop", low=0, below=1, in
 
 GENERAL = (
     Knob("dataset", str, "mnist", "what is learned", kind="dataset"),
+    Knob("task", str, "classification", "how it is learned; told by the data where nothing is said", kind="task"),
     Knob("model", str, "mlp", "what learns it", kind="model"),
     Knob("metric", str, "accuracy", "what selects the winner, and what the tables lead with", kind="measure"),
 )
@@ -277,14 +293,134 @@ TRAINING = (
         "of pixels: scale to [0, 1]; half to [-1, 1]; standard to mean 0 and deviation 1",
         choices=("scale", "half", "standard"),
     ),
+    Knob(
+        "scaling",
+        str,
+        "standard",
+        "of a table's numbers, by the training rows: standard to mean 0 and deviation 1; quantile to a normal "
+        "distribution; minmax to [0, 1]; none",
+        choices=("standard", "quantile", "minmax", "none"),
+    ),
+    Knob(
+        "stratify",
+        bool,
+        None,
+        "every class has its share of training, validation and test rows; if not said, of tables only",
+    ),
+    Knob(
+        "loss",
+        str,
+        None,
+        "what is minimised: cross_entropy of classes; of numbers mse (if not said), mae or huber, of standard scores",
+        choices=("cross_entropy", "mse", "mae", "huber"),
+    ),
+    Knob("huber_delta", float, 1.0, "of loss = huber: where square becomes straight", above=0, in_stack="free"),
+    Knob(
+        "label_smoothing",
+        float,
+        0.0,
+        "share of every label that is spread evenly over the classes",
+        low=0,
+        below=1,
+        in_stack="free",
+    ),
+    Knob(
+        "class_weight",
+        str,
+        "none",
+        "balanced: every class counts alike in the loss that is trained, however many rows it has",
+        choices=("none", "balanced"),
+    ),
+    Knob("augment_shift", int, 0, "training images move by up to so many pixels each way", low=0, high=MOST),
+    Knob("augment_flip", bool, False, "half of the training images are mirrored, left to right"),
+    Knob(
+        "augment_crop",
+        float,
+        0.0,
+        "up to this share of a training image's sides is cut away, and the rest enlarged",
+        low=0,
+        below=1,
+    ),
     Knob("precision", str, "fp32", "of matrix products; tf32 on GPUs only", choices=("fp32", "tf32", "bf16")),
 )
 """How any network is trained."""
 
 PARTS: tuple[Part, ...] = (
-    Part("dataset", "mnist", "harness.parts.images:mnist", "60,000 + 10,000 images of digits, 28x28"),
-    Part("dataset", "fashion_mnist", "harness.parts.images:fashion_mnist", "60,000 + 10,000 images of clothes, 28x28"),
-    Part("dataset", "digits", "harness.parts.images:digits", "scikit-learn's 1,797 images of digits, 8x8"),
+    Dataset("dataset", "mnist", "harness.parts.images:mnist", "60,000 + 10,000 images of digits, 28x28"),
+    Dataset(
+        "dataset", "fashion_mnist", "harness.parts.images:fashion_mnist", "60,000 + 10,000 images of clothes, 28x28"
+    ),
+    Dataset("dataset", "digits", "harness.parts.images:digits", "scikit-learn's 1,797 images of digits, 8x8"),
+    Dataset(
+        "dataset",
+        "kmnist",
+        "harness.parts.images:kmnist",
+        "60,000 + 10,000 images of cursive Japanese characters, 28x28",
+    ),
+    Dataset(
+        "dataset",
+        "emnist_balanced",
+        "harness.parts.images:emnist_balanced",
+        "112,800 + 18,800 images of letters and digits, 47 classes, 28x28",
+    ),
+    Dataset(
+        "dataset",
+        "emnist_byclass",
+        "harness.parts.images:emnist_byclass",
+        "697,932 + 116,323 images of letters and digits, 62 classes, 28x28",
+    ),
+    Dataset(
+        "dataset",
+        "emnist_bymerge",
+        "harness.parts.images:emnist_bymerge",
+        "697,932 + 116,323 images of letters and digits, 47 classes, 28x28",
+    ),
+    Dataset(
+        "dataset", "emnist_digits", "harness.parts.images:emnist_digits", "240,000 + 40,000 images of digits, 28x28"
+    ),
+    Dataset(
+        "dataset",
+        "emnist_letters",
+        "harness.parts.images:emnist_letters",
+        "124,800 + 20,800 images of letters, 26 classes, 28x28",
+    ),
+    Dataset("dataset", "emnist_mnist", "harness.parts.images:emnist_mnist", "60,000 + 10,000 images of digits, 28x28"),
+    Dataset("dataset", "cifar10", "harness.parts.images:cifar10", "50,000 + 10,000 colour images of 10 classes, 32x32"),
+    Dataset(
+        "dataset", "cifar100", "harness.parts.images:cifar100", "50,000 + 10,000 colour images of 100 classes, 32x32"
+    ),
+    Dataset(
+        "dataset", "svhn", "harness.parts.images:svhn", "73,257 + 26,032 colour images of house numbers' digits, 32x32"
+    ),
+    Dataset(
+        "dataset",
+        "iris",
+        "harness.parts.bundled:iris",
+        "scikit-learn's 150 flowers of 3 species, 4 numbers each",
+        things="rows",
+    ),
+    Dataset(
+        "dataset",
+        "wine",
+        "harness.parts.bundled:wine",
+        "scikit-learn's 178 wines of 3 growers, 13 numbers each",
+        things="rows",
+    ),
+    Dataset(
+        "dataset",
+        "breast_cancer",
+        "harness.parts.bundled:breast_cancer",
+        "scikit-learn's 569 tumours, benign or malignant, 30 numbers each",
+        things="rows",
+    ),
+    Dataset(
+        "dataset",
+        "diabetes",
+        "harness.parts.bundled:diabetes",
+        "scikit-learn's 442 patients, progress after a year, 10 numbers each",
+        things="rows",
+        task="regression",
+    ),
     Part(
         "model",
         "mlp",
@@ -434,8 +570,27 @@ PARTS: tuple[Part, ...] = (
         metric="accuracy",
         running=("loss", "accuracy"),
         stratified=True,
+        losses=("cross_entropy",),
     ),
-    Measure("measure", "loss", "harness.parts.measures:Loss", "mean cross-entropy", unit=NATS, better="lower"),
+    Task(
+        "task",
+        "regression",
+        "harness.parts.tasks:Regression",
+        "numbers, learned as standard scores and reported in their own unit",
+        metric="rmse",
+        running=("loss",),
+        loss_unit=SCORES,
+        losses=("mse", "mae", "huber"),
+    ),
+    Measure(
+        "measure",
+        "loss",
+        "harness.parts.measures:Loss",
+        "mean cross-entropy (log loss); of a regression the mean loss of standard scores",
+        tasks=("classification", "regression"),
+        unit=NATS,
+        better="lower",
+    ),
     Measure(
         "measure", "accuracy", "harness.parts.measures:Accuracy", "share of images put into their class", binomial=True
     ),
@@ -464,6 +619,51 @@ PARTS: tuple[Part, ...] = (
         "expected calibration error, 15 bins of equal width (Guo et al., 2017)",
         better="lower",
         label="calibration error",
+    ),
+    Measure(
+        "measure",
+        "auc",
+        "harness.parts.measures:AreaUnderCurve",
+        "area under the ROC curve; of more than two classes the mean of each against the rest",
+        label="AUC",
+    ),
+    Measure(
+        "measure",
+        "rmse",
+        "harness.parts.measures:RootMeanSquaredError",
+        "root of the mean squared error, in the target's unit",
+        tasks=("regression",),
+        unit=TARGET,
+        better="lower",
+        label="RMSE",
+    ),
+    Measure(
+        "measure",
+        "mae",
+        "harness.parts.measures:MeanAbsoluteError",
+        "mean absolute error, in the target's unit",
+        tasks=("regression",),
+        unit=TARGET,
+        better="lower",
+        label="MAE",
+    ),
+    Measure(
+        "measure",
+        "median_absolute_error",
+        "harness.parts.measures:MedianAbsoluteError",
+        "median absolute error, in the target's unit",
+        tasks=("regression",),
+        unit=TARGET,
+        better="lower",
+    ),
+    Measure(
+        "measure",
+        "r2",
+        "harness.parts.measures:Determination",
+        "coefficient of determination: 1 is perfect, 0 as good as the mean",
+        tasks=("regression",),
+        unit=RATIO,
+        label="R2",
     ),
     Part("tracker", "mlflow", "harness.tracking.mlflow.store:MlflowStore", "MLflow, where MLFLOW_TRACKING_URI says"),
     Part("sampler", "tpe", "harness.journal.sampling:tpe", "tree-structured Parzen estimators, multivariate"),
@@ -609,10 +809,10 @@ def figure(name: str) -> Figure:
 
 
 @cache
-def figure_names(of: str = "classification") -> tuple[str, ...]:
-    """The names of all figures of a task's runs."""
-    measured = [f"{images}_{name}" for images in IMAGES for name in task(of).measures]
-    return (*measured, *OTHER_FIGURES)
+def figure_names(of: str | None = None) -> tuple[str, ...]:
+    """The names of all figures of a task's runs, or of all tasks'."""
+    measures = names("measure") if of is None else task(of).measures
+    return (*(f"{images}_{name}" for images in IMAGES for name in measures), *OTHER_FIGURES)
 
 
 def rows(kind: str | None = None) -> list[dict[str, str]]:

@@ -9,6 +9,8 @@ import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
+import torch
+
 from harness import catalogue
 from harness.catalogue import OwnModel
 from harness.config import Config
@@ -17,9 +19,11 @@ from harness.parts.data import Data
 from harness.parts.folds import rarest
 from harness.parts.models import build, check_behaviour, check_passes, input_shape
 from harness.parts.own import told
+from harness.parts.preparing import prepare
 from harness.study.space import ends
 from harness.study.study import Study
 from harness.training.cohort import NOISE, generator, searchable
+from harness.training.feed import Feed
 from harness.training.lanes import TRIED, Opaque
 from harness.training.layers import Layer
 from harness.training.stack import Stack
@@ -30,13 +34,13 @@ WORDS = {"general": "all networks of a stack at once, by torch.vmap", "each": "o
 
 def check_folds(study: Study, data: Mapping[str, Data]) -> None:
     """Each class must have an image for each fold. Raises UserError where one has fewer."""
-    if study.search.folds == 1 or not catalogue.task().stratified:
+    if study.search.folds == 1 or not catalogue.task(study.config(study.levels[0], {}).task).stratified:
         return
     for level in study.levels:
         for search in range(study.searches):
             trial = study.search_trial(level, search, 0, study.config(level, {}))
             images = data[trial.config.dataset]
-            if (fewest := rarest(searchable(trial, images), images.labels)) < study.search.folds:
+            if (fewest := rarest(searchable(trial, images), images.targets)) < study.search.folds:
                 raise UserError(
                     f"search.folds: the rarest class of {trial.config.dataset} has {fewest} training images, fewer "
                     f"than {study.search.folds} folds"
@@ -54,8 +58,8 @@ def check_models(study: Study, data: Mapping[str, Data]) -> None:
         mine = data[config.dataset]
         corners = list(itertools.islice(_corners(study, study.own, config), CORNERS))
         for corner in corners:
-            check_passes(corner, mine.shape, mine.classes, mine.images.device)
-        check_behaviour(corners[0], mine.shape, mine.classes, mine.images.device)
+            check_passes(corner, mine.shape, mine.outputs, mine.inputs.device)
+        check_behaviour(corners[0], mine.shape, mine.outputs, mine.inputs.device)
 
 
 def _corners(study: Study, own: OwnModel, config: Config) -> Iterator[Config]:
@@ -73,9 +77,10 @@ def lanes(study: Study, data: Mapping[str, Data]) -> dict[str, str]:
     for level in study.levels if study.own else ():
         config = study.config(level, study.default_point(level) or {})
         mine = data[config.dataset]
-        device, shape = mine.images.device, input_shape(config, mine.shape)
+        device, shape = mine.inputs.device, input_shape(config, mine.shape)
+        rows = torch.arange(min(TRIED, mine.trainable), device=device)[None]
         try:
-            networks = [build(config, mine.shape, mine.classes, seed) for seed in range(2)]
+            networks = [build(config, mine.shape, mine.outputs, seed) for seed in range(2)]
         except UserError:  # its trials will say why
             continue
         stack = Stack.of(networks, device, config.precision, shape)
@@ -83,7 +88,7 @@ def lanes(study: Study, data: Mapping[str, Data]) -> dict[str, str]:
             continue
         noise = [generator(seed, NOISE, device) for seed in range(2)]
         with _told(study.own):
-            stack(mine.floats(mine.images[:TRIED])[None], noise)
+            stack(Feed(prepare(mine, config, rows), rows).cut(rows)[0], noise)
         for layer in opaque:
             lane = layer.lane
             said = f"{WORDS[lane.name]}{f' ({lane.reason})' if lane.reason else ''}"

@@ -190,9 +190,9 @@ def spans(numbers: Sequence[int]) -> str:
 
 def circumstances(then: Study, file: Study, known: Circumstances, data: Data) -> Iterator[str]:
     """What is another than when the run was recorded, a line each; one line if nothing is."""
-    facts = environment.describe([data], data.images.device, then.own)
+    facts = environment.describe([data], data.inputs.device, then.own)
     lines = list(environment.differences(known.environment, facts, data.name))
-    if (known.environment.get("cuda") == "not used") == data.images.is_cuda:
+    if (known.environment.get("cuda") == "not used") == data.inputs.is_cuda:
         lines.append(
             "another kind of device draws other shuffles and dropout: figures will differ by more than rounding"
         )

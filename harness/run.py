@@ -129,7 +129,7 @@ def scale(data: Mapping[str, Data]) -> Callable[[Config], int]:
 
     def weigh(config: Config) -> int:
         mine = data[config.dataset]
-        return count_weights(config.shape, mine.shape, mine.classes)
+        return count_weights(config.shape, mine.shape, mine.outputs)
 
     return weigh
 

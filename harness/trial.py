@@ -13,6 +13,9 @@ from typing import Any, Literal, Self
 from harness.catalogue import Value, show
 from harness.config import Config
 
+MOST_PREDICTIONS = 1000
+"""Test rows of a regression whose predictions are kept."""
+
 Status = Literal["finished", "pruned", "diverged", "failed"]
 Stage = Literal["search", "confirm", "ablation"]
 Figures = Mapping[str, float]
@@ -115,14 +118,24 @@ class Epoch(Figured):
 
 @dataclass(frozen=True)
 class Example:
-    """A test image and what a trained model makes of it: class probabilities, first to last class."""
+    """A test image or row and what a trained model makes of it: class probabilities, first to last class, or of a
+    regression what is true and what it says, in the target's own unit.
+    """
 
     index: int  # in the data set
-    label: int
-    probabilities: tuple[float, ...]
-    pixels: str  # uint8, channel by channel, row by row, in hexadecimal
-    white: float  # the pixel value that is shown as white
+    label: int = -1
+    probabilities: tuple[float, ...] = ()
+    pixels: str = ""  # of an image: uint8, channel by channel, row by row, in hexadecimal
+    white: float = 0.0  # the pixel value that is shown as white
     shape: tuple[int, ...] = ()  # channels, height, width; empty in old journals: one channel, square
+    row: tuple[tuple[str, str], ...] = ()  # of a table: its columns with what stands there
+    truth: tuple[float, ...] = ()
+    guess: tuple[float, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """What it has, as JSON's own types."""
+        known = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in known.items() if name == "index" or value not in ((), "")}
 
     @property
     def predicted(self) -> int:
@@ -156,7 +169,9 @@ class Outcome(Figured):
 
     `seconds` is the trial's share of the training time: an epoch of a stack is shared equally by the models in it.
     `confusion` counts test images, rows true classes, columns predicted ones; `hits` has a bit for each of them, in
-    their order: whether it was put into its class (`pack` makes it of an array). `weights` (a state dict of the
+    their order: whether it was put into its class (`pack` makes it of an array). A regression has neither; of a value's
+    first seed `predictions` are, target by target, what was true of test rows and what the model said, at most
+    `MOST_PREDICTIONS` of them, evenly spread. `weights` (a state dict of the
     network) stays with the process; everything else is kept in the journal.
 
     Of a search trial with folds, `folds` are these; figures are their means, `best_epoch` is the mean, rounded, and
@@ -174,6 +189,7 @@ class Outcome(Figured):
     confusion: tuple[tuple[int, ...], ...] | None = None
     hits: str = ""
     examples: tuple[Example, ...] = ()  # of a value's first seed: the first test image, then the worst mistakes
+    predictions: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
     history: tuple[Epoch, ...] = ()
     retries: int = 0  # how often it was trained again because its worker was lost
     folds: tuple[OfFold, ...] = ()
@@ -186,15 +202,16 @@ class Outcome(Figured):
 
     def record(self) -> dict[str, Any]:
         """All but the weights, as JSON's own types; figures that are not finite become None."""
-        apart = ("weights", "history", "examples", "folds")
+        apart = ("weights", "history", "examples", "folds", "predictions")
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in apart}
         folds = [{**vars(fold), "figures": _to_json(fold.figures)} for fold in self.folds]
         return {
             **kept,
             **({"folds": folds} if folds else {}),
+            **({"predictions": self.predictions} if self.predictions else {}),
             "figures": _to_json(self.figures),
             "history": _columns(self.history),
-            "examples": [vars(example) for example in self.examples],
+            "examples": [example.record() for example in self.examples],
         }
 
     @classmethod
@@ -206,6 +223,8 @@ class Outcome(Figured):
         known["history"] = tuple(_epochs(known["history"]))
         known["examples"] = tuple(map(_example, known.get("examples", ())))
         known["folds"] = tuple(_fold(fold) for fold in known.get("folds", ()))
+        pairs = known.get("predictions", ())
+        known["predictions"] = tuple((tuple(truth), tuple(guess)) for truth, guess in pairs)
         if known["confusion"] is not None:
             known["confusion"] = tuple(tuple(row) for row in known["confusion"])
         return cls(**known)
@@ -266,7 +285,9 @@ def _epochs(columns: Mapping[str, Sequence[Any]]) -> list[Epoch]:
 
 
 def _example(record: Mapping[str, Any]) -> Example:
-    lists = {"probabilities": tuple(record["probabilities"]), "shape": tuple(record.get("shape", ()))}
+    lists = {name: tuple(value) for name, value in record.items() if isinstance(value, list)}
+    if "row" in lists:
+        lists["row"] = tuple((name, text) for name, text in lists["row"])
     return Example(**{**record, **lists})
 
 

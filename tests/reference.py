@@ -11,6 +11,7 @@ from torch import nn
 from harness.config import Config
 from harness.parts.data import Data
 from harness.parts.models import build, input_shape
+from harness.parts.preparing import floats
 from harness.training.cohort import ORDER, generator
 from harness.trial import Trial
 
@@ -26,12 +27,12 @@ def train_alone(trial: Trial, data: Data) -> list[dict[str, float]]:
     """A dict of the four figures for each epoch, and one of the restored model's test figures at the end."""
     config = trial.config
     history: list[dict[str, float]] = []
-    network = build(config, data.shape, data.classes, trial.seed)
+    network = build(config, data.shape, data.outputs, trial.seed)
     optimizer = OPTIMIZERS[config.optimizer](network.parameters(), config)
     pooled = config.test_fraction if config.split == "pooled" else 0.0
     train_rows, val_rows, test_rows = data.split(trial.seed, config.validation, pooled)
     order = generator(trial.seed, ORDER, torch.device("cpu"))
-    images, labels = _normalised(data.floats(data.images), train_rows, config), data.labels
+    images, labels = _normalised(floats(data, data.inputs), train_rows, config), data.targets
     images = images.view(-1, *input_shape(config, data.shape))
     untrained = _evaluate(network, images[test_rows], labels[test_rows])[1]
     best, lowest, waited = network.state_dict(), math.inf, 0

@@ -50,9 +50,9 @@ def drive(study: Study, journal: Path, data: Data, kill: random.Random | None = 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_weights_are_counted_without_building(model: str, digits: Data) -> None:
     config = Config(model=model, dataset="digits", depth=3, width=20, taper="halving", channels=(4, 8), kernel=2)
-    network = build(config, digits.shape, digits.classes, seed=0)
+    network = build(config, digits.shape, digits.outputs, seed=0)
     expected = sum(parameter.numel() for parameter in network.parameters())
-    assert count_weights(config.shape, digits.shape, digits.classes) == expected
+    assert count_weights(config.shape, digits.shape, digits.outputs) == expected
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "qmc"])

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.config import Config
 from harness.errors import UserError
 from harness.parts.data import Data, MissingDataError, load
 from harness.parts.images import FILES
+from harness.parts.preparing import floats, prepare
 from harness.training.feed import Feed
 
 HAVE_MNIST = Path(os.environ.get("HARNESS_DATA_DIR", ""), "MNIST", "raw").is_dir() and "HARNESS_DATA_DIR" in os.environ
@@ -17,9 +19,9 @@ needs_mnist = pytest.mark.skipif(not HAVE_MNIST, reason="HARNESS_DATA_DIR does n
 
 def test_digits_are_whole(digits: Data) -> None:
     assert len(digits.train) + len(digits.test) == 1797
-    assert digits.train.images.shape[1] == 64
-    assert digits.classes == 10
-    assert digits.floats(digits.train.images).max() == 1.0
+    assert digits.train.inputs.shape[1] == 64
+    assert digits.outputs == 10
+    assert floats(digits, digits.train.inputs).max() == 1.0
     assert load("digits", "cpu").fingerprint == digits.fingerprint
 
 
@@ -44,17 +46,17 @@ def test_pooled_draws_the_test_images_anew(digits: Data) -> None:
 
 def test_pixels_are_normalised_by_the_models_own_training_images(digits: Data) -> None:
     rows = torch.stack([digits.split(seed, 0.2).train for seed in (1, 2)])
-    feed = Feed(digits, rows, digits.affine("standard", rows))
+    feed = Feed(prepare(digits, Config(normalisation="standard"), rows), rows)
     x, _ = feed.cut(rows)
     torch.testing.assert_close(x.mean((1, 2)), torch.zeros(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(x.std((1, 2), correction=0), torch.ones(2), atol=1e-5, rtol=0)
-    x, _ = Feed(digits, rows, digits.affine("half", rows)).cut(rows)
+    x, _ = Feed(prepare(digits, Config(normalisation="half"), rows), rows).cut(rows)
     assert [x.min().item(), x.max().item()] == [-1, 1]
 
 
 def test_a_sample_is_even_and_large_enough(digits: Data) -> None:
     rows = torch.stack([digits.split(seed, 0.2).train for seed in (1, 2)])
-    feed = Feed(digits, rows, digits.affine("scale", rows))
+    feed = Feed(prepare(digits, Config(normalisation="scale"), rows), rows)
     for wanted in (1, 100, 359, len(feed) // 2, len(feed), 10_000):
         sample = feed.sample(wanted)
         assert min(wanted, len(feed)) <= len(sample) < max(2 * wanted, 2)
@@ -64,12 +66,11 @@ def test_a_sample_is_even_and_large_enough(digits: Data) -> None:
 
 def test_a_feed_shows_every_image_once_an_epoch(digits: Data) -> None:
     rows = torch.stack([digits.split(seed, 0.2)[0] for seed in (1, 2)])
-    affine = digits.affine("scale", rows)
-    feed = Feed(digits, rows, affine, [torch.Generator().manual_seed(seed) for seed in (1, 2)])
+    feed = Feed(prepare(digits, Config(), rows), rows, [torch.Generator().manual_seed(seed) for seed in (1, 2)])
     first, second = ([feed.cut(batch) for batch in feed.batches(100)] for _ in range(2))
     assert [x.shape for x, _ in first] == [(2, 100, 64)] * 11 + [(2, 50, 64)]
     for model in (0, 1):
-        expected = torch.bincount(digits.train.labels[rows[model]], minlength=10)
+        expected = torch.bincount(digits.train.targets[rows[model]], minlength=10)
         for epoch in (first, second):
             assert torch.equal(torch.bincount(torch.cat([y[model] for _, y in epoch]), minlength=10), expected)
     assert not torch.equal(first[0][1], second[0][1])
@@ -82,16 +83,16 @@ def test_a_feed_shows_every_image_once_an_epoch(digits: Data) -> None:
 @needs_mnist
 def test_mnist_is_the_published_one() -> None:
     data = load("mnist", "cpu")
-    assert (len(data.train), len(data.test), data.train.images.shape[1]) == (60_000, 10_000, 784)
-    assert data.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
-    assert data.floats(data.train.images).mean().item() == pytest.approx(0.1307, abs=5e-5)  # the known mean
+    assert (len(data.train), len(data.test), data.train.inputs.shape[1]) == (60_000, 10_000, 784)
+    assert data.train.targets[:5].tolist() == [5, 0, 4, 1, 9]
+    assert floats(data, data.train.inputs).mean().item() == pytest.approx(0.1307, abs=5e-5)  # the known mean
 
 
 @needs_mnist
 def test_fashion_mnist_is_the_published_one() -> None:
     data = load("fashion_mnist", "cpu")
-    assert data.floats(data.train.images).mean().item() == pytest.approx(0.2860, abs=5e-5)
-    assert torch.bincount(data.test.labels).tolist() == [1000] * 10
+    assert floats(data, data.train.inputs).mean().item() == pytest.approx(0.2860, abs=5e-5)
+    assert torch.bincount(data.test.targets).tolist() == [1000] * 10
 
 
 def _fake_mnist(folder: Path) -> Path:

@@ -55,7 +55,7 @@ def drive(study: Study, folder: Path, data: Data, events: int | None = None) -> 
         if next(left, None) is None:
             raise StoppedError
 
-    facts = environment.describe([data], data.images.device)
+    facts = environment.describe([data], data.inputs.device)
     known = {"digits": data}
     journal = folder / study.journal
     with hold(journal), Progress(study, quiet=True) as progress:
@@ -413,10 +413,10 @@ def test_folds_need_a_search_and_something_else_to_compare(write_study: Write) -
 def test_each_class_needs_an_image_for_each_fold(write_study: Write, digits: Data) -> None:
     study = read_study(write_study(FOLDS), ["search.folds=5"])
     check_folds(study, {"digits": digits})
-    labels = digits.labels.clone()
+    labels = digits.targets.clone()
     labels[torch.nonzero(labels[: digits.trainable] == 3)[4:, 0]] = 0
     with pytest.raises(UserError, match="the rarest class of digits has 4 training images, fewer than 5 folds"):
-        check_folds(study, {"digits": replace(digits, labels=labels)})
+        check_folds(study, {"digits": replace(digits, targets=labels)})
 
 
 def test_what_cannot_stop_a_trial_is_told(write_study: Write) -> None:

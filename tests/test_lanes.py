@@ -33,6 +33,7 @@ from harness.errors import UserError
 from harness.parts.data import Data, load
 from harness.parts.models import build, input_shape, likeness
 from harness.parts.own import load_class
+from harness.parts.preparing import floats
 from harness.report.methods import methods
 from harness.run import before_first_trial, hire
 from harness.study.file import read_study
@@ -115,7 +116,7 @@ def few() -> Data:
     """Some of the digits: enough to learn from, few enough for many trainings."""
     digits = load("digits", "cpu")
     rows = [*range(400), *range(digits.trainable, digits.trainable + 100)]
-    return replace(digits, images=digits.images[rows], labels=digits.labels[rows], trainable=400)
+    return replace(digits, inputs=digits.inputs[rows], targets=digits.targets[rows], trainable=400)
 
 
 def own_of(name: str) -> catalogue.OwnModel:
@@ -207,9 +208,9 @@ def found(name: str) -> Found:
 def lane_of(name: str) -> tuple[str, str]:
     """How a stack of it is trained, in words as in `Expected`, and why."""
     config, data = Config(own_of(name), dataset="digits"), few()
-    networks = [build(config, data.shape, data.classes, seed) for seed in range(2)]
+    networks = [build(config, data.shape, data.outputs, seed) for seed in range(2)]
     stack = Stack.of(networks, shape=input_shape(config, data.shape))
-    stack(data.floats(data.images[:64])[None], [generator(seed, NOISE, torch.device("cpu")) for seed in range(2)])
+    stack(floats(data, data.inputs[:64])[None], [generator(seed, NOISE, torch.device("cpu")) for seed in range(2)])
     opaque = list(checks._opaque(stack.root))
     if opaque == [stack.root]:
         return opaque[0].lane.name, opaque[0].lane.reason
@@ -267,9 +268,9 @@ def test_a_stack_agrees_with_a_plain_torch_loop(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_stack_evaluates_as_the_module_does(name: str) -> None:
     config, data = Config(own_of(name), dataset="digits"), few()
-    networks = [build(config, data.shape, data.classes, seed).eval() for seed in range(3)]
+    networks = [build(config, data.shape, data.outputs, seed).eval() for seed in range(3)]
     stack = Stack.of(networks, shape=input_shape(config, data.shape))
-    x = data.floats(data.images[:50])
+    x = floats(data, data.inputs[:50])
     with torch.no_grad():
         expected = torch.stack([network(x.view(-1, *input_shape(config, data.shape))) for network in networks])
     torch.testing.assert_close(stack(x[None]), expected, atol=1e-5, rtol=1e-5)
@@ -298,11 +299,11 @@ def loss_of(outcome: Outcome, trial: Trial) -> float:
     """That of the test images by the user's own class with the weights of an outcome."""
     data, config = few(), trial.config
     own = own_of(str(trial.level))
-    network = load_class(own)(data.shape if own.shaped else data.features, data.classes)
+    network = load_class(own)(data.shape if own.shaped else data.features, data.outputs)
     saved = safetensors.numpy.save({name: value.numpy() for name, value in (outcome.weights or {}).items()})
     network.load_state_dict(safetensors.torch.load(saved))  # strict: no name is missing, none too many
-    images = data.floats(data.test.images).view(-1, *input_shape(config, data.shape))
-    return F.cross_entropy(network.eval()(images), data.test.labels).item()
+    images = floats(data, data.test.inputs).view(-1, *input_shape(config, data.shape))
+    return F.cross_entropy(network.eval()(images), data.test.targets).item()
 
 
 @pytest.mark.parametrize("name", ["BatchNormed", "Replaced", "Tied", "Repeated", "Gated"])

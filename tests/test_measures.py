@@ -2,18 +2,21 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from sklearn import metrics
 
 from harness import catalogue
 from harness.config import Config
 from harness.parts.data import Data
-from harness.parts.tasks import Tally, task_of
+from harness.parts.preparing import Prepared
+from harness.parts.tasks import Learning, NumberTally, task_of
 from harness.training.loop import train
 from harness.trial import Outcome
 
@@ -21,7 +24,7 @@ from .conftest import make_trial
 
 CLASSES = 7
 Floats = NDArray[np.float64]
-CPU = torch.device("cpu")
+NUMBERS = 3
 
 
 def calibration_error(shares: Floats, labels: NDArray[np.int64]) -> float:
@@ -48,21 +51,92 @@ PLAIN: dict[str, Callable[[Floats, Any], float]] = {
     ),
     "top5": top5,
     "ece": calibration_error,
+    "auc": lambda shares, labels: float(
+        np.mean([metrics.roc_auc_score(labels == own, shares[:, own]) for own in range(CLASSES - 1)])
+    ),
+}
+OF_NUMBERS: dict[str, Callable[[Floats, Floats], float]] = {
+    "rmse": lambda guess, truth: float(metrics.root_mean_squared_error(truth, guess)),
+    "mae": lambda guess, truth: float(metrics.mean_absolute_error(truth, guess)),
+    "median_absolute_error": lambda guess, truth: float(metrics.median_absolute_error(truth, guess)),
+    "r2": lambda guess, truth: float(metrics.r2_score(truth, guess)),
 }
 
 
+def learning(models: int, task: str) -> Learning:
+    unit = (torch.tensor([[[2.0, 30.0, 0.5]]]), torch.tensor([[[1000.0, -5.0, 0.0]]]))
+    seen = Prepared(torch.zeros(1, 1), torch.zeros(1), unit=unit if task == "regression" else None)
+    return task_of([Config(task=task)] * models, seen)
+
+
 def test_every_measure_has_a_plain_form_here() -> None:
-    assert set(PLAIN) == set(catalogue.names("measure"))
+    assert {*PLAIN, *OF_NUMBERS} == set(catalogue.names("measure"))
 
 
-@pytest.mark.parametrize("name", catalogue.names("measure"))
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_a_measure_of_numbers_is_what_its_definition_says(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randn(4, 501, NUMBERS, generator=generator)
+    guess = truth + 0.3 * torch.randn(truth.shape, generator=generator)
+    task = learning(4, "regression")
+    tally = task.tally([name], NUMBERS)
+    for part in range(0, 501, 64):
+        tally.add(guess[:, part : part + 64], truth[:, part : part + 64])
+    assert isinstance(tally, NumberTally)
+    unit = tally.unit  # standard scores come, and figures are in the target's own unit
+    for model in range(4):
+        expected = OF_NUMBERS[name](
+            *((one[model] * unit[0][0] + unit[1][0]).double().numpy() for one in (guess, truth))
+        )
+        assert tally.figures()[name][model].item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
+def test_a_loss_of_numbers_and_its_slope_are_torchs(loss: str) -> None:
+    functions: dict[str, Any] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": partial(F.huber_loss, delta=0.7)}
+    outputs, targets = torch.randn(2, 3, 50, NUMBERS, generator=torch.Generator().manual_seed(1))
+    outputs.requires_grad_()
+    configs = [Config(task="regression", loss=loss, huber_delta=0.7)] * 3
+    task = task_of(configs, Prepared(targets, targets, unit=(torch.ones(1, 1, 3), torch.zeros(1, 1, 3))))
+    with torch.no_grad():
+        [sums], slope = task.loss(outputs, targets)
+    expected = torch.stack([functions[loss](one, two) for one, two in zip(outputs, targets, strict=True)])
+    torch.testing.assert_close(sums / 50, expected)
+    torch.testing.assert_close(slope, torch.autograd.grad(expected.sum(), outputs)[0])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_smoothing_and_class_weights_are_torchs(weighted: bool) -> None:
+    generator = torch.Generator().manual_seed(2)
+    logits = torch.randn(3, 40, 4, generator=generator).requires_grad_()
+    labels = torch.randint(0, 4, (3, 40), generator=generator)
+    weights = torch.rand(3, 4, generator=generator) if weighted else None
+    smoothing = [0.0, 0.1, 0.3]
+    task = task_of([Config(label_smoothing=one) for one in smoothing], Prepared(logits, labels, weights=weights))
+    with torch.no_grad():
+        (sums, hits), slope = task.loss(logits, labels)
+    expected = torch.stack(
+        [
+            F.cross_entropy(logits[k], labels[k], None if weights is None else weights[k], label_smoothing=smoothing[k])
+            for k in range(3)
+        ]
+    )
+    torch.testing.assert_close(sums / 40, expected)
+    torch.testing.assert_close(slope, torch.autograd.grad(expected.sum(), logits)[0])
+    assert torch.equal(hits, (logits.argmax(2) == labels).sum(1))
+    part = task.only([2])
+    with torch.no_grad():
+        torch.testing.assert_close(part.loss(logits[2:], labels[2:])[0][0] / 40, expected[2:])
+
+
+@pytest.mark.parametrize("name", PLAIN)
 def test_a_measure_is_what_its_definition_says(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(4, 500, CLASSES, generator=generator)
     labels = torch.randint(0, CLASSES - 1, (4, 500), generator=generator)  # the last class is never seen
     logits[:, :, 0] += 1.0
     logits[0, :, -1] = -99.0  # nor, by the first model, predicted
-    tally = Tally(task_of(Config()), [name], 4, CLASSES, CPU)
+    tally = learning(4, "classification").tally([name], CLASSES)
     for part in range(0, 500, 64):
         tally.add(logits[:, part : part + 64], labels[:, part : part + 64])
     found = tally.figures()[name]
@@ -74,7 +148,8 @@ def test_a_measure_is_what_its_definition_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", catalogue.names("measure"))
 def test_without_images_there_is_no_figure(name: str) -> None:
-    tally = Tally(task_of(Config()), [name], 2, CLASSES, CPU)
+    task = catalogue.measure(name).tasks[0]
+    tally = learning(2, task).tally([name], CLASSES if task == "classification" else NUMBERS)
     assert torch.isnan(tally.figures()[name]).all()
 
 

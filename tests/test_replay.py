@@ -88,7 +88,7 @@ def train_study(study: Study, folder: Path, data: Data) -> list[list[Trial]]:
             together.append(trials)
             super().train(trials)
 
-    facts = environment.describe([data], data.images.device)
+    facts = environment.describe([data], data.inputs.device)
     journal = folder / study.journal
     with hold(journal), Progress(study, quiet=True) as progress:
         known = {"digits": data}

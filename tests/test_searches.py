@@ -116,7 +116,7 @@ def test_a_pooled_search_never_sees_its_test_images(write_study: Write, digits: 
         assert len(confirming.tests.rows) == 2
         for rows in confirming.tests.rows.tolist():
             assert not seen.intersection(rows)
-            assert sorted(seen | set(rows)) == list(range(len(digits.images)))
+            assert sorted(seen | set(rows)) == list(range(len(digits.inputs)))
         assert confirming.training.rows[0].tolist() != confirming.training.rows[1].tolist()
         tested.append(tuple(confirming.tests.rows[0].tolist()))
     assert len(set(tested)) == 3
@@ -139,7 +139,7 @@ def test_hits_are_kept_image_by_image(write_study: Write, digits: Data, tmp_path
         counts = results.confusions[run]
         assert len(hits) == sum(map(sum, counts)) == len(digits.test)
         assert hits.sum() == sum(counts[label][label] for label in range(10))
-        of_class = digits.test.labels.numpy() == 3
+        of_class = digits.test.targets.numpy() == 3
         assert hits[of_class].sum() == counts[3][3]
     findings = find(results)
     floor, error = findings.table["noise_floor"][0], new_images.error(results, 0)

@@ -124,8 +124,8 @@ def without_values(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any],
     digits = load("digits", "cpu")
 
     def make(config: dict[str, Any], device: str) -> Cohort:
-        images = torch.empty(digits.images.shape, dtype=torch.uint8, device=device)
-        data = replace(digits, images=images, labels=torch.empty(len(images), dtype=torch.int64, device=device))
+        images = torch.empty(digits.inputs.shape, dtype=torch.uint8, device=device)
+        data = replace(digits, inputs=images, targets=torch.empty(len(images), dtype=torch.int64, device=device))
         return Cohort.of([make_trial(k, seed=k, stage="confirm", **config) for k in range(3)], data)
 
     return make
@@ -176,7 +176,7 @@ def test_a_step_on_a_gpu_neither_waits_for_the_host_nor_mixes_devices(
 ) -> None:
     cohort = fake_gpu(config)
     assert one_step(cohort).figures().is_cuda
-    for figure in cohort.measure(cohort.tests, catalogue.names("measure")).figures().values():
+    for figure in cohort.measure(cohort.tests, catalogue.task().measures).figures().values():
         assert figure.is_cuda
 
 

@@ -16,6 +16,7 @@ from harness.crews.local import Here, Threads, train_group
 from harness.crews.schedule import train_all
 from harness.parts.data import Data
 from harness.parts.models import build
+from harness.parts.preparing import floats
 from harness.training.layers import Conv2d
 from harness.training.loop import steps, train
 from harness.trial import Begun, Epoch, Outcome, Trial
@@ -195,8 +196,8 @@ def test_early_stopping_restores_the_best_weights(digits: Data) -> None:
     assert outcome.weights is not None
     network.load_state_dict(dict(outcome.weights))
     rows = digits.split(trial.seed, trial.config.validation)[1]
-    logits = network.eval()(digits.floats(digits.train.images[rows]))
-    loss = torch.nn.functional.cross_entropy(logits, digits.train.labels[rows])
+    logits = network.eval()(floats(digits, digits.train.inputs[rows]))
+    loss = torch.nn.functional.cross_entropy(logits, digits.train.targets[rows])
     assert loss.item() == pytest.approx(outcome["val_loss"], abs=1e-5)
 
 
@@ -207,8 +208,8 @@ def test_the_first_seed_keeps_the_worst_mistakes(digits: Data) -> None:
     assert shown[0].index == digits.trainable  # the first test image
     assert len(shown) > 5
     for example in shown:
-        assert example.label == digits.labels[example.index]
-        assert bytes.fromhex(example.pixels) == digits.images[example.index].numpy().tobytes()
+        assert example.label == digits.targets[example.index]
+        assert bytes.fromhex(example.pixels) == digits.inputs[example.index].numpy().tobytes()
         assert sum(example.probabilities) == pytest.approx(1, abs=1e-4)
     assert all(example.predicted != example.label for example in shown[1:])
     share = [example.probabilities[example.label] for example in shown[1:]]
@@ -217,7 +218,7 @@ def test_the_first_seed_keeps_the_worst_mistakes(digits: Data) -> None:
 
 
 def test_search_trials_never_see_the_test_images(digits: Data) -> None:
-    blind = replace(digits, labels=torch.cat([digits.train.labels, torch.full_like(digits.test.labels, 10**6)]))
+    blind = replace(digits, targets=torch.cat([digits.train.targets, torch.full_like(digits.test.targets, 10**6)]))
     outcome = outcomes([make_trial(stage="search")], blind)[0]  # reading the labels would raise
     assert math.isnan(outcome["test_accuracy"])
     assert outcome.confusion is None
@@ -321,7 +322,7 @@ def test_a_mistake_of_ours_in_a_worker_reaches_the_caller(digits: Data, monkeypa
 
 
 def test_an_exception_fails_its_trials_with_the_traceback(digits: Data) -> None:
-    broken = replace(digits, classes=3)  # labels above 2: the loss raises
+    broken = replace(digits, classes=("0", "1", "2"))  # labels above 2: the loss raises
     events = [event for batch in train_group([make_trial(0), make_trial(1)], broken) for event in batch]
     assert [(trial.number, event.status) for trial, event in events if isinstance(event, Outcome)] == [
         (0, "failed"),
@@ -370,10 +371,10 @@ def test_training_figures_of_a_confirmation_are_those_of_its_weights(epochs: int
     trial = make_trial(stage="confirm", dropout=0.3, epochs=epochs, patience=100)
     outcome = outcomes([trial], digits)[0]
     assert outcome.weights is not None
-    network = build(trial.config, (1, 8, 8), digits.classes, trial.seed)
+    network = build(trial.config, (1, 8, 8), digits.outputs, trial.seed)
     network.load_state_dict(dict(outcome.weights))
     train, _, test = digits.split(trial.seed, trial.config.validation)
     rows = train if whole else train[:: len(train) // len(test)]
     with torch.no_grad():
-        right = network.eval()(digits.floats(digits.images[rows])).argmax(1) == digits.labels[rows]
+        right = network.eval()(floats(digits, digits.inputs[rows])).argmax(1) == digits.targets[rows]
     assert outcome["train_accuracy"] == pytest.approx(right.float().mean().item())

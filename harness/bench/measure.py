@@ -62,7 +62,7 @@ def throughput(device: torch.device) -> Iterator[dict[str, Any]]:
         config = work.config(3)
         images = len(data.train)
         held_out = round(images * config.validation)
-        needed = operations(config, data.features, data.classes, images - held_out, held_out)
+        needed = operations(config, data.features, data.outputs, images - held_out, held_out)
         for size in STACKS:
             seconds = median(_seconds_per_epoch(work, size, epochs, data) for _ in range(repeats))
             yield {

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from harness.bench.work import Work
 from harness.parts.data import Data
 from harness.parts.models import build
+from harness.parts.preparing import floats
 
 
 def train_plainly(
@@ -46,7 +47,7 @@ def train_plainly(
 
 def network_of(work: Work, depth: int, seed: int, data: Data) -> nn.Module:
     """The network that every contender trains."""
-    return build(work.config(depth), data.shape, data.classes, seed)
+    return build(work.config(depth), data.shape, data.outputs, seed)
 
 
 def optimizer_of(work: Work, network: nn.Module) -> torch.optim.Optimizer:
@@ -59,11 +60,11 @@ def optimizer_of(work: Work, network: nn.Module) -> torch.optim.Optimizer:
 def parts_of(data: Data, seed: int) -> list[tuple[Tensor, Tensor]]:
     """Training, validation and test images as floats, with their labels."""
     train, val, _ = data.split(seed, 0.2)
-    images, labels = data.floats(data.train.images), data.train.labels
+    images, labels = floats(data, data.train.inputs), data.train.targets
     return [
         (images[train], labels[train]),
         (images[val], labels[val]),
-        (data.floats(data.test.images), data.test.labels),
+        (floats(data, data.test.inputs), data.test.targets),
     ]
 
 

@@ -4,7 +4,6 @@ Tensors are made once, nothing draws progress bars. Each prepares (imports, stor
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,5 +183,5 @@ def _train_for_ray(
     work: Work, depth: int, seed: int, data: Data, device: torch.device, report: Callable[[dict[str, float]], None]
 ) -> None:
     torch.set_num_threads(1)  # Ray runs a trial on each core
-    on_device = replace(data, images=data.images.to(device), labels=data.labels.to(device))
+    on_device = data.to(device)
     train_plainly(work, depth, seed, on_device, report)

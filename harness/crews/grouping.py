@@ -26,7 +26,7 @@ def group_trials(trials: Sequence[Trial], data: Data, size: int | None = None) -
     """
     alike: dict[object, list[Trial]] = {}
     for trial in trials:
-        like = likeness(trial.config.shape, data.shape, data.classes)
+        like = likeness(trial.config.shape, data.shape, data.outputs)
         alike.setdefault((trial.stage, like), []).append(trial)
     groups = []
     for members in alike.values():
@@ -51,8 +51,8 @@ def _whole(members: Sequence[Trial]) -> list[list[Trial]]:
 
 def group_size(trial: Trial, data: Data) -> int:
     """How many trainings of this shape are best trained together: as many as the processor's cache or the GPU bears."""
-    most = MOST[data.images.device.type] * (FOLDED if trial.fold else 1)
-    if data.images.is_cuda:
+    most = MOST[data.inputs.device.type] * (FOLDED if trial.fold else 1)
+    if data.inputs.is_cuda:
         return most
     fitting = CACHE // (4 * int(trial.config.batch_size) * data.features)
     return max(1, min(most, fitting))
@@ -70,7 +70,7 @@ def by_cost(groups: Sequence[Group], data: Mapping[str, Data]) -> list[Group]:
 
 def forward_work(config: Config, data: Data) -> int:
     """The operations of a network's forward pass of one image."""
-    return operations(config.shape, data.shape, data.classes)
+    return operations(config.shape, data.shape, data.outputs)
 
 
 def is_small(trial: Trial, data: Mapping[str, Data]) -> bool:

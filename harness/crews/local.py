@@ -93,7 +93,7 @@ class Local:
         """Nobody to let go."""
 
     def _on_gpu(self, group: Group) -> bool:
-        return self.data[group[0].config.dataset].images.is_cuda
+        return self.data[group[0].config.dataset].inputs.is_cuda
 
 
 class Here:

@@ -203,13 +203,15 @@ def _light(outcome: Outcome) -> Outcome:
 
 def _packed(data: Data) -> dict[str, Any]:
     """Arrays, which Ray's processes share without copying."""
-    return {**vars(data), "images": data.images.numpy(), "labels": data.labels.numpy()}
+    splits = [rows.numpy() for rows in data.test_splits]
+    return {**vars(data), "inputs": data.inputs.numpy(), "targets": data.targets.numpy(), "test_splits": splits}
 
 
 def _unpacked(packed: Mapping[str, Any], device: torch.device) -> Data:
     with warnings.catch_warnings(action="ignore"):  # that the arrays cannot be written to: nobody does
-        tensors = {name: torch.from_numpy(packed[name]).to(device) for name in ("images", "labels")}
-    return Data(**{**packed, **tensors})
+        tensors = {name: torch.from_numpy(packed[name]) for name in ("inputs", "targets")}
+        splits = tuple(torch.from_numpy(rows) for rows in packed["test_splits"])
+    return Data(**{**packed, **tensors, "test_splits": splits}).to(device)
 
 
 def _start_ray(workers: int | None, address: str | None) -> Any:

@@ -1,6 +1,6 @@
 """How images are cut into folds: parts of equal size, each of which is held out by one training of a trial.
 
-train, val = held_out(rows, data.labels, Fold(number=2, of=5, seed=1))
+train, val = held_out(rows, data.targets, Fold(number=2, of=5, seed=1))
 
 The trainings of a trial are rows of one stack, so their parts must be of one size. Where the images cannot be shared
 out evenly, the few that are left (fewer than there are parts) are trained on by all and held out by none.

@@ -9,6 +9,7 @@ import hashlib
 import os
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -27,22 +28,20 @@ def digits() -> Data:
     bunch = load_digits()
     images = torch.from_numpy(bunch.images.astype(np.uint8)).flatten(1)
     labels = torch.from_numpy(bunch.target.astype(np.int64))
-    order = torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))
-    test, train = order[: len(order) // 5], order[len(order) // 5 :]
-    return data_of(
-        "digits", Split(images[train], labels[train]), Split(images[test], labels[test]), (1, 8, 8), white=16.0
-    )
+    return data_of("digits", Split(images, labels), None, (1, 8, 8), white=16.0, classes=range(10))
 
 
 def mnist() -> Data:
     """MNIST: 60,000 training and 10,000 test images of handwritten digits, 28x28."""
-    return _torchvision("mnist", "MNIST")
+    return _torchvision("mnist", "MNIST", range(10))
 
 
 def fashion_mnist() -> Data:
     """Fashion-MNIST: 60,000 training and 10,000 test images of clothes, 28x28."""
-    return _torchvision("fashion_mnist", "FashionMNIST")
+    return _torchvision("fashion_mnist", "FashionMNIST", CLOTHES)
 
+
+CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 FILES = {
     "train-images-idx3-ubyte": 16 + 60_000 * 784,
@@ -61,11 +60,13 @@ SHA256 = {
 """Sums of uncompressed files that are known; the archives are checked by torchvision when they are downloaded."""
 
 
-def _torchvision(name: str, kind: str) -> Data:
+def _torchvision(name: str, kind: str, classes: Iterable[object]) -> Data:
     """One of torchvision's data sets of 28x28 images, read from its files as they lie in its own layout."""
     raw = _folder(kind)
     images, labels, test_images, test_labels = (np.fromfile(raw / file, np.uint8) for file in FILES)
-    return data_of(name, _split(images, labels), _split(test_images, test_labels), (1, 28, 28), white=255.0)
+    return data_of(
+        name, _split(images, labels), _split(test_images, test_labels), (1, 28, 28), white=255.0, classes=classes
+    )
 
 
 def _split(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Split:

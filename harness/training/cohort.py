@@ -11,6 +11,7 @@ company.
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +23,13 @@ from harness.config import Config
 from harness.parts.data import Data, Parts
 from harness.parts.folds import held_out
 from harness.parts.models import build, input_shape
-from harness.parts.tasks import Learning, Tally, described, task_of
+from harness.parts.preparing import prepare
+from harness.parts.tasks import ClassTally, Learning, NumberTally, Tally, described, task_of
+from harness.training.augment import augment_of
 from harness.training.feed import Feed
 from harness.training.optim import StackOptimizer
 from harness.training.stack import Stack, Weights
-from harness.trial import Epoch, Example, Outcome, Status, Trial, pack
+from harness.trial import MOST_PREDICTIONS, Epoch, Example, Outcome, Status, Trial, pack
 
 EVALUATION_BATCH = {"cpu": 1000, "cuda": 4000}  # images per model; more fall out of a CPU's cache
 MISTAKES = 15  # that an outcome keeps
@@ -90,8 +93,9 @@ class Member:
 
 @dataclass
 class Cohort:
-    """Members, their networks and their images: training (shuffled each epoch), held out, test; a row each."""
+    """Members, their networks and their rows of `data`: training (shuffled each epoch), held out, test; a row each."""
 
+    data: Data
     task: Learning
     members: list[Member]
     stack: Stack
@@ -102,12 +106,14 @@ class Cohort:
     @classmethod
     def of(cls, trials: Sequence[Trial], data: Data) -> "Cohort":
         """The trials at their beginning, where `data` lies. All have the same `Config.shape`."""
-        config, device = trials[0].config, data.images.device
-        networks = [build(trial.config, data.shape, data.classes, trial.seed) for trial in trials]
+        config, device = trials[0].config, data.inputs.device
+        networks = [build(trial.config, data.shape, data.outputs, trial.seed) for trial in trials]
         stack = Stack.of(networks, device, config.precision, input_shape(config, data.shape))
+        feeds = _feeds(trials, data)
+        task = task_of([trial.config for trial in trials], feeds[0].seen)
         noise = {seed: generator(seed, NOISE, device) for seed in dict.fromkeys(trial.seed for trial in trials)}
         members = [Member(trial, noise[trial.seed], stack.weights(row).clone()) for row, trial in enumerate(trials)]
-        return cls(task_of(config), members, stack, *_feeds(trials, data))
+        return cls(data, task, members, stack, *feeds)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -130,7 +136,7 @@ class Cohort:
     def only(self, rows: Sequence[int]) -> "Cohort":
         """Some of the rows, which go on where these stopped."""
         feeds = (feed.only(rows) for feed in (self.training, self.held_out, self.tests))
-        return Cohort(self.task, [self.members[row] for row in rows], self.stack[rows], *feeds)
+        return Cohort(self.data, self.task.only(rows), [self.members[row] for row in rows], self.stack[rows], *feeds)
 
     def optimizer(self) -> StackOptimizer:
         """The rule that moves its networks, at its beginning, with a setting of its own for each."""
@@ -138,14 +144,13 @@ class Cohort:
         configs = [member.trial.config for member in self.members]
         return rule(self.stack.flat, {name: [config[name] for config in configs] for name in rule.settings})
 
-    def measure(self, feed: Feed, names: Sequence[str], keep_hits: bool = False) -> Tally:
-        """The measures of those names of every network, over all images of a feed."""
-        device = self.stack.flat.device
-        tally = Tally(self.task, names, len(self.stack), feed.data.classes, device, keep_hits)
+    def measure(self, feed: Feed, names: Sequence[str], keep: bool = False) -> Tally:
+        """The measures of those names of every network, over all rows of a feed; `keep` as `Learning.tally` has it."""
+        tally = self.task.tally(names, self.data.outputs, keep)
         with torch.no_grad():
-            for batch in feed.batches(EVALUATION_BATCH[device.type]) if len(feed) else ():
+            for batch in feed.batches(EVALUATION_BATCH[self.stack.flat.device.type]) if len(feed) else ():
                 x, y = feed.cut(batch)
-                tally.add(self.stack(x), y.expand(len(self.stack), -1))
+                tally.add(self.stack(x), y.expand(len(self.stack), *y.shape[1:]))
         return tally
 
     def measure_untrained(self) -> None:
@@ -180,55 +185,91 @@ class Cohort:
         epochs = len(self.members[0].history)  # the same for all that end together
         sample = self.training.sample(max(len(self.tests), epochs * len(self.training) // 20))
         trained = self.measure(sample, self.watched)
-        tested = self.measure(self.tests, described(self.config).measures, keep_hits=True)
-        confusion, hits = tested.confusion.tolist(), tested.hits.cpu().numpy()
+        tested = self.measure(self.tests, described(self.config).measures, keep=True)
         for row, (one, two) in enumerate(zip(_rows(trained, "train"), _rows(tested, "test"), strict=True)):
             member = self.members[row]
             trial = member.trial
             is_first = trial.stage == "confirm" and trial.number == trial.search == 0
-            shown = examples(self.only([row])) if is_first else ()
-            counts = tuple(tuple(line) for line in confusion[row])
-            yield Tested({**one, **two, **member.untrained}, counts, pack(hits[row]), shown)
+            seen = of_numbers if isinstance(tested, NumberTally) else of_classes
+            yield Tested({**one, **two, **member.untrained}, seen(self, tested, row, is_first))
 
 
 @dataclass(frozen=True)
 class Tested:
-    """What a look at the test images adds to an outcome."""
+    """What a look at the test rows adds to an outcome: figures, and other fields by name."""
 
     figures: Mapping[str, float]
-    confusion: tuple[tuple[int, ...], ...]
-    hits: str
-    examples: tuple[Example, ...]
+    seen: Mapping[str, Any]
 
     def added_to(self, outcome: Outcome) -> Outcome:
         """The outcome with it."""
-        figures = {**outcome.figures, **self.figures}
-        return replace(outcome, figures=figures, confusion=self.confusion, hits=self.hits, examples=self.examples)
+        return replace(outcome, figures={**outcome.figures, **self.figures}, **self.seen)
+
+
+def of_classes(cohort: Cohort, tally: Tally, row: int, is_first: bool) -> dict[str, Any]:
+    """Counts and hits of a row; of a value's first seed the first test row and the worst mistakes too."""
+    assert isinstance(tally, ClassTally)
+    counts = tuple(tuple(line) for line in tally.confusion[row].tolist())
+    shown = mistakes(cohort.only([row])) if is_first else ()
+    return {"confusion": counts, "hits": pack(tally.hits[row].cpu().numpy()), "examples": shown}
+
+
+def of_numbers(cohort: Cohort, tally: Tally, row: int, is_first: bool) -> dict[str, Any]:
+    """Of a value's first seed: some predictions, and the first test row and those with the largest errors."""
+    assert isinstance(tally, NumberTally)
+    if not is_first:
+        return {}
+    truths, guesses = (numbers[row].cpu() for numbers in tally.predictions)  # (N, T)
+    step = -(-len(truths) // MOST_PREDICTIONS)
+    pairs = zip(truths[::step].T.tolist(), guesses[::step].T.tolist(), strict=True)
+    errors = ((guesses - truths) / tally.unit[0][row if len(tally.unit[0]) > 1 else 0].cpu()).square().mean(1)
+    worst = errors.topk(min(MISTAKES, len(errors))).indices.tolist()
+    rows = cohort.tests.rows[row if len(cohort.tests.rows) > 1 else 0].tolist()
+    return {
+        "predictions": tuple((_short(truth), _short(guess)) for truth, guess in pairs),
+        "examples": tuple(
+            replace(
+                _shown(cohort.data, rows[place]),
+                truth=_short(truths[place].tolist()),
+                guess=_short(guesses[place].tolist()),
+            )
+            for place in [0, *worst]
+        ),
+    }
 
 
 @torch.no_grad()
-def examples(cohort: Cohort) -> tuple[Example, ...]:
-    """Of a cohort of one: the first test image, then the mistakes with the highest loss, worst first."""
-    stack, feed = cohort.stack, cohort.tests
+def mistakes(cohort: Cohort) -> tuple[Example, ...]:
+    """Of a cohort of one: the first test row, then the mistakes with the highest loss, worst first."""
+    stack, feed, data = cohort.stack, cohort.tests, cohort.data
     batches = feed.batches(EVALUATION_BATCH[stack.flat.device.type])
     logits = torch.cat([stack(feed.cut(batch)[0])[0].clone() for batch in batches])  # (N, C)
-    data, rows = feed.data, feed.rows[0]
-    loss = F.cross_entropy(logits, data.labels[rows], reduction="none")
-    loss[logits.argmax(1) == data.labels[rows]] = -1.0
+    rows = feed.rows[0]
+    loss = F.cross_entropy(logits, data.targets[rows], reduction="none")
+    loss[logits.argmax(1) == data.targets[rows]] = -1.0
     worst = loss.topk(min(MISTAKES, len(rows)))
     shown = [0, *worst.indices[worst.values >= 0].tolist()]
     probabilities = logits[shown].softmax(1).tolist()
     return tuple(
-        Example(
-            index=int(row),
-            label=int(data.labels[row]),
+        replace(
+            _shown(data, row),
+            label=int(data.targets[row]),
             probabilities=tuple(round(share, 6) for share in shares),
-            pixels=data.images[row].cpu().numpy().tobytes().hex(),
-            white=data.white,
-            shape=data.shape,
         )
         for row, shares in zip(rows[shown].tolist(), probabilities, strict=True)
     )
+
+
+def _shown(data: Data, row: int) -> Example:
+    """A row of the data set as people can look at it."""
+    if data.is_table:
+        return Example(index=row, row=data.shown(row))
+    return Example(index=row, pixels=data.pixels(row), white=data.byte_white, shape=data.shape)
+
+
+def _short(numbers: Sequence[float]) -> tuple[float, ...]:
+    """Six digits: as many as float32 has."""
+    return tuple(float(f"{number:.6g}") for number in numbers)
 
 
 def verdicts(cohort: Cohort, stopped: Collection[Trial]) -> dict[int, Verdict]:
@@ -260,22 +301,28 @@ def _feeds(trials: Sequence[Trial], data: Data) -> tuple[Feed, Feed, Feed]:
     parts = {key: _split(trial, data) for key, trial in drawn.items()}
     keys = list(drawn) if len(drawn) == 1 else [(trial.seed, trial.pool, trial.fold) for trial in trials]
     train, val, test = (torch.stack(rows) for rows in zip(*(parts[key] for key in keys), strict=True))
-    affine = data.affine(config.normalisation, train)
+    seen = prepare(data, config, train)
     orders = [generator(seed, ORDER, train.device) for seed, _, _ in keys]
-    return Feed(data, train, affine, orders), Feed(data, val, affine), Feed(data, test, affine)
+    return Feed(seen, train, orders, augment_of(config, data)), Feed(seen, val), Feed(seen, test)
 
 
 def _split(trial: Trial, data: Data) -> Parts:
     if trial.fold is None:
-        return data.split(trial.seed, trial.config.validation, _pooled(trial), trial.pool)
-    whole = data.split(trial.seed, 0.0, _pooled(trial), trial.pool)
-    classes = data.labels if described(trial.config).stratified else None
+        return data.split(trial.seed, trial.config.validation, _pooled(trial), trial.pool, _stratified(trial, data))
+    whole = data.split(trial.seed, 0.0, _pooled(trial), trial.pool, _stratified(trial, data))
+    classes = data.targets if described(trial.config).stratified else None
     return Parts(*held_out(whole.train, classes, trial.fold), whole.test)
 
 
 def searchable(trial: Trial, data: Data) -> Tensor:
     """The images (N,), indices, that a trial may train on or hold out: all but its test images."""
-    return data.split(trial.seed, 0.0, _pooled(trial), trial.pool).train
+    return data.split(trial.seed, 0.0, _pooled(trial), trial.pool, _stratified(trial, data)).train
+
+
+def _stratified(trial: Trial, data: Data) -> bool:
+    """Whether classes are shared out: as the study says, else of tables."""
+    said = trial.config.stratify
+    return data.is_table if said is None else bool(said)
 
 
 def _pooled(trial: Trial) -> float:

@@ -41,8 +41,8 @@ class Step:
     @torch.no_grad()
     def run(self, batch: Tensor) -> None:
         """The work of a step, all of it on the device."""
-        x, y = self.feed.cut(batch)
-        sums, slope = self.task.loss(self.stack(x, self.noise), y.expand(len(self.stack), -1))
+        x, y = self.feed.cut(batch, self.noise)
+        sums, slope = self.task.loss(self.stack(x, self.noise), y.expand(len(self.stack), *y.shape[1:]))
         self.optimizer.step(self.stack.backward(slope))
         for row, one in zip(self.sums, sums, strict=True):
             row += one
