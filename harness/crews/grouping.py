@@ -15,6 +15,7 @@ from harness.trial import Trial
 
 MOST = {"cpu": 16, "cuda": 64}  # trials; on a CPU more save little, and a kill costs what its group has done
 FOLDED = 2  # times as many, where they are folds: then those of a generation of four trials train together
+COPIES = 1_000_000_000  # bytes that a group's copies of a table may take
 CACHE = 1_700_000  # bytes that a group's batch of inputs may take of a core's cache, on a CPU
 SMALL = 3e7  # operations of a step's forward pass, below which one thread is as fast as two
 
@@ -51,7 +52,9 @@ def _whole(members: Sequence[Trial]) -> list[list[Trial]]:
 
 def group_size(trial: Trial, data: Data) -> int:
     """How many trainings of this shape are best trained together: as many as the processor's cache or the GPU bears."""
-    most = MOST[data.inputs.device.type] * (FOLDED if trial.fold else 1)
+    most = MOST["cuda" if data.inputs.is_cuda else "cpu"] * (FOLDED if trial.fold else 1)
+    if data.is_table:
+        most = max(1, min(most, COPIES // (4 * data.inputs.numel())))
     if data.inputs.is_cuda:
         return most
     fitting = CACHE // (4 * int(trial.config.batch_size) * data.features)
