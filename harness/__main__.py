@@ -287,10 +287,15 @@ def ui(
 
 @app.command()
 def bench(
-    works: Annotated[str, typer.Option(help="What is trained: mnist, mnist10, tiny, digits, layers (GPU).")] = "",
+    works: Annotated[
+        str,
+        typer.Option(
+            help="What is trained: mnist, mnist10, tiny, digits, classes, numbers, layers (GPU), norms, closed, asking."
+        ),
+    ] = "",
     contenders: Annotated[
-        str, typer.Option(help="Letters: a bare, b tutorial, c Lightning, d Ray, e-g ours.")
-    ] = "abcdefg",
+        str, typer.Option(help="Letters: a bare, b tutorial, c Lightning, d Ray, e-g ours, h scikit-learn.")
+    ] = "abcdefgh",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of every contender.")] = 3,
     once_above: Annotated[float, typer.Option(help="One round only for what is so many times slower.")] = float("inf"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
