@@ -239,6 +239,28 @@ def list_all(
 
 
 @app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="What the study is called: studies/NAME is made.", show_default=False)],
+    data: Annotated[
+        str, typer.Option(metavar="FILE", help="A table, arrays or a folder of images, below the current folder.")
+    ],
+    target: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Of a table: what is learned; several with commas.")
+    ] = "",
+    compare: Annotated[str, typer.Option(metavar="KEY", help="What is compared, as width or activation.")] = "depth",
+    task: Annotated[str, typer.Option(help=f"{listed(names('task'))}; if not said, the data tells.")] = "",
+) -> None:
+    """Write a commented study file for data of your own, which runs as it is."""
+    with plain_errors():
+        if task not in ("", *names("task")):
+            raise UserError(f"--task: {one_of(task, names('task'))}")
+        from harness.new import write_study
+
+        path = write_study(name, data, target, compare, task)
+        typer.echo(f"wrote {path}; look at it, then: harness run {path.parent}")
+
+
+@app.command()
 def parts(
     kind: Annotated[
         str | None, typer.Argument(help="Only these: dataset, model, optimizer, ...; training.", show_default=False)
