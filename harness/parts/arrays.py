@@ -93,24 +93,17 @@ def of_arrays(name: str, x: Any, y: Any, x_test: Any = None, y_test: Any = None,
     """The data set of that name from arrays or tensors; `task` "" is told by `y`: floats are a regression. Raises
     UserError where they do not fit.
     """
-    given = (x_test is not None) + (y_test is not None)
-    if given == 1:
+    given = x_test is not None
+    if given != (y_test is not None):
         raise UserError(f"{name}: x_test and y_test belong together, got only one of them")
     names = TWO if given else ONE
     parts = [_array(name, *both) for both in zip(names, (x, y, x_test, y_test), strict=False)]
-    for place in range(0, len(parts), 2):
-        _check_lengths(name, names[place : place + 2], parts[place : place + 2])
-    if given and parts[0].shape[1:] != parts[2].shape[1:]:
-        raise UserError(f"{name}: x_train and x_test must be alike, got {_shape(parts[0])} and {_shape(parts[2])}")
-    if given and (parts[1].shape[1:] != parts[3].shape[1:] or _is_text(parts[1]) != _is_text(parts[3])):
-        raise UserError(f"{name}: y_train and y_test must be alike, got {_shape(parts[1])} and {_shape(parts[3])}")
+    _check(name, names, parts)
     inputs, shape, white = _inputs(name, names[::2], parts[::2])
     values, classes, notes = _targets(name, names[1::2], parts[1::2], task)
     count = len(parts[0])
     if given and classes:
         targets.check_all_trained(values[:count].numpy(), classes, f"{name}: x_train and y_train")
-    columns = tuple(Column(str(number)) for number in range(shape[0])) if len(shape) == 1 else ()
-    more = () if classes else tuple(str(number) for number in range(values.shape[1]))
     return data_of(
         name,
         Split(inputs[:count], values[:count]),
@@ -118,8 +111,8 @@ def of_arrays(name: str, x: Any, y: Any, x_test: Any = None, y_test: Any = None,
         shape,
         white=white,
         classes=classes,
-        target_names=("y",) if len(more) == 1 else tuple(f"y {number}" for number in more),
-        columns=columns,
+        target_names=() if classes else _target_names(values.shape[1]),
+        columns=tuple(Column(str(number)) for number in range(shape[0])) if len(shape) == 1 else (),
         notes=notes,
         stratified=True,
     )
@@ -131,6 +124,20 @@ def _shape(array: Array) -> str:
 
 def _is_text(array: Array) -> bool:
     return array.dtype.kind == "U"
+
+
+def _target_names(count: int) -> tuple[str, ...]:
+    return ("y",) if count == 1 else tuple(f"y {number}" for number in range(count))
+
+
+def _check(name: str, names: tuple[str, ...], parts: list[Array]) -> None:
+    for place in range(0, len(parts), 2):
+        _check_lengths(name, names[place : place + 2], parts[place : place + 2])
+    for place in range(len(parts) - 2):
+        train, test = parts[place], parts[place + 2]
+        if train.shape[1:] != test.shape[1:] or _is_text(train) != _is_text(test):
+            both = f"{names[place]} and {names[place + 2]}"
+            raise UserError(f"{name}: {both} must be alike, got {_shape(train)} and {_shape(test)}")
 
 
 def _check_lengths(name: str, names: tuple[str, ...], parts: list[Array]) -> None:

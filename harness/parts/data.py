@@ -227,19 +227,13 @@ def data_of(
         test = Split(train.inputs[:0], train.targets[:0])
     if test is None:
         train, test = _apart(train, stratified=(stratified or bool(columns)) and train.targets.dim() == 1)
-    digest = hashlib.sha256()
-    for part in (train, test):
-        digest.update(part.inputs.numpy().tobytes())
-        digest.update(part.targets.numpy().tobytes())
-    for rows in test_splits:
-        digest.update(b"test rows" + rows.numpy().tobytes())
     return Data(
         name=name,
         inputs=torch.cat([train.inputs, test.inputs]),
         targets=torch.cat([train.targets, test.targets]),
         trainable=len(train),
         shape=shape,
-        fingerprint=digest.hexdigest(),
+        fingerprint=_fingerprint((train, test), test_splits),
         white=white,
         classes=tuple(map(str, classes)),
         target_names=tuple(target_names),
@@ -248,6 +242,16 @@ def data_of(
         validation=validation,
         test_splits=test_splits,
     )
+
+
+def _fingerprint(parts: Iterable[Split], test_splits: Iterable[Tensor]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.inputs.numpy().tobytes())
+        digest.update(part.targets.numpy().tobytes())
+    for rows in test_splits:
+        digest.update(b"test rows" + rows.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _apart(rows: Split, stratified: bool) -> tuple[Split, Split]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from harness.errors import UserError, listed
+from harness.errors import UserError, listed, nearest
 from harness.parts import targets
 from harness.parts.data import Data, Split, data_of
 from harness.parts.sizes import check_fits
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 GREY = ("1", "L", "LA")
 DEEP = ("I", "F")  # how the names of Pillow's modes of more than 8 bits begin
+
+
+ByClass = dict[str, list[Path]]
+"""The images of each class."""
 
 
 @dataclass(frozen=True)
@@ -56,31 +60,44 @@ def read_folder(name: str, path: Path, task: str) -> Data:
     if task == "regression":
         raise UserError(f"task: {name} is a folder of classes, which no regression can learn")
     folder = _Folder(name.rstrip("/"), path)
-    top = folder.folders(path)
-    if "test" in top and "train" not in top:
-        raise UserError(f"{folder.name}: has a folder test, but none called train; it has {listed(top)}")
-    parts: dict[str, Path] = {part: top[part] for part in ("train", "test") if part in top} or {"": path}
-    if "" not in parts and (others := sorted(set(top) - set(parts))):
-        raise UserError(f"{folder.name}: has train beside {listed(others)}; only test may be there too")
-    files = {part: _by_class(folder, where) for part, where in parts.items()}
-    names = targets.in_order(next(iter(files.values())))
-    for other in set(files.get("test", {})) - set(names):
-        raise UserError(f"{folder.said(parts['test'] / other)}: has no class of that name in train: {listed(names)}")
-    images = [(file, names.index(label)) for part in files.values() for label in part for file in part[label]]
-    counts = {label: sum(len(part.get(label, ())) for part in files.values()) for label in names}
-    if lone := [label for label in names if counts[label] < 2]:
-        raise UserError(f"{folder.name}: class {lone[0]} has one image only; training and test need one each")
-    shape = _shape(folder, [file for file, _ in images])
-    pixels = np.empty((len(images), *shape), np.uint8)
-    for row, (file, _) in enumerate(images):
+    train, *tests = (_by_class(folder, where) for where in _parts(folder))
+    names = targets.in_order(train)
+    _check_classes(folder, train, tests)
+    files = [(file, names.index(label)) for part in (train, *tests) for label in part for file in part[label]]
+    shape = _shape(folder, [file for file, _ in files])
+    pixels = np.empty((len(files), *shape), np.uint8)
+    for row, (file, _) in enumerate(files):
         pixels[row] = _pixels(folder, file, shape[0])
-    labels = torch.tensor([number for _, number in images])
-    inputs, cut = torch.from_numpy(pixels).flatten(1), sum(map(len, next(iter(files.values())).values()))
-    train, test = Split(inputs[:cut], labels[:cut]), Split(inputs[cut:], labels[cut:])
-    return data_of(name, train, test if "test" in parts else None, shape, white=255.0, classes=names, stratified=True)
+    inputs, labels = torch.from_numpy(pixels).flatten(1), torch.tensor([number for _, number in files])
+    cut = sum(map(len, train.values()))
+    test = Split(inputs[cut:], labels[cut:]) if tests else None
+    return data_of(name, Split(inputs[:cut], labels[:cut]), test, shape, white=255.0, classes=names, stratified=True)
 
 
-def _by_class(folder: _Folder, path: Path) -> dict[str, list[Path]]:
+def _parts(folder: _Folder) -> list[Path]:
+    """The folder whose folders are the classes of training images, and that of test images if there is one."""
+    top = folder.folders(folder.path)
+    if "train" not in top:
+        if "test" in top:
+            raise UserError(f"{folder.name}: has a folder test, but none called train; it has {listed(top)}")
+        return [folder.path]
+    if others := [one for one in top if one not in ("train", "test")]:
+        raise UserError(f"{folder.name}: has train beside {listed(others)}; only test may be there too")
+    return [top[part] for part in ("train", "test") if part in top]
+
+
+def _check_classes(folder: _Folder, train: ByClass, tests: list[ByClass]) -> None:
+    for part in tests:
+        for label, (file, *_) in part.items():
+            if label not in train:
+                where = folder.said(file.parent)
+                raise UserError(f"{where}: train has no class of that name{nearest(label, list(train))}")
+    for images in train.values():
+        if len(images) < 2 and not tests:
+            raise UserError(f"{folder.said(images[0].parent)}: has one image only; training and test need one each")
+
+
+def _by_class(folder: _Folder, path: Path) -> ByClass:
     """The images in each folder of classes."""
     classes = folder.folders(path)
     if len(classes) < 2:

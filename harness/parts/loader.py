@@ -27,13 +27,10 @@ def read_loader(code_text: str, file: str, task: str) -> Data:
         parts = list(given) if isinstance(given, tuple | list) else [given]
         if parts and all(map(_is_dataset, parts)):
             parts = [array for dataset in parts for array in _arrays(dataset, file)]
-    if len(parts) not in (2, 4):
-        many = f"{len(parts)} values: {', '.join(type(part).__name__ for part in parts)}"
-        got = many if isinstance(given, tuple | list) else f"a {type(given).__name__}"
+    if len(parts) not in (2, 4) or any(isinstance(part, str | dict | set | None) for part in parts):
+        kinds = ", ".join(type(part).__name__ for part in parts)
+        got = f"{len(parts)} values ({kinds})" if isinstance(given, tuple | list) else f"a {type(given).__name__}"
         raise UserError(f"{file}: load() must return {WANTED}, got {got}")
-    for part in parts:
-        if part is None or isinstance(part, str | dict | set) or callable(part):
-            raise UserError(f"{file}: load() must return {WANTED}, got a {type(part).__name__} among them")
     return of_arrays(file, *parts, task=task)
 
 

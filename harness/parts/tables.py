@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -86,22 +87,19 @@ def table_of(name: str, frame: Frame, asked: Asked, task: str = "", splits: Fram
     _check_names(name, frame, asked)
     learned = _learned(name, frame, asked.target, task)
     columns, inputs, notes = _features(name, frame, _chosen(frame, asked))
-    split, validation = Split(torch.from_numpy(inputs), torch.from_numpy(learned.values)), 0
-    train, test = split, None
+    whole, validation = Split(torch.from_numpy(inputs), torch.from_numpy(learned.values)), 0
+    train, test = whole, None
     if asked.split_column:
-        rows = _by_column(name, frame, asked.split_column)
+        rows = _by_column(name, frame, asked.split_column, learned)
         order = np.concatenate([rows["train"], rows["validation"], rows["test"]])
         cut, validation = len(order) - len(rows["test"]), len(rows["validation"])
-        train, test = (Split(split.inputs[part], split.targets[part]) for part in (order[:cut], order[cut:]))
-        if learned.classes:
-            trained = learned.values[rows["train"]]
-            targets.check_all_trained(trained, learned.classes, f"{name}: the training rows of {asked.split_column}")
+        train, test = (Split(whole.inputs[part], whole.targets[part]) for part in (order[:cut], order[cut:]))
     choices = () if splits is None else _choices(asked.test_rows or "", splits, name, learned)
     return data_of(
         name,
         train,
         test,
-        (inputs.shape[1],),
+        inputs.shape[1:],
         classes=learned.classes,
         target_names=() if learned.classes else asked.target,
         columns=columns,
@@ -178,17 +176,15 @@ def _check_names(name: str, frame: Frame, asked: Asked) -> None:
     if asked.split_column and asked.test_rows:
         raise UserError("split_column and test_rows: only one of them can be given, since each says how rows are split")
     split = (asked.split_column,) if asked.split_column else ()
-    keys = {"target": asked.target, "features": asked.features, "drop": asked.drop, "split_column": split}
+    keys = {"target": asked.target, "features": asked.features, "split_column": split, "drop": asked.drop}
+    owners: dict[str, str] = {}
     for key, wanted in keys.items():
         for column in wanted:
             if column not in columns:
                 there = nearest(column, columns) or f"; it has {_some(columns)}"
                 raise UserError(f"{key}: {name} has no column {column}{there}")
-            others = [other for other in keys if other not in (key, "drop") and column in keys[other]]
-            if others and key != "drop":
-                raise UserError(f"{key}: column {column} is {listed(others)} too; it can be one of them")
-            if others:
-                raise UserError(f"drop: column {column} is {listed(others)}, and needed")
+            if (owner := owners.setdefault(column, key)) != key:
+                raise UserError(f"{key}: column {column} is named as {owner} too; it can be one of them")
 
 
 def _some(columns: Sequence[str]) -> str:
@@ -281,34 +277,36 @@ def _plain(name: str, frame: Frame, column: str) -> NDArray[Any]:
                 f"{name}: column {column} has complex numbers, which cannot be learned from; add it to drop"
             )
         return np.asarray(series.to_numpy(np.float64, na_value=np.nan), np.float64)
-    values = [None if pd.api.types.is_scalar(value) and pd.isna(value) else value for value in series.tolist()]
+    values = [None if types.is_scalar(value) and pd.isna(value) else value for value in series.tolist()]
     texts = [value.strip() or None if isinstance(value, str) else value for value in values]
     return _texts(texts, _at(name, frame, column), lambda text: _date(name, column, text))
 
 
 def _texts(values: Sequence[Any], where: targets.Where, date: Callable[[object], UserError]) -> NDArray[Any]:
     """Values of any kind, None where one is missing: as numbers if all are, as texts if they are; else it is told."""
-    from numbers import Number
-
     there = [value for value in values if value is not None]
-    if all(isinstance(value, Number) or hasattr(value, "as_tuple") for value in there):  # decimals, booleans
+    if all(isinstance(value, bool | int | float | Decimal) for value in there):
         return np.array([np.nan if value is None else float(value) for value in values], np.float64)
     for row, value in enumerate(values):
         if hasattr(value, "isoformat"):
             raise date(value)
-        if value is not None and not isinstance(value, str | bool | int | float):
+        if not isinstance(value, str | bool | int | float | None):
             raise UserError(f"{where(row)}: is neither number nor text but {type(value).__name__}; add it to drop")
-    texts = np.array([None if value is None else str(value) for value in values], object)
     if all(DATE.fullmatch(str(value)) for value in there):
         raise date(there[0])
-    are_numbers = [value is not None and _is_number(value) for value in texts]
-    if sum(are_numbers) > len(there) / 2:
-        row = next(row for row, text in enumerate(texts) if text is not None and not are_numbers[row])
+    texts = [None if value is None else str(value) for value in values]
+    _check_no_numbers(texts, where)
+    return np.array(texts, object)
+
+
+def _check_no_numbers(texts: Sequence[str | None], where: targets.Where) -> None:
+    """Most of the texts must be something else than numbers."""
+    no_number = [row for row, text in enumerate(texts) if text is not None and not _is_number(text)]
+    if len(no_number) < (len(texts) - texts.count(None)) / 2:
         raise UserError(
-            f"{where(row)}: must be a number as most of the column, got {texts[row]!r}; leave it empty where a "
-            "number is missing, or add the column to drop"
+            f"{where(no_number[0])}: must be a number as most of the column, got {texts[no_number[0]]!r}; leave it "
+            "empty where a number is missing, or add the column to drop"
         )
-    return texts
 
 
 def _is_number(text: str) -> bool:
@@ -382,20 +380,23 @@ def _inferred(series: Series, values: NDArray[Any]) -> tuple[str, str]:
 # Which rows are for what
 
 
-def _by_column(name: str, frame: Frame, column: str) -> dict[str, NDArray[np.int64]]:
+def _by_column(name: str, frame: Frame, column: str, learned: _Learned) -> dict[str, NDArray[np.int64]]:
     """The rows for training, validation and test, as a column says."""
     import pandas as pd
 
-    words = [None if pd.isna(value) else str(value).strip() for value in frame[column].tolist()]
+    words = ["" if pd.isna(value) else str(value).strip().lower() for value in frame[column].tolist()]
     for row, word in enumerate(words):
-        if word is None or word.lower() not in PARTS:
-            what = f"must be one of {listed(PARTS)}, got {'nothing' if word is None else repr(word)}"
-            raise UserError(f"{_at(name, frame, column)(row)}: {what}{nearest((word or '').lower(), PARTS)}")
-    found = np.array([str(word).lower() for word in words])
+        if word not in PARTS:
+            got = f"got {word!r}{nearest(word, PARTS)}" if word else "got nothing"
+            raise UserError(f"{_at(name, frame, column)(row)}: must be one of {listed(PARTS)}, {got}")
+    found = np.array(words)
     rows = {part: np.flatnonzero(found == part) for part in PARTS}
     for part in ("train", "test"):
         if not len(rows[part]):
             raise UserError(f"{name}: column {column} has no row {part!r}")
+    if learned.classes:
+        what = f"{name}: the training rows of {column}"
+        targets.check_all_trained(learned.values[rows["train"]], learned.classes, what)
     return rows
 
 
