@@ -170,6 +170,16 @@ class Data:
         given. Of a data set with `test_splits` it is the number of one of them. `stratified` shares out the classes.
         """
         classes = self.targets.cpu().numpy() if stratified and self.classes else None
+        order, test = self._order(seed, pooled, pool, classes)
+        if validation and self.validation:
+            given = order >= self.trainable - self.validation
+            val, train = order[given], order[~given]
+        else:
+            val, train = _cut(order, round(len(order) * validation), classes)
+        return Parts(*(torch.from_numpy(rows).to(self.targets.device) for rows in (train, val, test)))
+
+    def _order(self, seed: int, pooled: float, pool: int | None, classes: Rows | None) -> tuple[Rows, Rows]:
+        """The rows for training and validation, shuffled by the seed, and the test rows."""
         if self.test_splits:
             test = np.sort(self.test_splits[(pool or 0) % len(self.test_splits)].cpu().numpy())
             order = np.random.default_rng([seed, 0]).permutation(np.delete(np.arange(len(self.inputs)), test))
@@ -181,12 +191,7 @@ class Data:
         else:
             order = np.random.default_rng([seed, 0]).permutation(self.trainable)
             test = np.arange(self.trainable, len(self.inputs))
-        if validation and self.validation:
-            given = order >= self.trainable - self.validation
-            val, train = order[given], order[~given]
-        else:
-            val, train = _cut(order, round(len(order) * validation), classes)
-        return Parts(*(torch.from_numpy(rows).to(self.targets.device) for rows in (train, val, test)))
+        return order, test
 
 
 def _cut(order: Rows, size: int, classes: Rows | None) -> tuple[Rows, Rows]:

@@ -1,13 +1,13 @@
 """A table of the user's: which columns are learned, which are learned from, and what becomes of them.
 
-Numbers stay as they are, with NaN where one is missing and a column "... is missing" beside; a text is a category, one
-input for each of its levels. Whatever cannot be used is told with file, row and column. Rows are counted as an editor
+Numbers stay as they are, with NaN where one is missing and a column "... is missing" beside; texts and booleans are
+categories, one input for each level, or one for two. Whatever cannot be used is told with file, row and column. Rows are counted as an editor
 counts lines: of a text file the names are row 1; of others the first row is row 1.
 """
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from harness.errors import UserError, listed, nearest
 from harness.parts import targets
@@ -31,12 +32,44 @@ Numbers = NDArray[np.float64]
 MOST_LEVELS = 100  # of a category
 MEMORY = {".csv": 4.0, ".tsv": 4.0, ".parquet": 10.0, ".feather": 4.0}
 """Bytes of memory for each byte of a file, about: text becomes 8 bytes a number and then 4, parquet is compressed."""
+FEW = 20  # different whole numbers, at most, that are taken as classes
 NAMELESS = ("column 1", "Unnamed: 0")
 PARTS = ("train", "validation", "test")
 DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})|\d{1,2}:\d\d(:\d\d)?"
     r"|\d{1,2}[. -]+[A-Za-z]{3,9}[. -]+\d{2,4}|[A-Za-z]{3,9} \d{1,2},? \d{4})([T ].*)?"
 )
+
+
+class UnusableColumnError(UserError):
+    """A column that a table cannot be learned from; without it the table may be as it should."""
+
+    def __init__(self, where: str, column: str, reason: str, hint: str) -> None:
+        super().__init__(f"{where}: {reason}; {hint}")
+        self.where, self.column, self.reason = where, column, reason
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A column, as it is told; `rows` are the numbers of its rows."""
+
+    file: str
+    column: str
+    rows: Sequence[int]
+
+    def row(self, number: int) -> str:
+        """One of its values."""
+        return f"{self.file}, row {self.rows[number]}, column {self.column}"
+
+    def unusable(self, reason: str, hint: str = "name it in drop", row: int | None = None) -> UnusableColumnError:
+        """Why it cannot be learned from."""
+        where = f"{self.file}, column {self.column}" if row is None else self.row(row)
+        return UnusableColumnError(where, self.column, reason, hint)
+
+    def dates(self, value: object) -> UnusableColumnError:
+        """That it has dates or times."""
+        hint = "write what matters as numbers (year, month, days since the first), or name it in drop"
+        return self.unusable(f"has dates or times ({value})", hint)
 
 
 class Asked(Protocol):
@@ -105,7 +138,7 @@ def table_of(name: str, frame: Frame, asked: Asked, task: str = "", splits: Fram
         columns=columns,
         notes=(*learned.notes, *notes),
         validation=validation,
-        test_splits=tuple(map(torch.from_numpy, choices)),
+        test_splits=choices,
     )
 
 
@@ -121,7 +154,9 @@ def frame_of(name: str, path: Path) -> Frame:
         frame, is_text = read(path), read is _text
     except UnicodeDecodeError as error:
         raise UserError(f"{name}: is not UTF-8: {error.reason} at byte {error.start:,}") from None
-    except (ValueError, OSError, ImportError, NotImplementedError, Warning) as error:
+    except Warning:
+        raise UserError(f"{name}: cannot be read as csv: a row has more values than there are columns") from None
+    except (ValueError, OSError, ImportError, NotImplementedError) as error:
         what = path.suffix.lower().removeprefix(".")
         raise UserError(f"{name}: cannot be read as {what}: {_said(error)}") from None
     columns = [" ".join(str(column).split()) for column in frame.columns]
@@ -137,7 +172,7 @@ def frame_of(name: str, path: Path) -> Frame:
 
 
 def _said(error: BaseException) -> str:
-    return " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
+    return " ".join(str(error).split()).rstrip(".").removeprefix("Error tokenizing data. C error: ")
 
 
 def _text(path: Path) -> Frame:
@@ -197,9 +232,8 @@ def _chosen(frame: Frame, asked: Asked) -> list[str]:
     return [name for name in frame.columns if (name in asked.features if asked.features else name not in apart)]
 
 
-def _at(name: str, frame: Frame, column: str) -> targets.Where:
-    index = frame.index
-    return lambda row: f"{name}, row {index[row]}, column {column}"
+def _at(name: str, frame: Frame, column: str) -> _Place:
+    return _Place(name, column, frame.index)
 
 
 def _features(
@@ -210,17 +244,18 @@ def _features(
     inputs: list[Numbers] = []
     constant, notes = [], []
     for column in chosen:
-        values = _plain(name, frame, column)
+        place = _at(name, frame, column)
+        values = _plain(place, frame[column])
         if column in NAMELESS and _counts_rows(values):
             notes.append("left out, since it has no name and counts the rows: the first column")
         elif len(set(values[~_missing(values)].tolist())) + bool(_missing(values).any()) < 2:
             constant.append(column)
         elif values.dtype == np.float64:
-            _add_numbers(column, values, _at(name, frame, column), columns, inputs)
+            _add_numbers(place, values, columns, inputs)
         else:
-            _add_category(name, column, values, columns, inputs)
+            _add_category(place, values, columns, inputs)
     if not columns:
-        why = f": {_some(constant)} have one value only" if constant else ""
+        why = f": all rows have the same value in {_some(constant)}" if constant else ""
         raise UserError(f"{name}: no column is left to learn from{why}")
     notes += [f"left out, since all rows have the same value: {_some(constant)}"] if constant else []
     return tuple(columns), np.column_stack(inputs).astype(np.float32), notes
@@ -231,29 +266,25 @@ def _counts_rows(values: NDArray[Any]) -> bool:
     return values.dtype == np.float64 and any(np.array_equal(values, np.arange(len(values)) + one) for one in (0, 1))
 
 
-def _add_numbers(
-    column: str, values: Numbers, where: targets.Where, columns: list[Column], inputs: list[Numbers]
-) -> None:
+def _add_numbers(place: _Place, values: Numbers, columns: list[Column], inputs: list[Numbers]) -> None:
     missing = np.isnan(values)
-    targets.numbers(np.where(missing, 0.0, values), where)
-    columns.append(Column(column))
+    if len(large := np.flatnonzero(np.abs(values) > targets.LARGEST)):
+        raise place.unusable(f"is {values[large[0]]}, no number of 32 bits", row=int(large[0]))
+    columns.append(Column(place.column))
     inputs.append(values)
     if missing.any():
-        columns.append(Column(f"{column} is missing", ("no", "yes")))
+        columns.append(Column(f"{place.column} is missing", ("no", "yes")))
         inputs.append(missing.astype(np.float64))
 
 
-def _add_category(name: str, column: str, values: NDArray[Any], columns: list[Column], inputs: list[Numbers]) -> None:
+def _add_category(place: _Place, values: NDArray[Any], columns: list[Column], inputs: list[Numbers]) -> None:
     missing = _missing(values)
     levels = targets.in_order(set(values[~missing].tolist()))
     if len(levels) > MOST_LEVELS:
-        raise UserError(
-            f"{name}: column {column} has {len(levels):,} different texts, more than {MOST_LEVELS}; add it to drop, or "
-            "give it fewer"
-        )
+        raise place.unusable(f"has {len(levels):,} different texts, more than {MOST_LEVELS}")
     numbers = {level: number for number, level in enumerate(levels)}
     found = np.array([len(levels) if gone else numbers[value] for value, gone in zip(values, missing, strict=True)])
-    made = Column(column, (*levels, "missing") if missing.any() else levels)
+    made = Column(place.column, (*levels, "missing") if missing.any() else levels)
     columns.append(made)
     inputs.append(found.astype(np.float64) if made.inputs == 1 else np.eye(made.inputs)[found])
 
@@ -263,50 +294,47 @@ def _missing(values: NDArray[Any]) -> NDArray[np.bool_]:
     return np.isnan(values) if values.dtype == np.float64 else np.array([value is None for value in values], bool)
 
 
-def _plain(name: str, frame: Frame, column: str) -> NDArray[Any]:
-    """A column's values (N,): float64 with NaN where one is missing, or texts with None."""
+def _plain(place: _Place, series: Series) -> NDArray[Any]:
+    """A column's values (N,): float64 with NaN where one is missing, or texts with None. Raises UnusableColumnError."""
     import pandas as pd
     from pandas.api import types
 
-    series = frame[column]
     if types.is_datetime64_any_dtype(series) or types.is_timedelta64_dtype(series):
-        raise _date(name, column, series.dropna().iloc[0])
-    if types.is_bool_dtype(series) or types.is_numeric_dtype(series):
-        if types.is_complex_dtype(series):
-            raise UserError(
-                f"{name}: column {column} has complex numbers, which cannot be learned from; add it to drop"
-            )
+        raise place.dates(series.dropna().iloc[0])
+    if types.is_complex_dtype(series):
+        raise place.unusable("has complex numbers")
+    if types.is_numeric_dtype(series) and not types.is_bool_dtype(series):
         return np.asarray(series.to_numpy(np.float64, na_value=np.nan), np.float64)
     values = [None if types.is_scalar(value) and pd.isna(value) else value for value in series.tolist()]
-    texts = [value.strip() or None if isinstance(value, str) else value for value in values]
-    return _texts(texts, _at(name, frame, column), lambda text: _date(name, column, text))
+    return _texts(place, [value.strip() or None if isinstance(value, str) else value for value in values])
 
 
-def _texts(values: Sequence[Any], where: targets.Where, date: Callable[[object], UserError]) -> NDArray[Any]:
+def _texts(place: _Place, values: Sequence[Any]) -> NDArray[Any]:
     """Values of any kind, None where one is missing: as numbers if all are, as texts if they are; else it is told."""
     there = [value for value in values if value is not None]
-    if all(isinstance(value, bool | int | float | Decimal) for value in there):
+    if all(isinstance(value, int | float | Decimal) and type(value) is not bool for value in there):
         return np.array([np.nan if value is None else float(value) for value in values], np.float64)
-    for row, value in enumerate(values):
-        if hasattr(value, "isoformat"):
-            raise date(value)
-        if not isinstance(value, str | bool | int | float | None):
-            raise UserError(f"{where(row)}: is neither number nor text but {type(value).__name__}; add it to drop")
-    if all(DATE.fullmatch(str(value)) for value in there):
-        raise date(there[0])
+    if dates := [value for value in there if hasattr(value, "isoformat")] or _written_dates(there):
+        raise place.dates(dates[0])
+    others = [row for row, value in enumerate(values) if not isinstance(value, str | bool | int | float | None)]
+    if others:
+        raise place.unusable(f"is neither number nor text but {type(values[others[0]]).__name__}", row=others[0])
     texts = [None if value is None else str(value) for value in values]
-    _check_no_numbers(texts, where)
+    _check_texts(place, texts)
     return np.array(texts, object)
 
 
-def _check_no_numbers(texts: Sequence[str | None], where: targets.Where) -> None:
-    """Most of the texts must be something else than numbers."""
+def _check_texts(place: _Place, texts: Sequence[str | None]) -> None:
+    """Few of them may be numbers: else the others are mistakes."""
     no_number = [row for row, text in enumerate(texts) if text is not None and not _is_number(text)]
     if len(no_number) < (len(texts) - texts.count(None)) / 2:
-        raise UserError(
-            f"{where(no_number[0])}: must be a number as most of the column, got {texts[no_number[0]]!r}; leave it "
-            "empty where a number is missing, or add the column to drop"
-        )
+        hint = "leave it empty where a number is missing, or name the column in drop"
+        raise place.unusable(f"is {texts[no_number[0]]!r}, where most are numbers", hint, no_number[0])
+
+
+def _written_dates(values: Sequence[Any]) -> Sequence[Any]:
+    """The values, if all are texts that mean dates or times."""
+    return values if all(DATE.fullmatch(str(value)) for value in values) else ()
 
 
 def _is_number(text: str) -> bool:
@@ -317,59 +345,54 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _date(name: str, column: str, value: object) -> UserError:
-    return UserError(
-        f"{name}: column {column} has dates or times ({value}), which cannot be learned from as they are; write what "
-        "matters as numbers, as year, month or days since the first, or add it to drop"
-    )
-
-
 # What is learned
 
 
 def _learned(name: str, frame: Frame, wanted: tuple[str, ...], task: str) -> _Learned:
     """The targets as a task learns them; with task "" as what stands there suggests, which is noted."""
-    columns = [_target(name, frame, column) for column in wanted]
+    columns = [_target(_at(name, frame, column), frame[column]) for column in wanted]
     notes: tuple[str, ...] = ()
     if len(wanted) > 1:
         if task == "classification":
             raise UserError(f"task: several targets ({listed(wanted)}) can only be learned as a regression")
         task = "regression"
     elif not task:
-        task, why = _inferred(frame[wanted[0]], columns[0])
+        task, why = _inferred(columns[0])
         notes = (f"learned as a {task}, since {wanted[0]} has {why}",)
+    places = [_at(name, frame, column) for column in wanted]
     if task == "classification":
-        values, classes = targets.classes(columns[0].tolist(), _at(name, frame, wanted[0]), f"{name}: {wanted[0]}")
+        values, classes = targets.classes(columns[0].tolist(), places[0].row, f"{name}, column {wanted[0]}")
         return _Learned(values, classes, notes)
     made = []
-    for column, values in zip(wanted, columns, strict=True):
+    for place, values in zip(places, columns, strict=True):
         if values.dtype == object:
-            raise UserError(f"{_at(name, frame, column)(0)}: a regression learns numbers, got {values[0]!r}")
-        made.append(targets.numbers(values, _at(name, frame, column)))
+            raise UserError(f"{place.row(0)}: a regression learns numbers, got {values[0]!r}")
+        made.append(targets.numbers(values, place.row))
         if not np.ptp(made[-1]):
-            raise UserError(f"{name}: {column} has one value only, {made[-1][0]:g}: there is nothing to learn")
+            raise UserError(
+                f"{name}, column {place.column}: is {made[-1][0]:g} in every row: there is nothing to learn"
+            )
     return _Learned(np.column_stack(made), (), notes)
 
 
-def _target(name: str, frame: Frame, column: str) -> NDArray[Any]:
-    values = _plain(name, frame, column)
+def _target(place: _Place, series: Series) -> NDArray[Any]:
+    try:
+        values = _plain(place, series)
+    except UnusableColumnError as error:
+        raise UserError(f"{error.where}: {error.reason}; what is learned must be numbers or labels") from None
     if len(gone := np.flatnonzero(_missing(values))):
         more = f", as in {len(gone) - 1:,} more rows" if len(gone) > 1 else ""
-        raise UserError(
-            f"{_at(name, frame, column)(gone[0])}: what is to be learned is missing{more}; remove such rows"
-        )
-    if frame[column].dtype == bool:
-        return np.array(["True" if value else "False" for value in values], object)
+        raise UserError(f"{place.row(gone[0])}: what is to be learned is missing{more}; remove such rows")
     return values
 
 
-def _inferred(series: Series, values: NDArray[Any]) -> tuple[str, str]:
+def _inferred(values: NDArray[Any]) -> tuple[str, str]:
     """The task that a column suggests, and why."""
     if values.dtype == object:
-        return "classification", "booleans" if series.dtype == bool else "texts"
+        return "classification", "texts" if set(values) - {"False", "True"} else "booleans"
     different = len(np.unique(values))
     whole = bool((values == np.floor(values)).all())
-    if whole and different <= targets.FEW:
+    if whole and different <= min(FEW, len(values) / 4):
         return "classification", f'{different} different whole numbers; if they are amounts, say task = "regression"'
     if whole:
         hint = '; if they are classes, say task = "classification"'
@@ -388,7 +411,7 @@ def _by_column(name: str, frame: Frame, column: str, learned: _Learned) -> dict[
     for row, word in enumerate(words):
         if word not in PARTS:
             got = f"got {word!r}{nearest(word, PARTS)}" if word else "got nothing"
-            raise UserError(f"{_at(name, frame, column)(row)}: must be one of {listed(PARTS)}, {got}")
+            raise UserError(f"{_at(name, frame, column).row(row)}: must be one of {listed(PARTS)}, {got}")
     found = np.array(words)
     rows = {part: np.flatnonzero(found == part) for part in PARTS}
     for part in ("train", "test"):
@@ -400,19 +423,21 @@ def _by_column(name: str, frame: Frame, column: str, learned: _Learned) -> dict[
     return rows
 
 
-def _choices(name: str, splits: Frame, table: str, learned: _Learned) -> list[NDArray[np.int64]]:
+def _choices(name: str, splits: Frame, table: str, learned: _Learned) -> tuple[Tensor, ...]:
     """The test rows (M,) of each split, in the order of their numbers."""
     if set(splits.columns) != {"split", "row"}:
         raise UserError(f"{name}: must have the columns split and row, got {_some(list(splits.columns))}")
-    split, row = (_whole(name, splits, column) for column in ("split", "row"))
+    split, row = (_whole(_at(name, splits, column), splits[column]) for column in ("split", "row"))
     count = len(learned.values)
     if len(out := np.flatnonzero((row < 0) | (row >= count))):
         place = out[0]
-        raise UserError(f"{_at(name, splits, 'row')(place)}: {table} has the rows 0 to {count - 1:,}, got {row[place]}")
+        raise UserError(
+            f"{_at(name, splits, 'row').row(place)}: {table} has the rows 0 to {count - 1:,}, got {row[place]}"
+        )
     seen: set[tuple[int, int]] = set()
     for place, pair in enumerate(zip(split.tolist(), row.tolist(), strict=True)):
         if pair in seen:
-            raise UserError(f"{_at(name, splits, 'row')(place)}: row {pair[1]} stands twice in split {pair[0]}")
+            raise UserError(f"{_at(name, splits, 'row').row(place)}: row {pair[1]} stands twice in split {pair[0]}")
         seen.add(pair)
     found = []
     for number in np.unique(split):
@@ -422,13 +447,13 @@ def _choices(name: str, splits: Frame, table: str, learned: _Learned) -> list[ND
             raise UserError(f"{name}: split {number} leaves {len(rest)} rows of {table} for training")
         if learned.classes:
             targets.check_all_trained(rest, learned.classes, f"{name}: the training rows of split {number}")
-    return found
+    return tuple(map(torch.from_numpy, found))
 
 
-def _whole(name: str, frame: Frame, column: str) -> NDArray[np.int64]:
-    values = _plain(name, frame, column)
-    where = _at(name, frame, column)
+def _whole(place: _Place, series: Series) -> NDArray[np.int64]:
+    values = _plain(place, series)
     for row, value in enumerate(values.tolist()):
         if not isinstance(value, float) or not value.is_integer():
-            raise UserError(f"{where(row)}: must be a whole number, got {'nothing' if value != value else repr(value)}")
+            got = "nothing" if value is None or value != value else repr(value)
+            raise UserError(f"{place.row(row)}: must be a whole number, got {got}")
     return values.astype(np.int64)

@@ -14,7 +14,6 @@ from harness.errors import UserError
 Where = Callable[[int], str]
 """The words for where the value with an index stands: "prices.csv, row 7, column price"."""
 
-FEW = 20  # different whole numbers in a table's column, at most, are taken as classes
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -46,9 +45,9 @@ def _check_classes(found: NDArray[np.int64], names: tuple[str, ...], where: Wher
     if len(names) == 1:
         raise UserError(f"{what} has one class only, {names[0]}: there is nothing to learn")
     if len(names) > len(found) / 2:
+        hint = '; numbers are learned with task = "regression"' if names[0].lstrip("-").isdigit() else ""
         raise UserError(
-            f"{what} has {len(names):,} classes in {len(found):,} rows, so that it looks like an identifier; "
-            'numbers can be learned with task = "regression"'
+            f"{what} has {len(names):,} classes in {len(found):,} rows: it looks like an identifier, not like classes{hint}"
         )
     counts = np.bincount(found)
     if counts.min() == 1:
