@@ -1,8 +1,8 @@
 """A table of the user's: which columns are learned, which are learned from, and what becomes of them.
 
 Numbers stay as they are, with NaN where one is missing and a column "... is missing" beside; texts and booleans are
-categories, one input for each level, or one for two. Whatever cannot be used is told with file, row and column. Rows are counted as an editor
-counts lines: of a text file the names are row 1; of others the first row is row 1.
+categories, one input for each level, or one for two. Whatever cannot be used is told with file, row and column. Rows
+are counted as an editor counts lines: of a text file the names are row 1; of others the first row is row 1.
 """
 
 import re
@@ -30,7 +30,7 @@ Series = Any
 Numbers = NDArray[np.float64]
 
 MOST_LEVELS = 100  # of a category
-MEMORY = {".csv": 4.0, ".tsv": 4.0, ".parquet": 10.0, ".feather": 4.0}
+MEMORY = {".csv": 3.0, ".tsv": 3.0, ".parquet": 5.0, ".feather": 4.0}
 """Bytes of memory for each byte of a file, about: text becomes 8 bytes a number and then 4, parquet is compressed."""
 FEW = 20  # different whole numbers, at most, that are taken as classes
 NAMELESS = ("column 1", "Unnamed: 0")
@@ -246,9 +246,10 @@ def _features(
     for column in chosen:
         place = _at(name, frame, column)
         values = _plain(place, frame[column])
+        missing = _missing(values)
         if column in NAMELESS and _counts_rows(values):
             notes.append("left out, since it has no name and counts the rows: the first column")
-        elif len(set(values[~_missing(values)].tolist())) + bool(_missing(values).any()) < 2:
+        elif missing.all() or not (missing.any() or (values != values[0]).any()):
             constant.append(column)
         elif values.dtype == np.float64:
             _add_numbers(place, values, columns, inputs)
@@ -314,14 +315,20 @@ def _texts(place: _Place, values: Sequence[Any]) -> NDArray[Any]:
     there = [value for value in values if value is not None]
     if all(isinstance(value, int | float | Decimal) and type(value) is not bool for value in there):
         return np.array([np.nan if value is None else float(value) for value in values], np.float64)
-    if dates := [value for value in there if hasattr(value, "isoformat")] or _written_dates(there):
-        raise place.dates(dates[0])
-    others = [row for row, value in enumerate(values) if not isinstance(value, str | bool | int | float | None)]
-    if others:
-        raise place.unusable(f"is neither number nor text but {type(values[others[0]]).__name__}", row=others[0])
+    _check_kinds(place, values)
     texts = [None if value is None else str(value) for value in values]
     _check_texts(place, texts)
     return np.array(texts, object)
+
+
+def _check_kinds(place: _Place, values: Sequence[Any]) -> None:
+    """None may be a date, or what is neither number nor text."""
+    there = [value for value in values if value is not None]
+    if dates := [value for value in there if hasattr(value, "isoformat")] or _written_dates(there):
+        raise place.dates(dates[0])
+    for row, value in enumerate(values):
+        if not isinstance(value, str | bool | int | float | None):
+            raise place.unusable(f"is neither number nor text but {type(value).__name__}", row=row)
 
 
 def _check_texts(place: _Place, texts: Sequence[str | None]) -> None:

@@ -47,7 +47,8 @@ def _check_classes(found: NDArray[np.int64], names: tuple[str, ...], where: Wher
     if len(names) > len(found) / 2:
         hint = '; numbers are learned with task = "regression"' if names[0].lstrip("-").isdigit() else ""
         raise UserError(
-            f"{what} has {len(names):,} classes in {len(found):,} rows: it looks like an identifier, not like classes{hint}"
+            f"{what} has {len(names):,} classes in {len(found):,} rows: it looks like an identifier, not like classes"
+            f"{hint}"
         )
     counts = np.bincount(found)
     if counts.min() == 1:
