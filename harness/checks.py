@@ -176,7 +176,7 @@ def lanes(study: Study, data: Mapping[str, Data]) -> dict[str, str]:
 
 def _told(own: OwnModel | None) -> AbstractContextManager[None]:
     """What an own model raises comes with its file and line."""
-    return nullcontext() if own is None else told(own, own.class_name)
+    return nullcontext() if own is None else told(own.file, own.class_name)
 
 
 def _opaque(layer: Layer) -> Iterator[Opaque]:

@@ -32,13 +32,12 @@ def table(task: str = "regression", rows: int = 300) -> Data:
     missing = random.random(rows) < 0.1
     target = np.log(size) + 0.05 * age + town + random.normal(0, 0.1, rows)
     age[missing] = np.nan
-    towns, flags = np.eye(3)[town], np.eye(2)[missing.astype(int)]
-    inputs = torch.from_numpy(np.column_stack([size, towns, age, flags]).astype(np.float32))
+    inputs = torch.from_numpy(np.column_stack([size, np.eye(3)[town], age, missing]).astype(np.float32))
     if task == "classification":
         classes = torch.from_numpy(np.digitize(target, np.quantile(target, [0.6, 0.9])))
-        return data_of("towns", Split(inputs, classes), None, (7,), classes="abc", columns=COLUMNS)
+        return data_of("towns", Split(inputs, classes), None, (6,), classes="abc", columns=COLUMNS)
     targets = torch.from_numpy(np.column_stack([1e4 * target, -target]).astype(np.float32))
-    return data_of("prices", Split(inputs, targets), None, (7,), target_names=("price", "minus"), columns=COLUMNS)
+    return data_of("prices", Split(inputs, targets), None, (6,), target_names=("price", "minus"), columns=COLUMNS)
 
 
 def trials_of(count: int, **values: Any) -> list[Trial]:
@@ -179,7 +178,7 @@ def plain_loss(trial: Trial, data: Data, outcome: Outcome) -> float:
 def test_large_tables_bound_the_size_of_a_stack() -> None:
     data, [trial] = table(), trials_of(1, **REGRESSION)
     assert group_size(trial, data) == 16
-    large = replace(data, inputs=torch.empty(40_000_000, 7, device="meta"))
+    large = replace(data, inputs=torch.empty(40_000_000, 6, device="meta"))
     assert group_size(trial, large) == 1
 
 

@@ -54,7 +54,9 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True)
 class Column:
-    """A feature of a table: a number, or with `levels` a category, which is an input of 0 or 1 for each of them."""
+    """A feature of a table: a number, or with `levels` a category, which is an input of 0 or 1 for each of them; one
+    input does for two.
+    """
 
     name: str
     levels: tuple[str, ...] = ()
@@ -62,7 +64,7 @@ class Column:
     @property
     def inputs(self) -> int:
         """How many of a network's inputs it is."""
-        return len(self.levels) or 1
+        return len(self.levels) if len(self.levels) > 2 else 1
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ class Data:
             mine = inputs[at : at + column.inputs]
             at += column.inputs
             if column.levels:
-                told.append((column.name, column.levels[int(np.argmax(mine))]))
+                level = int(np.argmax(mine)) if column.inputs > 1 else int(mine[0])
+                told.append((column.name, column.levels[level]))
             else:
                 told.append((column.name, "missing" if mine[0] != mine[0] else f"{mine[0]:.6g}"))
         return tuple(told)
@@ -214,28 +217,41 @@ def data_of(
     columns: tuple[Column, ...] = (),
     notes: Iterable[str] = (),
     validation: int = 0,
+    test_splits: tuple[Tensor, ...] = (),
+    stratified: bool = False,
 ) -> Data:
-    """The data set of that name, of training and test rows; without test rows a fixed part of the others is them."""
+    """The data set of that name, of training and test rows. Without test rows a fixed part of the others is them, of
+    tables of classes, and of others if `stratified`, with the same share of each class; with `test_splits` none is.
+    """
+    if test_splits:
+        test = Split(train.inputs[:0], train.targets[:0])
     if test is None:
-        train, test = _apart(train, stratified=bool(columns) and train.targets.dim() == 1)
-    digest = hashlib.sha256()
-    for part in (train, test):
-        digest.update(part.inputs.numpy().tobytes())
-        digest.update(part.targets.numpy().tobytes())
+        train, test = _apart(train, stratified=(stratified or bool(columns)) and train.targets.dim() == 1)
     return Data(
         name=name,
         inputs=torch.cat([train.inputs, test.inputs]),
         targets=torch.cat([train.targets, test.targets]),
         trainable=len(train),
         shape=shape,
-        fingerprint=digest.hexdigest(),
+        fingerprint=_fingerprint((train, test), test_splits),
         white=white,
         classes=tuple(map(str, classes)),
         target_names=tuple(target_names),
         columns=columns,
         notes=tuple(notes),
         validation=validation,
+        test_splits=test_splits,
     )
+
+
+def _fingerprint(parts: Iterable[Split], test_splits: Iterable[Tensor]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.inputs.numpy().tobytes())
+        digest.update(part.targets.numpy().tobytes())
+    for rows in test_splits:
+        digest.update(b"test rows" + rows.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _apart(rows: Split, stratified: bool) -> tuple[Split, Split]:

@@ -1,4 +1,4 @@
-"""Models that users wrote: the one place where code of a user is executed.
+"""Models that users wrote, and the one place where code of a user is executed.
 
     network = make(own, {"blocks": 2}, (1, 8, 8), 10)         # own: catalogue.OwnModel
 
@@ -7,6 +7,7 @@ line.
 """
 
 import copy
+import hashlib
 import linecache
 import math
 import sys
@@ -35,23 +36,28 @@ class RaisedError(UserError):
 @cache
 def load_class(own: OwnModel) -> type[nn.Module]:
     """The class itself: executes the file. Raises UserError for what it raises, or if that is no module of torch."""
-    module = ModuleType(f"harness_own_{own.sha256[:16]}")
-    module.__file__ = own.file
-    sys.modules[module.__name__] = module  # dataclasses and pickle look there
-    linecache.cache[own.file] = (len(own.source), None, own.source.splitlines(keepends=True), own.file)
-    with told(own, own.class_name):
-        exec(compile(own.source, own.file, "exec"), module.__dict__)
-    found = getattr(module, own.class_name, None)
+    found = getattr(executed(own.source, own.file, own.class_name), own.class_name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise UserError(f"{own.file}: {own.class_name} is no torch.nn.Module")
     return found
+
+
+def executed(source: str, file: str, name: str) -> ModuleType:
+    """The module that a file's text makes, for what is called `name` in it. Raises RaisedError for what it raises."""
+    module = ModuleType(f"harness_own_{hashlib.sha256(source.encode()).hexdigest()[:16]}")
+    module.__file__ = file
+    sys.modules[module.__name__] = module  # dataclasses and pickle look there
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    with told(file, name):
+        exec(compile(source, file, "exec"), module.__dict__)
+    return module
 
 
 def make(own: OwnModel, values: Mapping[str, Value], shape: Shape, outputs: int) -> nn.Module:
     """A network for images of that shape (channels, height, width), with the values of the model's own knobs."""
     inputs = shape if own.shaped else math.prod(shape)
     kind = load_class(own)
-    with told(own, described(own, values)):
+    with told(own.file, described(own, values)):
         network = kind(inputs, outputs, **values)
     lazy = [key for key, tensor in (*network.named_parameters(), *network.named_buffers()) if is_lazy(tensor)]
     if lazy:
@@ -66,7 +72,7 @@ def check_passes(own: OwnModel, name: str, network: nn.Module, x: Tensor, output
     RaisedError where the module itself raises something.
     """
     for training in (True, False):
-        with told(own, name):
+        with told(own.file, name):
             y = network.train(training)(x)
         if not isinstance(y, Tensor):
             raise UserError(f"{own.file}: {name} gives a {type(y).__name__}, expected a tensor ({len(x)}, {outputs})")
@@ -99,7 +105,7 @@ def check_evaluation(own: OwnModel, name: str, network: nn.Module, x: Tensor) ->
     and must stay as they are. Raises UserError.
     """
     network.eval()
-    with torch.no_grad(), told(own, name):
+    with torch.no_grad(), told(own.file, name):
         one, two = network(x), network(x)
     if x._version:
         raise UserError(
@@ -118,20 +124,20 @@ def described(own: OwnModel, values: Mapping[str, Value]) -> str:
 
 
 @contextmanager
-def told(own: OwnModel, name: str) -> Iterator[None]:
+def told(file: str, name: str) -> Iterator[None]:
     """Whatever is raised within comes as a RaisedError that says where in the file: "net.py, line 12: Wide(): ..."."""
     try:
         yield
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        raise RaisedError(f"{own.file}{_line(own, error)}: {name}: {_said(error)}") from error
+        raise RaisedError(f"{file}{_line(file, error)}: {name}: {_said(error)}") from error
 
 
-def _line(own: OwnModel, error: BaseException) -> str:
-    if isinstance(error, SyntaxError) and error.filename == own.file:
+def _line(file: str, error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.filename == file:
         return f", line {error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own.file]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     return f", line {lines[-1]}" if lines else ""
 
 

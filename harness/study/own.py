@@ -129,6 +129,26 @@ def parse(source: str, file: str, name: str = "") -> Signature:
         raise UserError(f"{file}: nested too deeply") from None
 
 
+def parse_loader(source: str, file: str) -> None:
+    """Raises UserError where a file's text has no function `load` that can be called as `load()`."""
+    if len(source) > LONGEST:
+        raise UserError(f"{file}: too long: {len(source):,} characters, at most {LONGEST:,}")
+    try:
+        body = _tree(source, file).body
+    except RecursionError:
+        raise UserError(f"{file}: nested too deeply") from None
+    functions = {node.name: node for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    load = functions.get("load")
+    if load is None:
+        there = f"it has {listed(functions)}" if functions else "it has no function"
+        raise UserError(
+            f"{file} has no def load(), which gives the data{nearest('load', list(functions)) or f'; {there}'}"
+        )
+    needed = len(_positional(load)) - len(load.args.defaults) + load.args.kw_defaults.count(None)
+    if isinstance(load, ast.AsyncFunctionDef) or needed:
+        raise UserError(f"{file}, line {load.lineno}: must be def load(), without parameters that it needs")
+
+
 def _tree(source: str, file: str) -> ast.Module:
     try:
         with warnings.catch_warnings(action="ignore"):  # of odd escapes, which whoever runs it will see
@@ -185,7 +205,7 @@ def _init(node: ast.ClassDef, classes: Classes) -> ast.FunctionDef | None:
     return None
 
 
-def _positional(init: ast.FunctionDef) -> list[ast.arg]:
+def _positional(init: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
     return [*init.args.posonlyargs, *init.args.args]
 
 

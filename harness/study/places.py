@@ -1,9 +1,10 @@
 """Where a study's files lie: below the current folder. A name or a symbolic link that leads out of it is refused."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from harness.errors import UserError
+from harness.errors import UserError, nearest
 
 
 def study_folder(path: Path) -> Path:
@@ -24,6 +25,40 @@ def file_beside(folder: Path, name: str) -> Path:
     except (OSError, RuntimeError) as error:  # too long; links in a circle
         raise UserError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     return folder / path
+
+
+def data_file(folder: Path, name: str) -> Path:
+    """The user's data of that name, a file or a folder: beside the study in `folder`, else below the current folder,
+    else below HARNESS_DATA_DIR. A program lies beside its study. Raises UserError if there is none, or if it leads out.
+    """
+    roots, path = _data_folders(folder, name), PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts or not name.isprintable():
+        raise UserError(f"dataset: must be named from {next(iter(roots))} or another folder of data, got {name!r}")
+    try:
+        for root in roots.values():
+            if (root / path).exists():
+                return _kept_in(root / path, roots.values())
+        there = {other.name for root in roots.values() for other in (root / path).parent.glob("*")}
+    except (OSError, RuntimeError) as error:  # too long; links in a circle
+        raise UserError(f"dataset: {name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    raise UserError(f"dataset: there is no {name} {', '.join(roots)}{nearest(path.name, sorted(there))}")
+
+
+def _data_folders(folder: Path, name: str) -> dict[str, Path]:
+    """Where data of that name may lie, in words."""
+    beside = {f"beside the study ({folder})": folder}
+    if name.endswith(".py"):
+        return beside
+    given = os.environ.get("HARNESS_DATA_DIR")
+    more = {f"below HARNESS_DATA_DIR ({given})": Path(given).expanduser()} if given else {}
+    return beside | {"below the current folder": Path()} | more
+
+
+def _kept_in(path: Path, roots: Iterable[Path]) -> Path:
+    end = path.resolve()
+    if not any(end.is_relative_to(root.resolve()) for root in roots):
+        raise UserError(f"dataset: {path} leads out of the folders of data, to {end}")
+    return path
 
 
 def report_folder(name: str) -> Path:

@@ -1,0 +1,434 @@
+"""A table of the user's: which columns are learned, which are learned from, and what becomes of them.
+
+Numbers stay as they are, with NaN where one is missing and a column "... is missing" beside; a text is a category, one
+input for each of its levels. Whatever cannot be used is told with file, row and column. Rows are counted as an editor
+counts lines: of a text file the names are row 1; of others the first row is row 1.
+"""
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from harness.errors import UserError, listed, nearest
+from harness.parts import targets
+from harness.parts.data import Column, Data, Split, data_of
+from harness.parts.sizes import check_fits
+
+Frame = Any
+"""A pandas DataFrame, whose index are the rows as they are told."""
+Series = Any
+"""A column of one."""
+Numbers = NDArray[np.float64]
+
+MOST_LEVELS = 100  # of a category
+MEMORY = {".csv": 4.0, ".tsv": 4.0, ".parquet": 10.0, ".feather": 4.0}
+"""Bytes of memory for each byte of a file, about: text becomes 8 bytes a number and then 4, parquet is compressed."""
+NAMELESS = ("column 1", "Unnamed: 0")
+PARTS = ("train", "validation", "test")
+DATE = re.compile(
+    r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})|\d{1,2}:\d\d(:\d\d)?"
+    r"|\d{1,2}[. -]+[A-Za-z]{3,9}[. -]+\d{2,4}|[A-Za-z]{3,9} \d{1,2},? \d{4})([T ].*)?"
+)
+
+
+class Asked(Protocol):
+    """What a study says of a table; see `study/source.py`."""
+
+    @property
+    def target(self) -> tuple[str, ...]:
+        """The columns to be learned."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Those to learn from, if not all others."""
+
+    @property
+    def drop(self) -> tuple[str, ...]:
+        """Those to leave out."""
+
+    @property
+    def split_column(self) -> str | None:
+        """The one that says which rows are for training, validation and test."""
+
+    @property
+    def test_rows(self) -> str | None:
+        """The file of several choices of test rows."""
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """The targets (N,) or (N, T) of all rows, and the names of their classes, if they are classes."""
+
+    values: NDArray[Any]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_table(name: str, path: Path, asked: Asked, task: str, test_rows: Path | None = None) -> Data:
+    """The table in a file; `test_rows` is the file that `asked.test_rows` names. Raises UserError for all that is wrong
+    with it.
+    """
+    check_fits(name, size := path.stat().st_size, MEMORY[path.suffix.lower()] * size)
+    frame = frame_of(name, path)
+    splits = None if test_rows is None else frame_of(asked.test_rows or test_rows.name, test_rows)
+    return table_of(name, frame, asked, task, splits)
+
+
+def table_of(name: str, frame: Frame, asked: Asked, task: str = "", splits: Frame | None = None) -> Data:
+    """The data set of that name from a DataFrame; `splits` are the columns split and row of `asked.test_rows`."""
+    _check_names(name, frame, asked)
+    learned = _learned(name, frame, asked.target, task)
+    columns, inputs, notes = _features(name, frame, _chosen(frame, asked))
+    whole, validation = Split(torch.from_numpy(inputs), torch.from_numpy(learned.values)), 0
+    train, test = whole, None
+    if asked.split_column:
+        rows = _by_column(name, frame, asked.split_column, learned)
+        order = np.concatenate([rows["train"], rows["validation"], rows["test"]])
+        cut, validation = len(order) - len(rows["test"]), len(rows["validation"])
+        train, test = (Split(whole.inputs[part], whole.targets[part]) for part in (order[:cut], order[cut:]))
+    choices = () if splits is None else _choices(asked.test_rows or "", splits, name, learned)
+    return data_of(
+        name,
+        train,
+        test,
+        inputs.shape[1:],
+        classes=learned.classes,
+        target_names=() if learned.classes else asked.target,
+        columns=columns,
+        notes=(*learned.notes, *notes),
+        validation=validation,
+        test_splits=tuple(map(torch.from_numpy, choices)),
+    )
+
+
+# Files
+
+
+def frame_of(name: str, path: Path) -> Frame:
+    """A file's table, rows without any value left out; raises UserError where it cannot be read or has no rows."""
+    import pandas as pd  # half a second, which images need not wait for
+
+    read = {".parquet": pd.read_parquet, ".feather": pd.read_feather}.get(path.suffix.lower(), _text)
+    try:
+        frame, is_text = read(path), read is _text
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: is not UTF-8: {error.reason} at byte {error.start:,}") from None
+    except (ValueError, OSError, ImportError, NotImplementedError, Warning) as error:
+        what = path.suffix.lower().removeprefix(".")
+        raise UserError(f"{name}: cannot be read as {what}: {_said(error)}") from None
+    columns = [" ".join(str(column).split()) for column in frame.columns]
+    if len(set(columns)) < len(columns):
+        twice = next(column for column in columns if columns.count(column) > 1)
+        raise UserError(f"{name}: has two columns called {twice}; every column needs a name of its own")
+    frame.columns = columns
+    frame.index = range(1 + is_text, 1 + is_text + len(frame))
+    frame = frame.dropna(how="all").infer_objects()  # an empty line had made objects of booleans
+    if frame.empty:
+        raise UserError(f"{name}: {'has names of columns, but no rows' if columns else 'is empty'}")
+    return frame
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
+
+
+def _text(path: Path) -> Frame:
+    """A text file's table. Its first row are the names of the columns; where these are not separated by commas (or, of
+    .tsv, tabs) but by semicolons or tabs, so are the rows.
+    """
+    import pandas as pd
+
+    with path.open(encoding="utf-8-sig") as file:
+        first = file.readline()
+    if not first.strip():
+        return pd.DataFrame()
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    separator = max((usual, ",", ";", "\t"), key=first.count)
+    how: dict[str, Any] = {"sep": separator, "encoding": "utf-8-sig", "skipinitialspace": True}
+    names = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, **how).iloc[0].tolist()
+    names = [name.strip() or f"column {place}" for place, name in enumerate(names, 1)]
+    if len(set(names)) < len(names):
+        return pd.DataFrame(columns=names)  # whoever asked tells it
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # more values than names
+        return pd.read_csv(
+            path, names=names, skiprows=1, index_col=False, skip_blank_lines=False, low_memory=False, **how
+        )
+
+
+# Columns
+
+
+def _check_names(name: str, frame: Frame, asked: Asked) -> None:
+    columns = list(frame.columns)
+    if not asked.target:
+        raise UserError(f'{name}: say which column is learned, as target = "{columns[-1]}"; it has {_some(columns)}')
+    if asked.features and asked.drop:
+        raise UserError("features and drop: only one of them can be given, since each says which columns are used")
+    if asked.split_column and asked.test_rows:
+        raise UserError("split_column and test_rows: only one of them can be given, since each says how rows are split")
+    split = (asked.split_column,) if asked.split_column else ()
+    keys = {"target": asked.target, "features": asked.features, "split_column": split, "drop": asked.drop}
+    owners: dict[str, str] = {}
+    for key, wanted in keys.items():
+        for column in wanted:
+            if column not in columns:
+                there = nearest(column, columns) or f"; it has {_some(columns)}"
+                raise UserError(f"{key}: {name} has no column {column}{there}")
+            if (owner := owners.setdefault(column, key)) != key:
+                raise UserError(f"{key}: column {column} is named as {owner} too; it can be one of them")
+
+
+def _some(columns: Sequence[str]) -> str:
+    return listed(columns) if len(columns) <= 12 else f"{listed(columns[:12])} and {len(columns) - 12} more"
+
+
+def _chosen(frame: Frame, asked: Asked) -> list[str]:
+    """The columns to learn from, in the file's order."""
+    apart = {*asked.target, *asked.drop, asked.split_column}
+    return [name for name in frame.columns if (name in asked.features if asked.features else name not in apart)]
+
+
+def _at(name: str, frame: Frame, column: str) -> targets.Where:
+    index = frame.index
+    return lambda row: f"{name}, row {index[row]}, column {column}"
+
+
+def _features(
+    name: str, frame: Frame, chosen: Sequence[str]
+) -> tuple[tuple[Column, ...], NDArray[np.float32], list[str]]:
+    """The columns that are learned from, what stands in them (N, D), and notes on those that are left out."""
+    columns: list[Column] = []
+    inputs: list[Numbers] = []
+    constant, notes = [], []
+    for column in chosen:
+        values = _plain(name, frame, column)
+        if column in NAMELESS and _counts_rows(values):
+            notes.append("left out, since it has no name and counts the rows: the first column")
+        elif len(set(values[~_missing(values)].tolist())) + bool(_missing(values).any()) < 2:
+            constant.append(column)
+        elif values.dtype == np.float64:
+            _add_numbers(column, values, _at(name, frame, column), columns, inputs)
+        else:
+            _add_category(name, column, values, columns, inputs)
+    if not columns:
+        why = f": {_some(constant)} have one value only" if constant else ""
+        raise UserError(f"{name}: no column is left to learn from{why}")
+    notes += [f"left out, since all rows have the same value: {_some(constant)}"] if constant else []
+    return tuple(columns), np.column_stack(inputs).astype(np.float32), notes
+
+
+def _counts_rows(values: NDArray[Any]) -> bool:
+    """Whether it is what pandas writes beside a table: 0, 1, 2 and so on."""
+    return values.dtype == np.float64 and any(np.array_equal(values, np.arange(len(values)) + one) for one in (0, 1))
+
+
+def _add_numbers(
+    column: str, values: Numbers, where: targets.Where, columns: list[Column], inputs: list[Numbers]
+) -> None:
+    missing = np.isnan(values)
+    targets.numbers(np.where(missing, 0.0, values), where)
+    columns.append(Column(column))
+    inputs.append(values)
+    if missing.any():
+        columns.append(Column(f"{column} is missing", ("no", "yes")))
+        inputs.append(missing.astype(np.float64))
+
+
+def _add_category(name: str, column: str, values: NDArray[Any], columns: list[Column], inputs: list[Numbers]) -> None:
+    missing = _missing(values)
+    levels = targets.in_order(set(values[~missing].tolist()))
+    if len(levels) > MOST_LEVELS:
+        raise UserError(
+            f"{name}: column {column} has {len(levels):,} different texts, more than {MOST_LEVELS}; add it to drop, or "
+            "give it fewer"
+        )
+    numbers = {level: number for number, level in enumerate(levels)}
+    found = np.array([len(levels) if gone else numbers[value] for value, gone in zip(values, missing, strict=True)])
+    made = Column(column, (*levels, "missing") if missing.any() else levels)
+    columns.append(made)
+    inputs.append(found.astype(np.float64) if made.inputs == 1 else np.eye(made.inputs)[found])
+
+
+def _missing(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which values (N,) are missing."""
+    return np.isnan(values) if values.dtype == np.float64 else np.array([value is None for value in values], bool)
+
+
+def _plain(name: str, frame: Frame, column: str) -> NDArray[Any]:
+    """A column's values (N,): float64 with NaN where one is missing, or texts with None."""
+    import pandas as pd
+    from pandas.api import types
+
+    series = frame[column]
+    if types.is_datetime64_any_dtype(series) or types.is_timedelta64_dtype(series):
+        raise _date(name, column, series.dropna().iloc[0])
+    if types.is_bool_dtype(series) or types.is_numeric_dtype(series):
+        if types.is_complex_dtype(series):
+            raise UserError(
+                f"{name}: column {column} has complex numbers, which cannot be learned from; add it to drop"
+            )
+        return np.asarray(series.to_numpy(np.float64, na_value=np.nan), np.float64)
+    values = [None if types.is_scalar(value) and pd.isna(value) else value for value in series.tolist()]
+    texts = [value.strip() or None if isinstance(value, str) else value for value in values]
+    return _texts(texts, _at(name, frame, column), lambda text: _date(name, column, text))
+
+
+def _texts(values: Sequence[Any], where: targets.Where, date: Callable[[object], UserError]) -> NDArray[Any]:
+    """Values of any kind, None where one is missing: as numbers if all are, as texts if they are; else it is told."""
+    there = [value for value in values if value is not None]
+    if all(isinstance(value, bool | int | float | Decimal) for value in there):
+        return np.array([np.nan if value is None else float(value) for value in values], np.float64)
+    for row, value in enumerate(values):
+        if hasattr(value, "isoformat"):
+            raise date(value)
+        if not isinstance(value, str | bool | int | float | None):
+            raise UserError(f"{where(row)}: is neither number nor text but {type(value).__name__}; add it to drop")
+    if all(DATE.fullmatch(str(value)) for value in there):
+        raise date(there[0])
+    texts = [None if value is None else str(value) for value in values]
+    _check_no_numbers(texts, where)
+    return np.array(texts, object)
+
+
+def _check_no_numbers(texts: Sequence[str | None], where: targets.Where) -> None:
+    """Most of the texts must be something else than numbers."""
+    no_number = [row for row, text in enumerate(texts) if text is not None and not _is_number(text)]
+    if len(no_number) < (len(texts) - texts.count(None)) / 2:
+        raise UserError(
+            f"{where(no_number[0])}: must be a number as most of the column, got {texts[no_number[0]]!r}; leave it "
+            "empty where a number is missing, or add the column to drop"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _date(name: str, column: str, value: object) -> UserError:
+    return UserError(
+        f"{name}: column {column} has dates or times ({value}), which cannot be learned from as they are; write what "
+        "matters as numbers, as year, month or days since the first, or add it to drop"
+    )
+
+
+# What is learned
+
+
+def _learned(name: str, frame: Frame, wanted: tuple[str, ...], task: str) -> _Learned:
+    """The targets as a task learns them; with task "" as what stands there suggests, which is noted."""
+    columns = [_target(name, frame, column) for column in wanted]
+    notes: tuple[str, ...] = ()
+    if len(wanted) > 1:
+        if task == "classification":
+            raise UserError(f"task: several targets ({listed(wanted)}) can only be learned as a regression")
+        task = "regression"
+    elif not task:
+        task, why = _inferred(frame[wanted[0]], columns[0])
+        notes = (f"learned as a {task}, since {wanted[0]} has {why}",)
+    if task == "classification":
+        values, classes = targets.classes(columns[0].tolist(), _at(name, frame, wanted[0]), f"{name}: {wanted[0]}")
+        return _Learned(values, classes, notes)
+    made = []
+    for column, values in zip(wanted, columns, strict=True):
+        if values.dtype == object:
+            raise UserError(f"{_at(name, frame, column)(0)}: a regression learns numbers, got {values[0]!r}")
+        made.append(targets.numbers(values, _at(name, frame, column)))
+        if not np.ptp(made[-1]):
+            raise UserError(f"{name}: {column} has one value only, {made[-1][0]:g}: there is nothing to learn")
+    return _Learned(np.column_stack(made), (), notes)
+
+
+def _target(name: str, frame: Frame, column: str) -> NDArray[Any]:
+    values = _plain(name, frame, column)
+    if len(gone := np.flatnonzero(_missing(values))):
+        more = f", as in {len(gone) - 1:,} more rows" if len(gone) > 1 else ""
+        raise UserError(
+            f"{_at(name, frame, column)(gone[0])}: what is to be learned is missing{more}; remove such rows"
+        )
+    if frame[column].dtype == bool:
+        return np.array(["True" if value else "False" for value in values], object)
+    return values
+
+
+def _inferred(series: Series, values: NDArray[Any]) -> tuple[str, str]:
+    """The task that a column suggests, and why."""
+    if values.dtype == object:
+        return "classification", "booleans" if series.dtype == bool else "texts"
+    different = len(np.unique(values))
+    whole = bool((values == np.floor(values)).all())
+    if whole and different <= targets.FEW:
+        return "classification", f'{different} different whole numbers; if they are amounts, say task = "regression"'
+    if whole:
+        hint = '; if they are classes, say task = "classification"'
+        return "regression", f"{different:,} different whole numbers{hint}"
+    return "regression", "numbers"
+
+
+# Which rows are for what
+
+
+def _by_column(name: str, frame: Frame, column: str, learned: _Learned) -> dict[str, NDArray[np.int64]]:
+    """The rows for training, validation and test, as a column says."""
+    import pandas as pd
+
+    words = ["" if pd.isna(value) else str(value).strip().lower() for value in frame[column].tolist()]
+    for row, word in enumerate(words):
+        if word not in PARTS:
+            got = f"got {word!r}{nearest(word, PARTS)}" if word else "got nothing"
+            raise UserError(f"{_at(name, frame, column)(row)}: must be one of {listed(PARTS)}, {got}")
+    found = np.array(words)
+    rows = {part: np.flatnonzero(found == part) for part in PARTS}
+    for part in ("train", "test"):
+        if not len(rows[part]):
+            raise UserError(f"{name}: column {column} has no row {part!r}")
+    if learned.classes:
+        what = f"{name}: the training rows of {column}"
+        targets.check_all_trained(learned.values[rows["train"]], learned.classes, what)
+    return rows
+
+
+def _choices(name: str, splits: Frame, table: str, learned: _Learned) -> list[NDArray[np.int64]]:
+    """The test rows (M,) of each split, in the order of their numbers."""
+    if set(splits.columns) != {"split", "row"}:
+        raise UserError(f"{name}: must have the columns split and row, got {_some(list(splits.columns))}")
+    split, row = (_whole(name, splits, column) for column in ("split", "row"))
+    count = len(learned.values)
+    if len(out := np.flatnonzero((row < 0) | (row >= count))):
+        place = out[0]
+        raise UserError(f"{_at(name, splits, 'row')(place)}: {table} has the rows 0 to {count - 1:,}, got {row[place]}")
+    seen: set[tuple[int, int]] = set()
+    for place, pair in enumerate(zip(split.tolist(), row.tolist(), strict=True)):
+        if pair in seen:
+            raise UserError(f"{_at(name, splits, 'row')(place)}: row {pair[1]} stands twice in split {pair[0]}")
+        seen.add(pair)
+    found = []
+    for number in np.unique(split):
+        found.append(np.sort(row[split == number]))
+        rest = np.delete(learned.values, found[-1], axis=0)
+        if len(rest) < 2:
+            raise UserError(f"{name}: split {number} leaves {len(rest)} rows of {table} for training")
+        if learned.classes:
+            targets.check_all_trained(rest, learned.classes, f"{name}: the training rows of split {number}")
+    return found
+
+
+def _whole(name: str, frame: Frame, column: str) -> NDArray[np.int64]:
+    values = _plain(name, frame, column)
+    where = _at(name, frame, column)
+    for row, value in enumerate(values.tolist()):
+        if not isinstance(value, float) or not value.is_integer():
+            raise UserError(f"{where(row)}: must be a whole number, got {'nothing' if value != value else repr(value)}")
+    return values.astype(np.int64)
