@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
 from harness import catalogue
 from harness.catalogue import OwnModel
@@ -85,28 +86,31 @@ def _check_sizes(study: Study, trial: Trial, data: Data) -> None:
     """Something must be left to train on, to choose by and to test on."""
     config, things, rows = trial.config, data.things, len(data.inputs)
     whole = searchable(trial, data)
-    tests = rows - len(whole)
-    if config.split == "pooled" and not (tests and len(whole)):
+    some = f"{len(whole):,} training {things}"
+    if config.split == "pooled" and len(whole) in (0, rows):
         left = "none for the test" if len(whole) else "none to train on"
         raise UserError(
             f"test_fraction: {config.test_fraction:g} of the {rows:,} {things} of {data.name} leaves {left}"
         )
     if study.search.folds > len(whole):
-        raise UserError(
-            f"search.folds: {data.name} has {len(whole):,} training {things}, fewer than {study.search.folds}"
-        )
+        raise UserError(f"search.folds: {data.name} has {some}, fewer than {study.search.folds} folds")
     if not config.validation:
         return
     train, val, _ = split_of(trial, data)
     if not (len(train) and len(val)):
         left = "none to choose by" if len(train) else "none to train on"
-        of = f"{config.validation:g} of the {len(whole):,} training {things} of {data.name}"
-        raise UserError(f"validation: {of} leaves {left}")
-    if data.classes and is_stratified(trial, data) and (fewest := rarest(whole, data.targets)) < FEWEST:
-        raise UserError(
-            f"stratify: the rarest class of {data.name} has {fewest} training {things}, and needs {FEWEST}: to train "
-            "on and to choose by; with stratify = false none has a share of its own"
-        )
+        raise UserError(f"validation: {config.validation:g} of the {some} of {data.name} leaves {left}")
+    _check_classes(trial, data, whole)
+
+
+def _check_classes(trial: Trial, data: Data, rows: Tensor) -> None:
+    """Of rows (N,) to be trained on and held out each class must have one for either, where classes are shared out."""
+    if not data.classes or not is_stratified(trial, data) or (fewest := rarest(rows, data.targets)) >= FEWEST:
+        return
+    raise UserError(
+        f"stratify: the rarest class of {data.name} has {fewest} training {data.things}, and needs {FEWEST}: to train "
+        "on and to choose by; with stratify = false none has a share of its own"
+    )
 
 
 def check_folds(study: Study, data: Mapping[str, Data]) -> None:

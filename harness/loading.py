@@ -2,8 +2,8 @@
 
     study, data = load_study(study, folder, device, say)
 
-The tracks of a file's name are followed by `parts/sources.py`; a program of the user's is executed as the text that the
-study holds, and only for `run` and `replay`.
+Files and folders are read by `parts/sources.py`; a program of the user's is executed as the text that the study holds,
+and only for `run` and `replay`.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +14,9 @@ import torch
 from harness import catalogue
 from harness.errors import listed
 from harness.parts.data import Data, MissingDataError, load
+from harness.parts.loader import read_loader
+from harness.parts.sources import read
+from harness.study.places import data_file
 from harness.study.settle import settled
 from harness.study.source import is_built_in, is_loader
 from harness.study.study import About, Study
@@ -60,12 +63,11 @@ def load_data(study: Study, name: str, folder: Path, device: torch.device) -> Da
     """A data set of the study in `folder`, on the device."""
     if is_built_in(name):
         return load(name, device)
-    data: Data
     if is_loader(name):
         assert study.loader is not None, "read with the study file"
-        data = catalogue.load("harness.parts.loader:read_loader")(study.loader.source, name, study.task)
+        data = read_loader(study.loader.source, name, study.task)
     else:
-        data = catalogue.load("harness.parts.sources:read")(name, study.source, folder, study.task)
+        data = read(name, study.source, lambda file: data_file(folder, file), study.task)
     return data.to(device)
 
 

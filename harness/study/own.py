@@ -98,23 +98,6 @@ def read_loader(folder: Path, file: str) -> str:
     return source
 
 
-def parse_loader(source: str, file: str) -> None:
-    """Raises UserError unless a file's text has a function load() that needs nothing."""
-    if len(source) > LONGEST:
-        raise UserError(f"{file}: too long: {len(source):,} characters, at most {LONGEST:,}")
-    try:
-        found = {node.name: node for node in _tree(source, file).body if isinstance(node, ast.FunctionDef)}
-    except RecursionError:
-        raise UserError(f"{file}: nested too deeply") from None
-    if "load" not in found:
-        raise UserError(f"{file} has no function load(){nearest('load', tuple(found))}")
-    load = found["load"]
-    needed = [arg.arg for arg in _positional(load)][: len(_positional(load)) - len(load.args.defaults)]
-    needed += [arg.arg for arg, kw in zip(load.args.kwonlyargs, load.args.kw_defaults, strict=True) if kw is None]
-    if needed:
-        raise UserError(f"{file}, line {load.lineno}: load() is called without arguments, and needs {listed(needed)}")
-
-
 @lru_cache(maxsize=64)
 def parse(source: str, file: str, name: str = "") -> Signature:
     """What a file's text says of the class of that name, or of its one candidate. Raises UserError where it is none."""

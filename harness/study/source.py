@@ -88,7 +88,7 @@ def check_source(source: Source, given: Collection[str], datasets: Sequence[str]
             raise UserError(
                 f"{key}: {datasets[0]} is built in; only data of your own has it, as dataset = 'prices.csv'"
             )
-        if key in OF_COLUMNS and not tables:
+        if key != "unit" and not tables:
             raise UserError(f"{key}: is of tables, whose names end in {listed(OF_TABLES)}, and {own[0]!r} is none")
     if tables and not source.target:
         raise UserError(f"target: missing; which column of {tables[0]} is to be learned? As in target = 'price'")
