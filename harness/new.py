@@ -5,15 +5,17 @@ Task, sizes and unusable columns are what the data says; space and budget are su
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from harness import catalogue
 from harness.catalogue import Task, Value
 from harness.errors import UserError, nearest
 from harness.parts.data import Data
-from harness.parts.sources import UnusableColumnError, read
+from harness.parts.sources import read
+from harness.parts.tables import UnusableColumnError
 from harness.study.file import read_study
-from harness.study.places import study_folder
+from harness.study.places import data_file, study_folder
 from harness.study.source import Source
 
 AXES: dict[str, tuple[Value, ...]] = {
@@ -41,6 +43,8 @@ def write_study(name: str, file: str, target: str, compare: str = "depth", task:
     `file` is a data file below the current folder or HARNESS_DATA_DIR. Raises UserError for whatever is wrong with
     name, file, target or compared key, and where the study is there already.
     """
+    if name in ("", ".", "..") or any(mark in name for mark in "/\\@") or not name.isprintable():
+        raise UserError(f"name: must be that of a folder, without / and @, got {name!r}")
     folder = study_folder(Path("studies") / name)
     path = folder / "study.toml"
     if path.exists():
@@ -74,7 +78,7 @@ def _read(file: str, targets: tuple[str, ...], folder: Path, task: str) -> tuple
     dropped: dict[str, str] = {}
     while True:
         try:
-            return read(file, Source(target=targets, drop=tuple(dropped)), folder, task), dropped
+            return read(file, Source(target=targets, drop=tuple(dropped)), partial(data_file, folder), task), dropped
         except UnusableColumnError as error:
             dropped[error.column] = error.reason
 

@@ -76,7 +76,7 @@ MISTAKES = {
     "no list of values": (["x", "--data", "houses.csv", "--target", "price", "--compare", "lr"], "--compare: must be"),
     "of another model": (["x", "--data", "houses.csv", "--target", "price", "--compare", "padding"], "model = 'cnn'"),
     "elsewhere": (["x", "--data", "/etc/hosts.csv", "--target", "price"], "outside of the current folder"),
-    "leads out": (["../x", "--data", "houses.csv", "--target", "price"], "leads out"),
+    "leads out": (["../x", "--data", "houses.csv", "--target", "price"], "name: must be that of a folder"),
 }
 
 
