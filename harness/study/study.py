@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from harness import catalogue
 from harness.catalogue import RATIO, SHARE, TARGET, Figure, Knob, Measure, OwnModel, Unit, Value, show
@@ -137,7 +146,8 @@ class Constraint(Table):
 class Published(Table):
     """Figures that others reported, in the order of [compare], of two keys row by row; only the report reads them.
 
-    Beside `source` and `runs` it holds figures by their names in the catalogue, a value for each level; `epochs` is how
+    Beside `source` and `runs` it holds figures by their names in the catalogue, a value for each level, NaN where there
+    is none; `epochs` is how
     many were trained, `running_train_loss` the mean over the batches of the kept epoch, dropout on and weights moving.
     `runs` is how many trainings stand behind each figure.
     """
@@ -154,7 +164,8 @@ class Published(Table):
             return raw
         known = {name: raw[name] for name in cls.model_fields if name in raw}
         given = {name: values for name, values in raw.items() if name not in known and values is not None}
-        return known | {name: figure_type(name).validate_python(tuple(values)) for name, values in given.items()}
+        told = {name: tuple(math.nan if one is None else one for one in values) for name, values in given.items()}
+        return known | {name: figure_type(name).validate_python(values) for name, values in told.items()}
 
     @property
     def figures(self) -> dict[str, tuple[float, ...]]:
@@ -162,14 +173,22 @@ class Published(Table):
         return dict(self.model_extra or {})
 
 
+def _or_nan(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """NaN where nothing was published; JSON, which has none, says null."""
+    return value if isinstance(value, float) and math.isnan(value) else check(value)
+
+
+MAY_LACK = WrapValidator(_or_nan)
+
+
 def figure_type(name: str) -> TypeAdapter[tuple[float, ...]]:
-    """What values a figure can have. Raises UserError if there is no figure of that name."""
+    """What values a figure can have; NaN where a level has none. Raises UserError if there is no such figure."""
     figure: Figure = catalogue.figure(name)
     if figure.unit is SHARE:
-        return TypeAdapter(tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...])
+        return TypeAdapter(tuple[Annotated[float, Field(ge=0.0, le=1.0), MAY_LACK], ...])
     if figure.unit is RATIO:  # worse than the mean is below 0
-        return TypeAdapter(tuple[Annotated[float, Field(le=1.0, allow_inf_nan=False)], ...])
-    return TypeAdapter(tuple[NonNegative, ...])
+        return TypeAdapter(tuple[Annotated[float, Field(le=1.0, allow_inf_nan=False), MAY_LACK], ...])
+    return TypeAdapter(tuple[Annotated[NonNegative, MAY_LACK], ...])
 
 
 class Claim(Table):
