@@ -147,7 +147,7 @@ def _emnist(split: str, classes: Iterable[str], train: int, test: int) -> Data:
         )
         lying = _split(images, labels)
         upright = lying.inputs.view(-1, 28, 28).transpose(1, 2).flatten(1)
-        parts.append(Split(upright, lying.targets - (split == "letters")))
+        parts.append(Split(upright, lying.targets - int(split == "letters")))
     return data_of(f"emnist_{split}", parts[0], parts[1], (1, 28, 28), white=255.0, classes=classes)
 
 

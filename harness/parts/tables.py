@@ -172,7 +172,10 @@ def frame_of(name: str, path: Path) -> Frame:
 
 
 def _said(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".").removeprefix("Error tokenizing data. C error: ")
+    text = " ".join(str(error).split()).rstrip(".").removeprefix("Error tokenizing data. C error: ")
+    if opened := re.fullmatch(r"EOF inside string starting at row (\d+)", text):
+        return f"the quotes that open in row {int(opened[1]) + 1} never close"
+    return text
 
 
 def _text(path: Path) -> Frame:
