@@ -25,7 +25,10 @@ report_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 Folder = Annotated[Path, typer.Argument(help="The study's folder, as studies/depth.", show_default=False)]
 Dataset = Annotated[
-    str | None, typer.Option(help=f"Another data set than the study file's: {listed(names('dataset'))}.")
+    str | None,
+    typer.Option(
+        help=f"Another data set than the study file's: {listed(names('dataset'))}, or a file or folder of your own."
+    ),
 ]
 
 

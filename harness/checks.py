@@ -58,7 +58,8 @@ def check_data(study: Study, data: Mapping[str, Data]) -> None:
         for config in _splits(study, study.config(level, {})):
             key = (config.dataset, config.split, config.test_fraction, config.validation, config.stratify)
             if key not in seen:
-                _check_sizes(study, study.confirmation(level, 0, 0, config), data[config.dataset])
+                held_out = config if study.search.folds == 1 else study.refitted(config, 1)  # folds hold out their own
+                _check_sizes(study, study.confirmation(level, 0, 0, held_out), data[config.dataset])
             seen.add(key)
 
 
