@@ -43,15 +43,8 @@ OF_IMAGES = ("normalisation", "augment_shift", "augment_flip", "augment_crop")
 
 def check_data(study: Study, data: Mapping[str, Data]) -> None:
     """The data must be what the study wants, and large enough for its splits. Raises UserError."""
-    for level in study.levels:
-        name = study.config(level, {}).dataset
-        if data[name].is_table and (study.model == "cnn" or (study.own and study.own.shaped)):
-            raise UserError(f"model: {study.model_words} wants images, and {name} has rows of a table")
-        for where, value in uses(study, "validation"):
-            if data[name].validation and value:
-                raise UserError(
-                    f"{where}: has no effect: {name} says which of its rows are for validation; leave it out"
-                )
+    for one in data.values():
+        _check_kind(study, one)
     _check_scaling(study, data)
     seen: set[tuple[object, ...]] = set()
     for level in study.levels:
@@ -61,6 +54,17 @@ def check_data(study: Study, data: Mapping[str, Data]) -> None:
                 held_out = config if study.search.folds == 1 else study.refitted(config, 1)  # folds hold out their own
                 _check_sizes(study, study.confirmation(level, 0, 0, held_out), data[config.dataset])
             seen.add(key)
+
+
+def _check_kind(study: Study, data: Data) -> None:
+    """The model must take such data, and no hyperparameter say what the data says itself."""
+    if data.is_table and (study.model == "cnn" or (study.own and study.own.shaped)):
+        raise UserError(f"model: {study.model_words} wants images, and {data.name} has rows of a table")
+    for where, value in uses(study, "validation"):
+        if data.validation and value:
+            raise UserError(
+                f"{where}: has no effect: {data.name} says which of its rows are for validation; leave it out"
+            )
 
 
 def _check_scaling(study: Study, data: Mapping[str, Data]) -> None:

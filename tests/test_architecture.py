@@ -72,7 +72,7 @@ ORDER = [
         "crews",
         "journal",
     ),
-    *("analysis", "plots", "tracking", "console", "report", "plan", "run", "replay", "bench", "__main__"),
+    *("analysis", "plots", "tracking", "console", "report", "new", "plan", "run", "replay", "bench", "__main__"),
 ]
 """The rooms from the ground up: each knows only those before it."""
 
