@@ -239,6 +239,28 @@ def list_all(
 
 
 @app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="What the study is called: studies/NAME is made.", show_default=False)],
+    data: Annotated[
+        str, typer.Option(metavar="FILE", help="A table, arrays or a folder of images, below the current folder.")
+    ],
+    target: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Of a table: what is learned; several with commas.")
+    ] = "",
+    compare: Annotated[str, typer.Option(metavar="KEY", help="What is compared, as width or activation.")] = "depth",
+    task: Annotated[str, typer.Option(help=f"{listed(names('task'))}; if not said, the data tells.")] = "",
+) -> None:
+    """Write a commented study file for data of your own, which runs as it is."""
+    with plain_errors():
+        if task not in ("", *names("task")):
+            raise UserError(f"--task: {one_of(task, names('task'))}")
+        from harness.new import write_study
+
+        path = write_study(name, data, target, compare, task)
+        typer.echo(f"wrote {path}; look at it, then: harness run {path.parent}")
+
+
+@app.command()
 def parts(
     kind: Annotated[
         str | None, typer.Argument(help="Only these: dataset, model, optimizer, ...; training.", show_default=False)
@@ -287,10 +309,15 @@ def ui(
 
 @app.command()
 def bench(
-    works: Annotated[str, typer.Option(help="What is trained: mnist, mnist10, tiny, digits, layers (GPU).")] = "",
+    works: Annotated[
+        str,
+        typer.Option(
+            help="What is trained: mnist, mnist10, tiny, digits, classes, numbers, layers (GPU), norms, closed, asking."
+        ),
+    ] = "",
     contenders: Annotated[
-        str, typer.Option(help="Letters: a bare, b tutorial, c Lightning, d Ray, e-g ours.")
-    ] = "abcdefg",
+        str, typer.Option(help="Letters: a bare, b tutorial, c Lightning, d Ray, e-g ours, h scikit-learn.")
+    ] = "abcdefgh",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of every contender.")] = 3,
     once_above: Annotated[float, typer.Option(help="One round only for what is so many times slower.")] = float("inf"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

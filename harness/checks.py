@@ -1,5 +1,6 @@
 """What only the data and built networks can tell: checked before the first trial.
 
+check_data(study, data)
 check_folds(study, data)
 check_models(study, data)
 lanes(study, data)            # {"Wide": "all networks of a stack at once, by torch.vmap"}
@@ -10,26 +11,106 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
 from harness import catalogue
 from harness.catalogue import OwnModel
 from harness.config import Config
-from harness.errors import UserError
+from harness.errors import UserError, listed
 from harness.parts.data import Data
 from harness.parts.folds import rarest
 from harness.parts.models import build, check_behaviour, check_passes, input_shape
 from harness.parts.own import told
 from harness.parts.preparing import prepare
+from harness.study.settle import uses
 from harness.study.space import ends
 from harness.study.study import Study
-from harness.training.cohort import NOISE, generator, searchable
+from harness.training.cohort import NOISE, generator, is_stratified, searchable, split_of
 from harness.training.feed import Feed
 from harness.training.lanes import TRIED, Opaque
 from harness.training.layers import Layer
 from harness.training.stack import Stack
+from harness.trial import Trial
 
+FEWEST = 2  # rows of a class that is shared out to training and validation
 CORNERS = 64  # of the space of an own model's hyperparameters, that are tried of each level
 WORDS = {"general": "all networks of a stack at once, by torch.vmap", "each": "one network after the other"}
+
+
+OF_IMAGES = ("normalisation", "augment_shift", "augment_flip", "augment_crop")
+"""Hyperparameters that have no effect on a table."""
+
+
+def check_data(study: Study, data: Mapping[str, Data]) -> None:
+    """The data must be what the study wants, and large enough for its splits. Raises UserError."""
+    for level in study.levels:
+        name = study.config(level, {}).dataset
+        if data[name].is_table and (study.model == "cnn" or (study.own and study.own.shaped)):
+            raise UserError(f"model: {study.model_words} wants images, and {name} has rows of a table")
+        for where, value in uses(study, "validation"):
+            if data[name].validation and value:
+                raise UserError(
+                    f"{where}: has no effect: {name} says which of its rows are for validation; leave it out"
+                )
+    _check_scaling(study, data)
+    seen: set[tuple[object, ...]] = set()
+    for level in study.levels:
+        for config in _splits(study, study.config(level, {})):
+            key = (config.dataset, config.split, config.test_fraction, config.validation, config.stratify)
+            if key not in seen:
+                _check_sizes(study, study.confirmation(level, 0, 0, config), data[config.dataset])
+            seen.add(key)
+
+
+def _check_scaling(study: Study, data: Mapping[str, Data]) -> None:
+    """Tables are scaled, images normalised and augmented: a choice must have an effect on one of the data sets."""
+    names = listed(data)
+    if not any(one.is_table for one in data.values()):
+        for where, _ in uses(study, "scaling"):
+            raise UserError(f"{where}: {names} has images; normalisation scales them")
+    if all(one.is_table for one in data.values()):
+        for key in OF_IMAGES:
+            for where, _ in uses(study, key):
+                instead = "; scaling scales them" if key == "normalisation" else ""
+                raise UserError(f"{where}: {names} has rows of a table, no images{instead}")
+
+
+def _splits(study: Study, config: Config) -> Iterator[Config]:
+    """A level's config with every way to split that the search may choose, at the ends of its domains."""
+    tuned = {key: ends(study.tune[key]) for key in ("split", "test_fraction", "stratify") if key in study.tune}
+    for values in itertools.product(*tuned.values()):
+        yield config.replace(**dict(zip(tuned, values, strict=True)))
+
+
+def _check_sizes(study: Study, trial: Trial, data: Data) -> None:
+    """Something must be left to train on, to choose by and to test on."""
+    config, things, rows = trial.config, data.things, len(data.inputs)
+    whole = searchable(trial, data)
+    some = f"{len(whole):,} training {things}"
+    if config.split == "pooled" and len(whole) in (0, rows):
+        left = "none for the test" if len(whole) else "none to train on"
+        raise UserError(
+            f"test_fraction: {config.test_fraction:g} of the {rows:,} {things} of {data.name} leaves {left}"
+        )
+    if study.search.folds > len(whole):
+        raise UserError(f"search.folds: {data.name} has {some}, fewer than {study.search.folds} folds")
+    if not config.validation:
+        return
+    train, val, _ = split_of(trial, data)
+    if not (len(train) and len(val)):
+        left = "none to choose by" if len(train) else "none to train on"
+        raise UserError(f"validation: {config.validation:g} of the {some} of {data.name} leaves {left}")
+    _check_classes(trial, data, whole)
+
+
+def _check_classes(trial: Trial, data: Data, rows: Tensor) -> None:
+    """Of rows (N,) to be trained on and held out each class must have one for either, where classes are shared out."""
+    if not data.classes or not is_stratified(trial, data) or (fewest := rarest(rows, data.targets)) >= FEWEST:
+        return
+    raise UserError(
+        f"stratify: the rarest class of {data.name} has {fewest} training {data.things}, and needs {FEWEST}: to train "
+        "on and to choose by; with stratify = false none has a share of its own"
+    )
 
 
 def check_folds(study: Study, data: Mapping[str, Data]) -> None:

@@ -15,12 +15,17 @@ import torch
 from harness.catalogue import OwnModel
 from harness.masking import without_secrets
 from harness.parts.data import Data
+from harness.study.study import Loader
 
 PACKAGES = ("harness", "torch", "torchvision", "optuna", "mlflow", "numpy", "scipy", "pandas")
 
 
-def describe(data: Collection[Data], device: torch.device, own: OwnModel | None = None) -> dict[str, str]:
-    """The reproduction record, as text by name; `own` is the model, where a user wrote it."""
+def describe(
+    data: Collection[Data], device: torch.device, own: OwnModel | None = None, loader: Loader | None = None
+) -> dict[str, str]:
+    """The reproduction record, as text by name; `own` is the model and `loader` loads the data, where a user wrote
+    them.
+    """
     cuda = device.type == "cuda"
     return {
         "command": without_secrets(shlex.join(["harness", *sys.argv[1:]])),
@@ -28,6 +33,7 @@ def describe(data: Collection[Data], device: torch.device, own: OwnModel | None 
         "git_dirty": "yes" if _git("status", "--porcelain", "--untracked-files=no") else "no",
         "lock_sha256": _lock_hash(),
         **({"model_code": own.name, "model_code_sha256": own.sha256} if own else {}),
+        **({"data_code": loader.name, "data_code_sha256": loader.sha256} if loader else {}),
         "data": ", ".join(one.name for one in data),
         "data_sha256": ", ".join(one.fingerprint for one in data),
         "trainable": ", ".join(str(one.trainable) for one in data),

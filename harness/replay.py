@@ -16,17 +16,20 @@ from pathlib import Path
 import torch
 
 from harness import catalogue, environment
-from harness.catalogue import OwnModel, show
+from harness.catalogue import show
 from harness.console import print_table
 from harness.crews.folds import Folds
 from harness.crews.grouping import group_trials
 from harness.crews.local import Here, threads
 from harness.crews.schedule import train_all
-from harness.errors import UserError
-from harness.journal import Record, Records, changed_code, edits, find_journal
+from harness.errors import UserError, listed
+from harness.journal import Record, Records, changed_code, edits, find_journal, programs
 from harness.journal.records import Circumstances
-from harness.parts.data import Data, load
+from harness.loading import load_data
+from harness.parts.data import Data
 from harness.run import choose_device, runs_code
+from harness.study.own import Program
+from harness.study.settle import settled_as
 from harness.study.study import Study
 from harness.training.memory import keep_freed_memory
 from harness.trial import Epoch, Figures, Level, OfFold, Outcome, Trial
@@ -69,12 +72,12 @@ def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Sa
     `say` tells what has changed since and the verdict; the table of all figures goes to standard output.
     """
     records = Records(find_journal(study, folder))
-    if code := _same_code(study, records.study, folder):
+    for code in _same_code(study, records.study, folder):
         say(runs_code(code, folder))
     record, recorded = choose(records, wanted)
     then = records.then(record)
     keep_freed_memory()
-    data = load(record.trial.config.dataset, choose_device(wanted.device))
+    data = load_data(records.study, record.trial.config.dataset, folder, choose_device(wanted.device))
     for line in circumstances(records.study, study, then, data):
         say(line)
     folds = Folds(records.company(record), records.study.trainings)
@@ -89,24 +92,32 @@ def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Sa
     return judge(recorded, now, tolerance, say)
 
 
-def _same_code(file: Study, then: Study, folder: Path) -> OwnModel | None:
-    """The model that the record was trained with, where a user wrote it. Raises UserError unless the study file names
-    it and its file says what it said then: nothing in a journal is executed.
+def _same_code(file: Study, then: Study, folder: Path) -> list[Program]:
+    """What the record was trained with that a user wrote: its model, what loaded its data. Raises UserError unless the
+    study file names it and its file says what it said then: nothing in a journal is executed.
     """
-    if then.own is None:
-        return None
-    if file.own is None or file.model != then.model:
+    if then.own is not None and file.model != then.model:
         raise UserError(
-            f"replay: the record is of {then.own.words}, and the study file's model is {file.model}; only what the "
-            "study file names is executed"
+            f"replay: the record is of {then.own.words}, and the study file's model is {file.model}; {ONLY_NAMED}"
         )
-    if file.own.source != then.own.source:
+    if then.loader is not None and (file.loader is None or file.loader.name != then.loader.name):
         raise UserError(
-            f"replay: {folder / then.own.file} is not what the record was trained with (sha256 {then.own.sha256[:12]}, "
-            f"now {file.own.sha256[:12]}); put it back as it was, which its report shows",
-            changed_code(file, then),
+            f"replay: the record's data is of {then.loader.name}, and the study file's is {listed(file.datasets)}; "
+            f"{ONLY_NAMED}"
         )
-    return file.own
+    same: list[Program] = []
+    for old, new in programs(file, then):
+        if old.source != new.source:
+            raise UserError(
+                f"replay: {folder / old.file} is not what the record was trained with (sha256 {old.sha256[:12]}, "
+                f"now {new.sha256[:12]}); put it back as it was, which its report shows",
+                changed_code(file, then),
+            )
+        same.append(new)
+    return same
+
+
+ONLY_NAMED = "only what the study file names is executed"
 
 
 def judge(then: Outcome, now: Outcome, tolerance: float, say: Say) -> bool:
@@ -190,7 +201,7 @@ def spans(numbers: Sequence[int]) -> str:
 
 def circumstances(then: Study, file: Study, known: Circumstances, data: Data) -> Iterator[str]:
     """What is another than when the run was recorded, a line each; one line if nothing is."""
-    facts = environment.describe([data], data.inputs.device, then.own)
+    facts = environment.describe([data], data.inputs.device, then.own, then.loader)
     lines = list(environment.differences(known.environment, facts, data.name))
     if (known.environment.get("cuda") == "not used") == data.inputs.is_cuda:
         lines.append(
@@ -199,7 +210,7 @@ def circumstances(then: Study, file: Study, known: Circumstances, data: Data) ->
     yield from lines or ["code, versions, machine and data are as recorded"]
     if then.written_for == file.written_for:  # the digits may have stood in for it
         file = file.model_copy(update={"dataset": then.dataset})
-    if changes := edits(file, then):
+    if changes := edits(settled_as(file, then), then):
         yield f"the study file says otherwise than the record, which counts: {'; '.join(changes)}"
 
 

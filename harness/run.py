@@ -18,7 +18,6 @@ from typing import Any
 import torch
 
 from harness import catalogue, checks, environment, plan
-from harness.catalogue import OwnModel
 from harness.config import Config
 from harness.console import Progress
 from harness.crews.folds import Folds
@@ -28,9 +27,11 @@ from harness.crews.schedule import Group, Workplace, train_all
 from harness.errors import StudyStoppedError, UserError
 from harness.journal import Ledger, Records, check_edits, hold, look, put_aside
 from harness.journal.earlier import with_earlier
-from harness.parts.data import Data, MissingDataError, load
+from harness.loading import fingerprints, load_study
+from harness.parts.data import Data
 from harness.parts.models import count_weights
 from harness.study.notes import notes
+from harness.study.own import Program
 from harness.study.places import report_folder
 from harness.study.study import Study
 from harness.tracking import WAIT, Tracker, shown_store
@@ -44,7 +45,11 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
     """Run or continue a study, write its report, and tell by `say` where everything lies."""
     keep_freed_memory()
     device = _device(how)
-    study, data = load_or_digits(study, device, say)
+    if study.loader:  # nothing of it is executed before it is known that the journal goes on with it, and told
+        if not how.fresh:
+            check_edits(study, folder / study.journal)
+        say(runs_code(study.loader, folder))
+    study, data = load_study(study, folder, device, say)
     report_folder(study.label)  # one that leads out is refused before anything is trained
     journal = folder / study.journal
     with writing(journal), hold(journal), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
@@ -68,22 +73,26 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
     """Tell what `run` would do and about how long it would take. Trains nothing beyond that, writes nothing."""
     keep_freed_memory()
     device = _device(how)
-    study, data = load_or_digits(study, device, say)
+    data: dict[str, Data] = {}
+    if study.loader is None:  # else the data is not known: only `run` executes what a user wrote
+        study, data = load_study(study, folder, device, say)
+        checks.check_data(study, data)
     journal = folder / study.journal
     if not journal.exists() or how.fresh:
         study = with_earlier(study, folder)
         done, left, used = "nothing yet: every training is still to be done", plan.all_of(study), 0.0
     else:
-        study, left, used = look(study, journal)
+        study, left, used = look(study, journal, fingerprints(data))
         trials, confirmed = (whole - one for whole, one in zip(plan.all_of(study), left, strict=True))
         done = f"{journal} holds {trials} search trials and {confirmed} confirmations"
+    programs = [one.file for one in (study.own, study.loader) if one]
+    weigh = None if programs else scale(data)  # nobody is to run a program who only asks what would be done
+    for heading, line in [*plan.outline(study, weigh), ("done", done)]:
+        say(f"{heading:9} {line}")
+    if programs:
+        say(f"{'estimate':9} not told here, since that would run {' and '.join(programs)}; harness run tells it")
+        return
     with closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
-        weigh = None if study.own else scale(data)  # nobody is to run a program who only asks what would be done
-        for heading, line in [*plan.outline(study, weigh), ("done", done)]:
-            say(f"{heading:9} {line}")
-        if study.own:
-            say(f"{'estimate':9} not told here, since that would run {study.own.file}; harness run tells it")
-            return
         size = how.group_size or workplace.group_size
         say(f"{'estimate':9} {_estimated(study, plan.Pace(data, workplace, size, scale(data)), left, used)}")
 
@@ -99,9 +108,10 @@ def before_first_trial(
     if study.own:
         check_edits(study, folder / study.journal)
         say(runs_code(study.own, folder))
+    checks.check_data(study, data)
     checks.check_folds(study, data)
     checks.check_models(study, data)
-    facts = environment.describe(data.values(), device, study.own)
+    facts = environment.describe(data.values(), device, study.own, study.loader)
     facts |= {"device": workplace.describe() or facts["device"]}
     lanes = [f"{layer}: {lane}" for layer, lane in checks.lanes(study, data).items()]
     for lane in lanes:
@@ -109,7 +119,7 @@ def before_first_trial(
     return {**facts, "lanes": "; ".join(lanes)} if lanes else facts
 
 
-def runs_code(own: OwnModel, folder: Path) -> str:
+def runs_code(own: Program, folder: Path) -> str:
     """What is told before anything that a user wrote is executed."""
     return f"runs {folder / own.file} (sha256 {own.sha256[:12]})"
 
@@ -314,23 +324,3 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no CUDA GPU on this machine; use --device auto or cpu")
     return torch.device(name)
-
-
-def load_or_digits(study: Study, device: torch.device, say: Say) -> tuple[Study, dict[str, Data]]:
-    """The study's data; without files and network the digits that scikit-learn brings, and a study labelled so."""
-    try:
-        return study, {name: load(name, device) for name in study.datasets}
-    except MissingDataError as missing:
-        if study.dataset != study.written_for or "dataset" in study.axes:
-            raise  # asked for by name
-        fallback = study.model_copy(update={"dataset": "digits"})
-        say(BANNER.format(missing=missing, dataset=study.dataset, label=fallback.label))
-        return fallback, {"digits": load("digits", device)}
-
-
-BANNER = """\
-==============================================================================
- NOT {dataset}: this runs on scikit-learn's small digits (1,797 images, 8x8).
- {missing}
- Journal, MLflow runs and report are labelled "{label}".
-=============================================================================="""

@@ -66,6 +66,7 @@ ORDER = [
         "study",
         "parts",
         "environment",
+        "loading",
         "training",
         "checks",
         "crews",

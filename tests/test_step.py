@@ -21,6 +21,7 @@ from harness.training.step import CapturedStep, Step
 from harness.trial import Outcome, Trial
 
 from .conftest import make_trial
+from .test_tables import table
 
 
 class FakeStream:
@@ -121,11 +122,14 @@ def without_values(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any],
     monkeypatch.setattr(torch, "randperm", lambda n, generator=None, device=None: randperm(n, device=device))
     monkeypatch.setattr(torch.Tensor, "uniform_", lambda tensor, *ends, generator=None: uniform(tensor, *ends))
     monkeypatch.setattr("harness.training.feed.bool", lambda shifted: True, raising=False)  # read before the first step
-    digits = load("digits", "cpu")
+    monkeypatch.setattr("harness.parts.preparing.scaled", lambda data, scaling, rows: data.inputs)  # by scikit-learn
+    digits, tables = load("digits", "cpu"), {task: table(task) for task in catalogue.names("task")}
 
     def make(config: dict[str, Any], device: str) -> Cohort:
-        images = torch.empty(digits.inputs.shape, dtype=torch.uint8, device=device)
-        data = replace(digits, inputs=images, targets=torch.empty(len(images), dtype=torch.int64, device=device))
+        task = config.get("task", "classification")
+        like = tables[task] if "scaling" in config else digits
+        inputs, targets = (torch.empty_like(part, device=device) for part in (like.inputs, like.targets))
+        data = replace(like, inputs=inputs, targets=targets)
         return Cohort.of([make_trial(k, seed=k, stage="confirm", **config) for k in range(3)], data)
 
     return make
@@ -162,6 +166,10 @@ CONFIGS: list[dict[str, Any]] = [
         for norm in ("batch", "layer")
     ),
     {"model": "cnn", "channels": (4,), "stride": 2, "global_pool": True},
+    {"augment_shift": 1, "augment_flip": True, "augment_crop": 0.2},
+    {"label_smoothing": 0.1},
+    {"scaling": "standard", "class_weight": "balanced", "stratify": False},
+    *({"scaling": "standard", "task": "regression", "loss": loss} for loss in catalogue.task("regression").losses),
 ]
 
 
@@ -176,7 +184,7 @@ def test_a_step_on_a_gpu_neither_waits_for_the_host_nor_mixes_devices(
 ) -> None:
     cohort = fake_gpu(config)
     assert one_step(cohort).figures().is_cuda
-    for figure in cohort.measure(cohort.tests, catalogue.task().measures).figures().values():
+    for figure in cohort.measure(cohort.tests, catalogue.task(cohort.config.task).measures).figures().values():
         assert figure.is_cuda
 
 

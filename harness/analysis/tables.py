@@ -185,7 +185,7 @@ def published_table(results: Results) -> pd.DataFrame:
     prediction intervals that all of the table's hold together with 95 % (Bonferroni).
     """
     study, rows = results.study, []
-    known = [(name, row, one) for name, all_ in _figures(study) for row, one in enumerate(all_)]
+    known = [(name, row, one) for name, all_ in _figures(study) for row, one in enumerate(all_) if one == one]
     for name, row, figure in known:
         sample, pooled = sample_of(results, row, name), overlap(study, row)
         mean, low, high = estimate(sample, pooled)

@@ -43,11 +43,17 @@ def unit(study: Study) -> str:
 
 
 def overlap(study: Study, row: int) -> float:
-    """Test over training images of a level whose seeds draw their test images from one pool, else 0; see `samples`."""
+    """Test over training images of a level whose seeds draw their test images from one pool, or take one of several
+    given choices of them, else 0; see `samples`.
+    """
     config = study.config(study.levels[row], {})
-    if config.split != "pooled":
+    known = study.about_data(config.dataset)
+    if known and known.test_splits > 1:
+        test = known.test_rows / known.rows
+    elif config.split == "pooled":
+        test = float(config.test_fraction)
+    else:
         return 0.0
-    test = float(config.test_fraction)
     return test / ((1 - test) * (1 - study.held_out(config)))
 
 

@@ -1,7 +1,7 @@
 """The contenders of the benchmark: the bare loop, what people use today (rivals.py), and ours.
 
 Each is a function that prepares everything (imports, stores, data) and returns what is timed; that returns the test
-accuracy of every model, so that the table shows that all did the same work.
+accuracy of every model (of numbers R2), so that the table shows that all did the same work.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from harness.bench.plain import train_plainly
-from harness.bench.rivals import Timed, lightning, ray_tune, tutorial
+from harness.bench.rivals import Timed, lightning, ray_tune, scikit_learn, tutorial
 from harness.bench.work import Work
 from harness.parts.data import load
 from harness.training.memory import keep_freed_memory
@@ -52,7 +52,7 @@ def training_alone(work: Work, device: torch.device) -> Timed:
     def run() -> list[float]:
         groups = by_cost(group_trials(trials, data), known)
         events = train_all(groups, Local(known, How()).crew(groups), lambda trial: False)
-        return [event["test_accuracy"] for _, event in events if isinstance(event, Outcome)]
+        return [event[work.figure] for _, event in events if isinstance(event, Outcome)]
 
     return run
 
@@ -78,7 +78,7 @@ def _harness(work: Work, device: torch.device, size: int | None) -> Timed:
         with tracker:
             Driver(ledger, tracker, Progress(study, quiet=True), known, hire(How(group_size=size), known), size).run()
         assert tracker.failure is None, tracker.failure
-        return [outcome["test_accuracy"] for _, outcome in ledger.recorded()]
+        return [outcome[work.figure] for _, outcome in ledger.recorded()]
 
     return run
 
@@ -91,4 +91,5 @@ CONTENDERS: dict[str, Callable[[Work, torch.device], Timed]] = {
     "e": harness_single,
     "f": harness_stacked,
     "g": training_alone,
+    "h": scikit_learn,
 }

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from harness.bench.work import Work
 from harness.parts.data import Data
 from harness.parts.models import build
-from harness.parts.preparing import floats
+from harness.parts.preparing import prepare
+from harness.training.feed import Feed
 
 
 def train_plainly(
     work: Work, depth: int, seed: int, data: Data, report: Callable[[dict[str, float]], None] = lambda figures: None
 ) -> tuple[float, float]:
-    """The bare loop; losses are summed on the device and read once an epoch. Validation and test accuracy."""
-    train, val, test = parts_of(data, seed)
+    """The bare loop; losses are summed on the device and read once an epoch. Validation and test `evaluate`d."""
+    train, val, test = parts_of(work, data, seed)
     network = network_of(work, depth, seed, data).to(train[0].device)
     optimizer = optimizer_of(work, network)
     torch.manual_seed(seed)
@@ -27,7 +28,7 @@ def train_plainly(
         total = torch.zeros((), device=train[0].device)
         for batch in torch.randperm(len(train[1]), device=train[1].device).split(work.batch_size):
             optimizer.zero_grad()
-            loss = F.cross_entropy(network(train[0][batch]), train[1][batch])
+            loss = loss_of(network(train[0][batch]), train[1][batch])
             loss.backward()
             optimizer.step()
             total += loss.detach() * len(batch)
@@ -57,23 +58,28 @@ def optimizer_of(work: Work, network: nn.Module) -> torch.optim.Optimizer:
     return made
 
 
-def parts_of(data: Data, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """Training, validation and test images as floats, with their labels."""
-    train, val, _ = data.split(seed, 0.2)
-    images, labels = floats(data, data.train.inputs), data.train.targets
-    return [
-        (images[train], labels[train]),
-        (images[val], labels[val]),
-        (floats(data, data.test.inputs), data.test.targets),
-    ]
+def parts_of(work: Work, data: Data, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Training, validation and test rows as floats, with their classes, or with numbers as standard scores."""
+    parts = data.split(seed, 0.2, stratified=data.is_table)
+    seen = prepare(data, work.config(work.depths[0]), parts.train[None])
+    cuts = (Feed(seen, rows[None]).cut(rows[None]) for rows in parts)
+    return [(x[0], y[0]) for x, y in cuts]
+
+
+def loss_of(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy; of numbers the mean squared error."""
+    return F.mse_loss(outputs, targets) if targets.is_floating_point() else F.cross_entropy(outputs, targets)
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Mean loss and accuracy on images that lie on the device."""
+def evaluate(network: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[float, float]:
+    """Mean loss and accuracy on rows that lie on the device; of numbers R2 in the place of accuracy."""
     network.eval()
-    logits = network(images)
-    return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()
+    outputs = network(inputs)
+    loss = loss_of(outputs, targets).item()
+    if targets.is_floating_point():
+        return loss, 1.0 - loss / targets.var(correction=0).item()
+    return loss, (outputs.argmax(1) == targets).float().mean().item()
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ def tutorial(work: Work, device: torch.device) -> Timed:
     def objective(trial: optuna.Trial) -> float:
         depth = trial.suggest_categorical("depth", grid["depth"])
         seed = trial.suggest_categorical("seed", grid["seed"])
-        parts = [TensorDataset(*part) for part in parts_of(data, seed)]
+        parts = [TensorDataset(*part) for part in parts_of(work, data, seed)]
         torch.manual_seed(seed)
         train, val, test = (DataLoader(part, work.batch_size, shuffle=k == 0) for k, part in enumerate(parts))
         network = network_of(work, depth, seed, data).to(device)
@@ -120,7 +120,7 @@ def lightning(work: Work, device: torch.device) -> Timed:
         depth = trial.suggest_categorical("depth", grid["depth"])
         seed = trial.suggest_categorical("seed", grid["seed"])
         pl.seed_everything(seed, verbose=False)
-        parts = [TensorDataset(*part) for part in parts_of(data, seed)]
+        parts = [TensorDataset(*part) for part in parts_of(work, data, seed)]
         train, val, test = (DataLoader(part, work.batch_size, shuffle=k == 0) for k, part in enumerate(parts))
         trainer = pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
@@ -185,3 +185,31 @@ def _train_for_ray(
     torch.set_num_threads(1)  # Ray runs a trial on each core
     on_device = data.to(device)
     train_plainly(work, depth, seed, on_device, report)
+
+
+def scikit_learn(work: Work, device: torch.device) -> Timed:
+    """scikit-learn's MLPClassifier and MLPRegressor, for as many epochs, on the rows that the others see."""
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    data = load(work.dataset, "cpu")
+    kind = MLPClassifier if data.classes else MLPRegressor
+    fixed: dict[str, Any] = {
+        "solver": work.optimizer,
+        "learning_rate_init": work.lr,
+        "batch_size": work.batch_size,
+        "max_iter": work.epochs,
+        "alpha": 0.0,
+        "tol": 0.0,
+        "n_iter_no_change": work.epochs + 1,
+    }
+
+    def run() -> list[float]:
+        found = []
+        for depth in work.depths:
+            for seed in range(work.seeds):
+                (x, y), _, (test_x, test_y) = ([part.numpy() for part in one] for one in parts_of(work, data, seed))
+                model = kind(hidden_layer_sizes=(work.width,) * (depth - 1), random_state=seed, **fixed)
+                found.append(float(model.fit(x, y.squeeze()).score(test_x, test_y)))  # accuracy, or R2
+        return found
+
+    return run

@@ -28,6 +28,7 @@ NAMES = {
     "e": "harness, one at a time",
     "f": "harness",
     "g": "harness, its training part alone",
+    "h": "scikit-learn's MLP",
 }
 APART = (("harness.bench.measure", "throughput"), ("harness.bench.answers",), ("harness.bench.searches",))
 """What is measured besides the works: modules that print tables."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import catalogue
 from harness.catalogue import Value
 from harness.config import Config
 from harness.study.own import read_own
@@ -34,6 +35,18 @@ class Work:
         return len(self.depths) * self.seeds
 
     @property
+    def task(self) -> str:
+        """What is learned."""
+        known = catalogue.part("dataset", self.dataset)
+        assert isinstance(known, catalogue.Dataset)
+        return known.task
+
+    @property
+    def figure(self) -> str:
+        """What tells whether all did the same work: a share of the test rows, or of the target's variation."""
+        return "test_accuracy" if self.task == "classification" else "test_r2"
+
+    @property
     def fixed(self) -> dict[str, Value]:
         """What all its models share; nothing stops early."""
         return {
@@ -58,6 +71,8 @@ class Work:
             question="How long does it take?",
             dataset=self.dataset,
             written_for=self.dataset,
+            task=self.task,
+            metric=catalogue.task(self.task).metric,
             model=own.name if own else "mlp",
             code=Code(name=own.name, source=own.source) if own else None,
             axis="depth",
@@ -82,6 +97,23 @@ WORKS = {
         Work("mnist10", "MNIST, width 128, batch 256, 3 epochs, 10 seeds", "mnist", 128, 256, 3, 10, contenders="aef"),
         Work("tiny", "digits, depth 1 and 2, 3 seeds: a try", "digits", 64, 32, 10, 3, depths=(1, 2)),
         Work("digits", "digits, width 64, batch 32, 20 epochs, 10 seeds", "digits", 64, 32, 20, 10),
+        *(
+            Work(
+                name,
+                f"the table {dataset} of scikit-learn, {what}: width 64, batch 32, 60 epochs, 10 seeds",
+                dataset,
+                64,
+                32,
+                60,
+                10,
+                depths=(2, 3, 4, 5),
+                contenders="aefh",
+            )
+            for name, dataset, what in (
+                ("classes", "breast_cancer", "two classes"),
+                ("numbers", "diabetes", "a number"),
+            )
+        ),
         *(
             Work(
                 name.lower(),

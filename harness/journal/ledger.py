@@ -41,7 +41,8 @@ from harness.journal.level import (
 )
 from harness.journal.records import Records
 from harness.journal.sampling import Weigh, direction, make_pruner, propose
-from harness.study.own import difference
+from harness.study.own import Program, difference
+from harness.study.settle import settled_as
 from harness.study.space import describe
 from harness.study.study import Study
 from harness.study.widening import widened
@@ -309,6 +310,7 @@ class Ledger:
         attributes = first.user_attrs
         if "study" in attributes:
             _refuse_edits(self.study, Study.model_validate_json(attributes["study"]))
+            refuse_other_data(self.study, attributes.get("environment", {}), environment)
         for fact, value in {"journal": attributes.get("journal", uuid.uuid4().hex), **facts}.items():
             if attributes.get(fact) != value:
                 first.set_user_attr(fact, value)
@@ -373,11 +375,12 @@ def check_edits(study: Study, journal: Path) -> None:
         _refuse_edits(begun(study, journal), then)
 
 
-def look(study: Study, journal: Path) -> tuple[Study, tuple[int, int], float]:
+def look(study: Study, journal: Path, environment: Mapping[str, Any] = UNKNOWN) -> tuple[Study, tuple[int, int], float]:
     """The study as its journal would go on, what `Ledger.left` would be, and the seconds of its minutes that are used;
-    nothing is written. Raises UserError when the study was edited since.
+    nothing is written. Raises UserError when the study was edited since, or its data, of which `environment` tells.
     """
     records = Records(journal)
+    refuse_other_data(study, records.environment, environment)
     known = list(records.searches.values())
     now = _gone_on_with(study, records.study, max(len(trials.search) for trials in known))
     _refuse_edits(now, records.study)
@@ -394,6 +397,7 @@ def _left(study: Study, known: Sequence[SearchTrials]) -> tuple[int, int]:
 
 def _gone_on_with(now: Study, then: Study, asked: int) -> Study:
     """A study with what its journal has settled, in which so many trials of a search were asked for."""
+    now = settled_as(now, then)
     wider = tuple(
         f"{key} was {describe(old)} for the first {asked} trials of a search" for key, old in widened(now, then).items()
     )
@@ -432,18 +436,43 @@ def _spent(study: Study) -> dict[str, int]:
     return {"trials": study.trials, "searches": study.searches, "seeds": study.budget.seeds}
 
 
+def refuse_other_data(study: Study, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Trials on other data cannot stand beside those of the journal. Of two records of the environment what both know
+    counts. Raises UserError.
+    """
+    old, new = _fingerprints(then), _fingerprints(now)
+    for name in old:
+        if name in new and old[name] != new[name]:
+            raise UserError(
+                f"studies/{study.name}: its journal holds trials on other data: {name} had sha256 {old[name][:12]}, "
+                f"has {new[name][:12]}; put it back as it was, or start anew with --fresh"
+            )
+
+
+def _fingerprints(environment: Mapping[str, Any]) -> dict[str, str]:
+    """The sha256 of each data set that a record of the environment names."""
+    names, sums = (str(environment.get(key, "")).split(", ") for key in ("data", "data_sha256"))
+    return {name: known for name, known in zip(names, sums, strict=False) if known}
+
+
 def edits(now: Study, then: Study) -> list[str]:
     """What is another in a study that its trials depend on, each in words."""
     told = [f"{key} was {old}, is {new}" for key, old, new in _differences(then.identity(), now.identity())]
-    old, new = then.own, now.own
-    if old and new and old.source != new.source:
-        told.append(f"{new.file} had sha256 {old.sha256[:12]}, has {new.sha256[:12]}")
-    return told
+    changed = [(old, new) for old, new in programs(now, then) if old.source != new.source]
+    return told + [f"{new.file} had sha256 {old.sha256[:12]}, has {new.sha256[:12]}" for old, new in changed]
 
 
 def changed_code(now: Study, then: Study) -> list[str]:
-    """The lines in which a model that a user wrote is another, where both studies have one."""
-    return difference(then.own, now.own) if then.own and now.own else []
+    """The lines in which what a user wrote is another, a model or what loads data, where both studies have one."""
+    return [line for old, new in programs(now, then) for line in difference(old, new)]
+
+
+def programs(now: Study, then: Study) -> Iterator[tuple[Program, Program]]:
+    """What both studies have of the programs that a user may write."""
+    if then.own and now.own:
+        yield then.own, now.own
+    if then.loader and now.loader:
+        yield then.loader, now.loader
 
 
 def _differences(then: Any, now: Any, key: str = "") -> Iterable[tuple[str, Any, Any]]:

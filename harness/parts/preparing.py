@@ -127,7 +127,10 @@ def standard_scores(numbers: Tensor, train: Tensor) -> Affine:
 
 def balanced(targets: Tensor, train: Tensor, classes: int) -> Tensor:
     """Weights (R, C) by which every class counts alike: N / (C n_c), as scikit-learn's "balanced"; 0 without a row."""
-    counts = torch.stack([torch.bincount(targets[rows], minlength=classes) for rows in train])
+    own = targets[train]
+    counts = torch.zeros(len(own), classes, device=own.device).scatter_add_(
+        1, own, torch.ones(own.shape, device=own.device)
+    )
     return torch.where(counts > 0, train.shape[1] / (classes * counts.clamp(min=1)), 0.0).float()
 
 

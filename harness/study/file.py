@@ -7,7 +7,7 @@ Whatever is wrong with the file is told in one line: file, key, rule, value and 
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -18,8 +18,10 @@ from harness import catalogue
 from harness.catalogue import Knob, OwnModel, Value, hyperparameters, show
 from harness.errors import UserError, listed, nearest
 from harness.study import toml
-from harness.study.own import is_own, read_own, why_not
+from harness.study.own import is_own, read_loader, read_own, why_not
 from harness.study.places import study_folder
+from harness.study.settle import check_task, implied_task, uses
+from harness.study.source import KEYS, LISTS, Source, check_name, check_source, is_built_in, is_loader, means_file
 from harness.study.space import LARGEST_GRID, Choice, Range, Space, Table, describe, ends, grid_size, holds
 from harness.study.study import (
     Bounds,
@@ -27,6 +29,7 @@ from harness.study.study import (
     Claim,
     Code,
     Constraint,
+    Loader,
     Point,
     Published,
     SearchSettings,
@@ -37,7 +40,7 @@ from harness.study.study import (
 )
 
 WIDTH_KEYS = ("depth", "width", "taper")  # what explicit `widths` replaces
-TOP = ("question", "note", "dataset", "model", "metric")
+TOP = ("question", "note", "dataset", *KEYS, "task", "model", "metric")
 TABLES = ("compare", "tune", "fixed", "budget", "search", "constraint", "claim", "published")
 Parsed = TypeVar("Parsed")
 LONGEST = 1000  # items of a list of whole numbers
@@ -63,8 +66,9 @@ def read_study(path: str | Path, overrides: Iterable[str] = (), dataset: str | N
         if dataset is not None:
             raw["dataset"] = dataset
         toml.check(raw)
-        study = _check(file.parent.resolve().name, raw, own)
-        return study.model_copy(update={"written_for": _named("dataset", written_for or study.dataset)})
+        study = _check(file.parent, raw, own)
+        written = study.dataset if written_for is None else _data_name("dataset", written_for, file.parent)
+        return study.model_copy(update={"written_for": written})
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not valid TOML: {error}") from None
     except OSError as error:
@@ -126,19 +130,22 @@ def _override(raw: dict[str, Any], override: str, own: OwnModel | None) -> None:
         raise UserError(f"--set {override}: unknown key {key}{nearest(key, [*hyperparameters(own), *TOP])}")
 
 
-def _check(name: str, raw: dict[str, Any], own: OwnModel | None) -> Study:
+def _check(folder: Path, raw: dict[str, Any], own: OwnModel | None) -> Study:
     _known("", raw, (*TOP, *TABLES))
     model = own.name if own else _model(raw.get("model", "mlp"))
-    compared, tune, fixed = _hyperparameters(raw, model, own)
+    compared, tune, fixed = _hyperparameters(folder, raw, model, own)
     axis, levels = grid(compared)
-    dataset = _dataset(raw, compared)
+    datasets = _datasets(folder, raw, compared)
     study = {key: raw[key] for key in ("question", "note") if key in raw} | {
-        "name": name,
-        "dataset": dataset,
-        "written_for": dataset,
+        "name": folder.resolve().name,
+        "dataset": datasets[0],
+        "written_for": datasets[0],
+        "source": _source(raw, datasets),
+        "loader": _loader(folder, datasets),
+        "task": _named("task", raw["task"]) if "task" in raw else "",
         "model": model,
         "code": Code(name=own.name, source=own.source) if own else None,
-        "metric": _named("metric", raw.get("metric", catalogue.task().metric)),
+        "metric": _named("metric", raw["metric"]) if "metric" in raw else "",
         "axis": axis,
         "levels": levels,
         "tune": tune,
@@ -146,7 +153,8 @@ def _check(name: str, raw: dict[str, Any], own: OwnModel | None) -> Study:
         **_other_tables(raw, tune, {**dict.fromkeys(compared), **fixed}, own),
         "seeding": "sequence",
     }
-    checked = _parse(TypeAdapter(Study), "", study)
+    checked = _with_task(_parse(TypeAdapter(Study), "", study | {"task": ""}), study["task"])
+    _data_fits(checked)
     _fits_together(checked)
     _can_be_built(checked)
     _folds_fit(checked)
@@ -163,11 +171,49 @@ def _model(raw: Any) -> Value:
     return str(raw)
 
 
+def _with_task(study: Study, said: str) -> Study:
+    """The study with its task and metric, where data sets that are built in or its own words tell them."""
+    told = dict(map(_built_in_task, filter(is_built_in, study.datasets)))
+    for (first, one), (second, other) in itertools.pairwise(told.items()):
+        if one != other:
+            raise UserError(f"compare.dataset: all must have one task; of {first} it is {one}, of {second} {other}")
+    for name, task in told.items():
+        if said not in ("", task):
+            raise UserError(f"task: {name} is learned by {task}, got {said!r}")
+    task = next(iter(told.values()), said or implied_task(study))
+    if not task:
+        return study
+    known = study.model_copy(update={"task": task})
+    check_task(known)
+    return known if known.metric else known.model_copy(update={"metric": catalogue.task(task).metric})
+
+
+def _built_in_task(name: str) -> tuple[str, str]:
+    part = catalogue.part("dataset", name)
+    assert isinstance(part, catalogue.Dataset)
+    return name, part.task
+
+
+def _data_fits(study: Study) -> None:
+    """What is said of test rows is said once, and every word of losses has an effect."""
+    of = {"test_rows": study.source.test_rows, "split_column": study.source.split_column}
+    for source in (name for name, value in of.items() if value is not None):
+        for key in ("split", "test_fraction"):
+            for where, _ in uses(study, key):
+                raise UserError(f"{where}: has no effect: {source} says which rows are for the test; leave it out")
+    losses = [loss for _, loss in uses(study, "loss")]
+    for where, _ in uses(study, "huber_delta"):
+        if "huber" not in losses:
+            raise UserError(
+                f"{where}: is of loss = 'huber', and the study has {listed(losses) or 'no loss of its own'}"
+            )
+
+
 def _hyperparameters(
-    raw: Mapping[str, Any], model: Value, own: OwnModel | None
+    folder: Path, raw: Mapping[str, Any], model: Value, own: OwnModel | None
 ) -> tuple[Compared, Space, dict[str, Value]]:
     """What is compared, tuned and fixed, each checked and all together."""
-    compared = _compare(raw.get("compare", {}), own)
+    compared = _compare(raw.get("compare", {}), own, folder)
     fixed = _fixed(raw.get("fixed", {}), own)
     tune = _tune(raw.get("tune", {}), own)
     _disjoint(compared, tune, fixed)
@@ -201,17 +247,59 @@ def _budget(raw: Mapping[str, Any], tune: Space, grid: bool) -> Budget:
     return budget.model_copy(update={"trials": grid_size(tune)})
 
 
-def _dataset(raw: Mapping[str, Any], compared: Compared) -> Value:
+def _datasets(folder: Path, raw: Mapping[str, Any], compared: Compared) -> tuple[str, ...]:
     if "dataset" in compared:
         if "dataset" in raw:
             raise UserError("dataset: stands in [compare] already; it can be in one place only")
-        return compared["dataset"][0]
+        return tuple(map(str, compared["dataset"]))
     if "dataset" not in raw:
-        raise UserError(f"dataset: missing; one of {listed(catalogue.names('dataset'))}")
-    return _named("dataset", raw["dataset"])
+        raise UserError(f"dataset: missing; one of {_data_words()}")
+    return (_data_name("dataset", raw["dataset"], folder),)
 
 
-def _compare(table: dict[str, Any], own: OwnModel | None) -> Compared:
+def _data_name(where: str, raw: Any, folder: Path) -> str:
+    """A built-in data set's name, or that of a file or folder."""
+    if raw in (known := catalogue.names("dataset")):
+        return str(raw)
+    if not means_file(raw) and not _is_folder(folder, raw):
+        raise UserError(f"{where}: must be one of {_data_words()}, got {raw!r}{nearest(raw, known)}")
+    try:
+        return check_name(raw)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _is_folder(folder: Path, raw: Any) -> bool:
+    return isinstance(raw, str) and raw.isprintable() and 0 < len(raw) < 200 and (folder / raw).is_dir()
+
+
+def _data_words() -> str:
+    return f"{listed(catalogue.names('dataset'))}, or a file or folder of your own, as 'prices.csv'"
+
+
+def _source(raw: Mapping[str, Any], datasets: tuple[str, ...]) -> Source:
+    """What is said of data of the user's own."""
+    given = {key: raw[key] for key in KEYS if key in raw}
+    for key in LISTS:
+        if key in given:
+            words = [given[key]] if isinstance(given[key], str) else given[key]
+            if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+                raise UserError(f"{key}: must be a column's name or a list of such, got {given[key]!r}")
+            given[key] = tuple(words)
+    source: Source = _parse(TypeAdapter(Source), "", given)
+    check_source(source, given, datasets)
+    return source
+
+
+def _loader(folder: Path, datasets: tuple[str, ...]) -> Loader | None:
+    """The text of the program that loads the data, where one does."""
+    programs = [name for name in datasets if is_loader(name)]
+    if len(programs) > 1:
+        raise UserError(f"compare.dataset: only one can be a program, got {listed(programs)}")
+    return Loader(name=programs[0], source=read_loader(folder, programs[0])) if programs else None
+
+
+def _compare(table: dict[str, Any], own: OwnModel | None, folder: Path) -> Compared:
     if not table:
         raise UserError("compare: must hold one key, the axis of the table, or two, a grid; it is empty or missing")
     _turnable("compare", {key: value for key, value in table.items() if key != "dataset"}, own)
@@ -223,7 +311,7 @@ def _compare(table: dict[str, Any], own: OwnModel | None) -> Compared:
         )
     if own and len(table) > 1:
         _no_columns(own, table)
-    compared = {key: _compared(catalogue.knob(key, own), values) for key, values in table.items()}
+    compared = {key: _compared(catalogue.knob(key, own), values, folder) for key, values in table.items()}
     cells = math.prod(map(len, compared.values()))
     if cells > LARGEST_GRID:
         raise UserError(f"compare: a grid may have {LARGEST_GRID:,} cells, this one has {cells:,}")
@@ -240,9 +328,11 @@ def _no_columns(own: OwnModel, table: Iterable[str]) -> None:
             )
 
 
-def _compared(knob: Knob, raw: Any) -> tuple[Value, ...]:
+def _compared(knob: Knob, raw: Any, folder: Path) -> tuple[Value, ...]:
     where = f"compare.{knob.name}"
-    values = _values(where, raw, knob)
+    values = _values(
+        where, raw, lambda one: _data_name(where, one, folder) if knob.name == "dataset" else _value(where, one, knob)
+    )
     if len({show(value) for value in values}) < len(values):  # they would be one value in journal, runs and tables
         raise UserError(f"{where}: values must differ in their first four digits, got {raw!r}")
     return values
@@ -273,12 +363,13 @@ def _tune(table: dict[str, Any], own: OwnModel | None) -> Space:
 def _domain(where: str, knob: Knob, raw: Any) -> Choice | Range:
     """A list is a choice; a table is a range, or a choice with `values`."""
     if isinstance(raw, list):
-        return Choice(values=_values(where, raw, knob))
+        return Choice(values=_values(where, raw, lambda one: _value(where, one, knob)))
     if not isinstance(raw, dict):
         raise UserError(f"{where}: must be a list of choices or a table with low and high, got {raw!r}")
     if "values" in raw:
         _known(where, raw, Choice.model_fields)
-        values = _values(f"{where}.values", raw["values"], knob)
+        inside = f"{where}.values"
+        values = _values(inside, raw["values"], lambda one: _value(inside, one, knob))
         return _parse(TypeAdapter(Choice), where, {**raw, "values": values})
     _known(where, raw, Range.model_fields)
     domain = _parse(TypeAdapter(Range), where, raw)
@@ -290,10 +381,10 @@ def _domain(where: str, knob: Knob, raw: Any) -> Choice | Range:
     return domain.model_copy(update=bounds)
 
 
-def _values(where: str, raw: Any, knob: Knob) -> tuple[Value, ...]:
+def _values(where: str, raw: Any, checked: Callable[[Any], Value]) -> tuple[Value, ...]:
     if not isinstance(raw, list) or not raw:
         raise UserError(f"{where}: must be a list of at least one value, got {raw!r}")
-    values = tuple(_value(where, value, knob) for value in raw)
+    values = tuple(map(checked, raw))
     if len(set(values)) < len(values):
         raise UserError(f"{where}: values must differ from each other, got {raw!r}")
     return values

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from harness.catalogue import GENERAL, Knob, OwnModel, figure_names, training_knobs
 from harness.errors import UserError, listed, nearest
@@ -31,8 +31,10 @@ TAKEN = (
     *("level", "stage", "number", "seed", "given", "winner", "status", "state", "reason", "started", "ended", "effect"),
     *("seconds", "parameters", "best_epoch", "trained_epochs", "retries", "trials", "searches", "seeds", "pruned"),
     *("failed", "infeasible", "noise_floor", "new_low", "new_high"),
+    *("target", "split_column", "test_rows"),
 )
-"""What study files and the columns of reports are called."""
+"""What study files and the columns of reports are called. Parameters called features, drop or unit are common: where a
+model has them, they are what `--set` means."""
 WANTED = {
     bool: "True or False",
     int: "a whole number of 64 bits",
@@ -84,6 +86,16 @@ def _read(folder: Path, file: str) -> str:
         line = content[: error.start].count(b"\n") + 1
         raise UserError(f"{file}, line {line}: is not UTF-8: {error.reason}") from None
     return text
+
+
+def read_loader(folder: Path, file: str) -> str:
+    """The text of the study's `data.py`, none of which is executed. Raises UserError where it loads nothing."""
+    try:
+        source = _read(folder, file)
+        parse_loader(source, file)
+    except UserError as error:
+        raise UserError(f"dataset: {error}") from None
+    return source
 
 
 @lru_cache(maxsize=64)
@@ -394,8 +406,24 @@ def why_not(own: OwnModel, name: str) -> str | None:
     return dict(parse(own.source, own.file, own.class_name).apart).get(name)
 
 
-def difference(then: OwnModel, now: OwnModel) -> list[str]:
-    """The lines in which two texts of a model's file differ, as diff shows them: the first few of many."""
+class Program(Protocol):
+    """What a user wrote: a model, or what loads data."""
+
+    @property
+    def file(self) -> str:
+        """The file's name, below the study's folder."""
+
+    @property
+    def source(self) -> str:
+        """Its text."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the file, in hexadecimal."""
+
+
+def difference(then: Program, now: Program) -> list[str]:
+    """The lines in which two texts of a program differ, as diff shows them: the first few of many."""
     recorded, present = f"{then.file} as recorded", f"{now.file} as it is now"
     old, new = then.source.split("\n"), now.source.split("\n")
     lines = list(difflib.unified_diff(old, new, recorded, present, lineterm="", n=1))

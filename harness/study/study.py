@@ -4,6 +4,7 @@ study = read_study("studies/depth")           # file.py
 study.config(level=3, params={"lr": 0.1})     # the Config of one training
 """
 
+import hashlib
 import itertools
 import json
 import math
@@ -11,13 +12,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from harness import catalogue
-from harness.catalogue import SHARE, Figure, Knob, Measure, OwnModel, Value, show
+from harness.catalogue import RATIO, SHARE, TARGET, Figure, Knob, Measure, OwnModel, Unit, Value, show
 from harness.config import Config
 from harness.errors import UserError, one_of
 from harness.study.own import parse
+from harness.study.source import Source, check_name, file_name
 from harness.study.space import Space, Table, nearest_in
 from harness.trial import Cell, Fold, Level, Trial, named
 
@@ -135,7 +146,8 @@ class Constraint(Table):
 class Published(Table):
     """Figures that others reported, in the order of [compare], of two keys row by row; only the report reads them.
 
-    Beside `source` and `runs` it holds figures by their names in the catalogue, a value for each level; `epochs` is how
+    Beside `source` and `runs` it holds figures by their names in the catalogue, a value for each level, NaN where there
+    is none; `epochs` is how
     many were trained, `running_train_loss` the mean over the batches of the kept epoch, dropout on and weights moving.
     `runs` is how many trainings stand behind each figure.
     """
@@ -152,7 +164,8 @@ class Published(Table):
             return raw
         known = {name: raw[name] for name in cls.model_fields if name in raw}
         given = {name: values for name, values in raw.items() if name not in known and values is not None}
-        return known | {name: figure_type(name).validate_python(tuple(values)) for name, values in given.items()}
+        told = {name: tuple(math.nan if one is None else one for one in values) for name, values in given.items()}
+        return known | {name: figure_type(name).validate_python(values) for name, values in told.items()}
 
     @property
     def figures(self) -> dict[str, tuple[float, ...]]:
@@ -160,12 +173,22 @@ class Published(Table):
         return dict(self.model_extra or {})
 
 
+def _or_nan(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """NaN where nothing was published; JSON, which has none, says null."""
+    return value if isinstance(value, float) and math.isnan(value) else check(value)
+
+
+MAY_LACK = WrapValidator(_or_nan)
+
+
 def figure_type(name: str) -> TypeAdapter[tuple[float, ...]]:
-    """What values a figure can have. Raises UserError if there is no figure of that name."""
+    """What values a figure can have; NaN where a level has none. Raises UserError if there is no such figure."""
     figure: Figure = catalogue.figure(name)
     if figure.unit is SHARE:
-        return TypeAdapter(tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...])
-    return TypeAdapter(tuple[NonNegative, ...])
+        return TypeAdapter(tuple[Annotated[float, Field(ge=0.0, le=1.0), MAY_LACK], ...])
+    if figure.unit is RATIO:  # worse than the mean is below 0
+        return TypeAdapter(tuple[Annotated[float, Field(le=1.0, allow_inf_nan=False), MAY_LACK], ...])
+    return TypeAdapter(tuple[Annotated[NonNegative, MAY_LACK], ...])
 
 
 class Claim(Table):
@@ -198,7 +221,44 @@ class Code(Table):
         return parse(self.source, file, name).own
 
 
-DatasetName = Annotated[str, among(catalogue.names("dataset"))]
+class Loader(Table):
+    """A program that a user wrote, "data.py", whose `load()` returns data, and its text: as `Code` is of a model."""
+
+    name: Annotated[str, Field(max_length=1000)]
+    source: str
+
+    @property
+    def file(self) -> str:
+        """The file's name, below the study's folder."""
+        return self.name
+
+    @property
+    def sha256(self) -> str:
+        """Of the file, in hexadecimal."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+
+class About(Table):
+    """What is known of a data set once it has been loaded: facts that the journal keeps with the study.
+
+    `things` are what its rows are called; `rows` are all, of which `test_rows` are for the test: of a data set with
+    several choices of test rows (`test_splits` of them) the mean over these. `features` are the inputs of a network.
+    """
+
+    name: str
+    task: Annotated[str, among(catalogue.names("task"))]
+    things: Literal["images", "rows"] = "images"
+    classes: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
+    rows: int = 0
+    test_rows: int = 0
+    test_splits: int = 0
+    features: int = 0
+    notes: tuple[str, ...] = ()
+
+
+DatasetName = Annotated[str, AfterValidator(check_name)]
+"""Of a built-in one, or of a file or folder."""
 
 
 class Study(Table):
@@ -217,7 +277,10 @@ class Study(Table):
     )
     model: str = "mlp"
     code: Code | None = None  # of a model that a user wrote
-    metric: Annotated[str, among(catalogue.task().measures)] = catalogue.task().metric
+    source: Source = Source()
+    loader: Loader | None = None  # of data that a user's program returns
+    task: Annotated[str, among(("", *catalogue.names("task")))] = catalogue.task().name  # "": the data will tell
+    metric: Annotated[str, among(("", *catalogue.names("measure")))] = catalogue.task().metric  # "": the task's
     axis: str
     levels: tuple[Level, ...]
     tune: Space
@@ -231,12 +294,19 @@ class Study(Table):
     found: tuple[Point, ...] = ()  # what `search.earlier` had chosen when this study began: a fact, like the next one
     widened: tuple[str, ...] = ()  # how the space was widened since this study began, and when
     spent: int | None = None  # the trials of each search when `budget.minutes` were spent: a fact, once it is known
+    about: tuple[About, ...] = ()  # of each data set: facts, once they have been loaded
 
     @model_validator(mode="after")
     def _known_model(self) -> "Study":
         known = (self.code.own.name,) if self.code else catalogue.names("model")
         if self.model not in known:
             raise UserError(f"model: {one_of(self.model, known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _fitting_metric(self) -> "Study":
+        if self.task and self.metric and self.metric not in (known := catalogue.task(self.task).measures):
+            raise UserError(f"metric: {one_of(self.metric, known)}")
         return self
 
     @property
@@ -305,7 +375,7 @@ class Study(Table):
     @property
     def label(self) -> str:
         """What runs, journal and report are called: figures of different data sets must never mix."""
-        return self.name if self.dataset == self.written_for else f"{self.name}-{self.dataset}"
+        return self.name if self.dataset == self.written_for else f"{self.name}-{file_name(self.dataset)}"
 
     @property
     def journal(self) -> str:
@@ -317,7 +387,8 @@ class Study(Table):
 
         `defaults` are those of another time, where they are not the catalogue's.
         """
-        top = {"dataset": self.dataset, "model": self.model, "metric": self.metric}
+        top = {"dataset": self.dataset, "model": self.model, "metric": self.metric, "task": self.task}
+        top = {key: value for key, value in top.items() if value}  # what is not known yet has its default
         return Config(self.own, **{**(defaults or {}), **top, **self.fixed, **self.values_of(level), **params})
 
     @property
@@ -328,7 +399,33 @@ class Study(Table):
     @property
     def measure(self) -> Measure:
         """What the winner is selected by, and what the tables lead with."""
-        return catalogue.measure(self.metric)
+        found = catalogue.measure(self.metric)
+        return replace(found, unit=self._unit(found.unit, found.name))
+
+    def figure(self, name: str) -> Figure:
+        """The figure of that name, in the unit that it has in this study. Raises UserError if there is none."""
+        found: Figure = catalogue.figure(name)
+        return replace(found, unit=self._unit(found.unit, found.measure))
+
+    def _unit(self, unit: Unit, measure: str) -> Unit:
+        """That of a measure: of the target the study's own, of a loss its task's."""
+        if unit is TARGET and self.source.unit:
+            return replace(unit, symbol=self.source.unit, gap=self.source.unit)
+        return catalogue.task(self.task).loss_unit if measure == "loss" and self.task else unit
+
+    @property
+    def things(self) -> str:
+        """What the rows of its data are called: "images", or "rows" of a table."""
+        return self.about[0].things if self.about else "images"
+
+    def about_data(self, dataset: str) -> About | None:
+        """What is known of a data set; None where it was not recorded."""
+        return next((one for one in self.about if one.name == dataset), None)
+
+    def class_names(self, dataset: str) -> tuple[str, ...]:
+        """The names of a data set's classes; empty where there are none, or none were recorded."""
+        known = self.about_data(dataset)
+        return known.classes if known else ()
 
     @property
     def matters(self) -> float | None:
@@ -391,8 +488,9 @@ class Study(Table):
         return self.budget.trials - defaults
 
     def search_trial(self, level: Level, search: int, number: int, config: Config) -> Trial:
-        """A trial of a search."""
-        return Trial(level, "search", number, self.search_seed(search), config, search)
+        """A trial of a search. Of data with `test_rows` it takes the split of the search's number."""
+        pool = search if self.source.test_rows else None
+        return Trial(level, "search", number, self.search_seed(search), config, search, pool)
 
     def trainings(self, trial: Trial) -> list[Trial]:
         """What a trial is trained as: itself, or of a search with folds a training for each of them.
@@ -434,9 +532,13 @@ class Study(Table):
         return [self.confirmation(level, search, number, config) for number in range(self.shared_out(search))]
 
     def confirmation(self, level: Level, search: int, number: int, config: Config) -> Trial:
-        """A fresh-seed trial. Of a pooled split its test images are those that the search has not seen."""
+        """A fresh-seed trial. Of a pooled split its test images are those that the search has not seen; of data with
+        `test_rows` those of the split of its search's number, or of its own where nothing is searched.
+        """
         held_out = self.tune and self.seeding == "sequence" and config.split == "pooled"
         pool = self.search_seed(search) if held_out else None
+        if self.source.test_rows:
+            pool = search if self.tune else number
         return Trial(level, "confirm", number, self.confirmation_seed(search, number), config, search, pool)
 
     def identity(self) -> dict[str, Any]:
@@ -444,6 +546,7 @@ class Study(Table):
         does one that widens the space.
         """
         told: dict[str, Any] = json.loads(self.model_dump_json(include=set(IDENTITY)))
+        told |= {key: value for key, value in told.pop("source").items() if key != "unit"}  # at the top of its file
         if self.is_grid:  # what was edited is then a list of values, not of cells
             told["levels"] = json.loads(json.dumps(self.compared))
         return told
@@ -457,7 +560,7 @@ def grid(compared: Mapping[str, tuple[Value, ...]]) -> tuple[str, tuple[Level, .
     return ",".join(keys), tuple(Cell(keys, values) for values in itertools.product(*compared.values()))
 
 
-IDENTITY = ("dataset", "model", "metric", "axis", "levels", "tune", "fixed", "search", "constraint")
+IDENTITY = ("dataset", "source", "task", "model", "metric", "axis", "levels", "tune", "fixed", "search", "constraint")
 
 
 def _drawn(*key: int) -> int:

@@ -298,7 +298,7 @@ def _rows(tally: Tally, images: str) -> list[dict[str, float]]:
 def _feeds(trials: Sequence[Trial], data: Data) -> tuple[Feed, Feed, Feed]:
     """Training (shuffled each epoch), validation and test images of each trial; one order if all seeds are equal."""
     config, drawn = trials[0].config, {(trial.seed, trial.pool, trial.fold): trial for trial in trials}
-    parts = {key: _split(trial, data) for key, trial in drawn.items()}
+    parts = {key: split_of(trial, data) for key, trial in drawn.items()}
     keys = list(drawn) if len(drawn) == 1 else [(trial.seed, trial.pool, trial.fold) for trial in trials]
     train, val, test = (torch.stack(rows) for rows in zip(*(parts[key] for key in keys), strict=True))
     seen = prepare(data, config, train)
@@ -306,20 +306,21 @@ def _feeds(trials: Sequence[Trial], data: Data) -> tuple[Feed, Feed, Feed]:
     return Feed(seen, train, orders, augment_of(config, data)), Feed(seen, val), Feed(seen, test)
 
 
-def _split(trial: Trial, data: Data) -> Parts:
+def split_of(trial: Trial, data: Data) -> Parts:
+    """The rows that a trial trains on, holds out and is tested on."""
     if trial.fold is None:
-        return data.split(trial.seed, trial.config.validation, _pooled(trial), trial.pool, _stratified(trial, data))
-    whole = data.split(trial.seed, 0.0, _pooled(trial), trial.pool, _stratified(trial, data))
+        return data.split(trial.seed, trial.config.validation, _pooled(trial), trial.pool, is_stratified(trial, data))
+    whole = data.split(trial.seed, 0.0, _pooled(trial), trial.pool, is_stratified(trial, data))
     classes = data.targets if described(trial.config).stratified else None
     return Parts(*held_out(whole.train, classes, trial.fold), whole.test)
 
 
 def searchable(trial: Trial, data: Data) -> Tensor:
     """The images (N,), indices, that a trial may train on or hold out: all but its test images."""
-    return data.split(trial.seed, 0.0, _pooled(trial), trial.pool, _stratified(trial, data)).train
+    return data.split(trial.seed, 0.0, _pooled(trial), trial.pool, is_stratified(trial, data)).train
 
 
-def _stratified(trial: Trial, data: Data) -> bool:
+def is_stratified(trial: Trial, data: Data) -> bool:
     """Whether classes are shared out: as the study says, else of tables."""
     said = trial.config.stratify
     return data.is_table if said is None else bool(said)

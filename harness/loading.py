@@ -1,0 +1,107 @@
+"""A study's data: built in, or the user's own; loaded, told, and what it settles.
+
+    study, data = load_study(study, folder, device, say)
+
+Files and folders are read by `parts/sources.py`; a program of the user's is executed as the text that the study holds,
+and only for `run` and `replay`.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from harness import catalogue
+from harness.errors import listed
+from harness.parts.data import Data, MissingDataError, load
+from harness.parts.loader import read_loader
+from harness.parts.sources import read
+from harness.study.places import data_file
+from harness.study.settle import settled
+from harness.study.source import is_built_in, is_loader
+from harness.study.study import About, Study
+
+Say = Callable[[str], None]
+
+BANNER = """\
+==============================================================================
+ NOT {dataset}: this runs on scikit-learn's small digits (1,797 images, 8x8).
+ {missing}
+ Journal, MLflow runs and report are labelled "{label}".
+=============================================================================="""
+
+
+def load_study(study: Study, folder: Path, device: torch.device, say: Say) -> tuple[Study, dict[str, Data]]:
+    """The study in `folder`, settled, and its data by name; of the user's own it is told what was found in it.
+
+    Without files and network a study of built-in images goes to the digits that scikit-learn brings, labelled so.
+    Raises UserError where data is missing, damaged or not what the study says of it.
+    """
+    try:
+        data = {name: load_data(study, name, folder, device) for name in study.datasets}
+    except MissingDataError as missing:
+        if study.dataset != study.written_for or "dataset" in study.axes or not _is_of_images(study.dataset):
+            raise  # asked for by name, or nothing like digits
+        study = study.model_copy(update={"dataset": "digits"})
+        say(BANNER.format(missing=missing, dataset=study.written_for, label=study.label))
+        data = {"digits": load("digits", device)}
+    study = settled(study, [about(one) for one in data.values()])
+    for name, one in data.items():
+        if not is_built_in(name):
+            say(told(one, study.source.unit))
+        for note in one.notes:
+            say(f"note: {name}: {note}")
+    return study, data
+
+
+def _is_of_images(name: str) -> bool:
+    part = catalogue.part("dataset", name) if is_built_in(name) else None
+    return isinstance(part, catalogue.Dataset) and part.things == "images"
+
+
+def load_data(study: Study, name: str, folder: Path, device: torch.device) -> Data:
+    """A data set of the study in `folder`, on the device."""
+    if is_built_in(name):
+        return load(name, device)
+    if is_loader(name):
+        assert study.loader is not None, "read with the study file"
+        data = read_loader(study.loader.source, name, study.task)
+    else:
+        data = read(name, study.source, lambda file: data_file(folder, file), study.task)
+    return data.to(device)
+
+
+def about(data: Data) -> About:
+    """What the journal keeps of a data set."""
+    tests = [len(rows) for rows in data.test_splits] or [len(data.inputs) - data.trainable]
+    return About(
+        name=data.name,
+        task=data.task,
+        things="rows" if data.is_table else "images",
+        classes=data.classes,
+        target_names=data.target_names,
+        rows=len(data.inputs),
+        test_rows=round(sum(tests) / len(tests)),
+        test_splits=len(data.test_splits),
+        features=data.features,
+        notes=data.notes,
+    )
+
+
+def told(data: Data, unit: str) -> str:
+    """What was found in data of the user's own, on a line."""
+    known = about(data)
+    inputs = f"{len(data.columns)} columns" if data.is_table else f"{'x'.join(map(str, data.shape))} numbers each"
+    if data.classes:
+        learned = f"classification: {len(data.classes)} classes"
+    else:
+        learned = f"regression of {listed(data.target_names)}{f' in {unit}' if unit else ''}"
+    tests = f"{known.test_rows:,} for the test"
+    if data.test_splits:
+        tests = f"{known.test_splits} ways to choose {tests}"
+    return f"data     {data.name}: {known.rows:,} {known.things}, {tests}; {inputs}; {learned}"
+
+
+def fingerprints(data: Mapping[str, Data]) -> dict[str, str]:
+    """What a journal knows data again by."""
+    return {"data": listed(data), "data_sha256": listed(one.fingerprint for one in data.values())}

@@ -1,0 +1,88 @@
+"""What only the data can tell of a study: its task, and with it the metric that is meant where none is said.
+
+study = settled(study, about)       # once its data has been loaded; `Study.about` are facts from then on
+study = settled_as(study, then)     # by what its journal has settled
+"""
+
+from collections.abc import Iterator, Sequence
+
+from harness import catalogue
+from harness.catalogue import Task
+from harness.errors import UserError, listed, one_of
+from harness.study.space import Choice
+from harness.study.study import About, Study
+
+OF_CLASSES = ("label_smoothing", "class_weight", "stratify")
+"""Hyperparameters that mean nothing to a regression."""
+
+
+def settled(study: Study, about: Sequence[About]) -> Study:
+    """The study with its task, its metric, and what is known of each of its data sets. Raises UserError where these
+    have several tasks, or the study says what does not fit the one that they have.
+    """
+    first, *others = about
+    for other in others:
+        if other.task != first.task:
+            raise UserError(
+                f"compare.dataset: all must have one task; of {first.name} it is {first.task}, of {other.name} "
+                f"{other.task}"
+            )
+    if study.task not in ("", first.task):
+        raise UserError(f"task: {first.name} is learned by {first.task}, got {study.task!r}")
+    known = study.model_copy(update={"task": first.task, "about": tuple(about)})
+    check_task(known)
+    return known if known.metric else known.model_copy(update={"metric": catalogue.task(first.task).metric})
+
+
+def settled_as(study: Study, then: Study) -> Study:
+    """A study whose data has not been loaded now, with what was known of it when its journal was written."""
+    task = study.task or then.task
+    metric = study.metric or catalogue.task(task).metric
+    return study.model_copy(update={"task": task, "metric": metric, "about": study.about or then.about})
+
+
+def uses(study: Study, key: str) -> Iterator[tuple[str, object]]:
+    """The values that a study gives a hyperparameter, each with where it stands; of a range its ends."""
+    if key in study.axes:
+        yield from ((f"compare.{key}", value) for value in study.compared[key])
+    if key in study.fixed:
+        yield f"fixed.{key}", study.fixed[key]
+    if key in study.tune:
+        domain = study.tune[key]
+        values = domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
+        yield from ((f"tune.{key}", value) for value in values)
+
+
+def implied_task(study: Study) -> str:
+    """The task that metric or losses imply; empty where they fit several."""
+    said = [catalogue.measure(study.metric).tasks] if study.metric else []
+    for _, loss in uses(study, "loss"):
+        said.append(tuple(name for name in catalogue.names("task") if loss in catalogue.task(name).losses))
+    return next((tasks[0] for tasks in said if len(tasks) == 1), "")
+
+
+def check_task(study: Study) -> None:
+    """What the study says must fit its task. Raises UserError."""
+    task = catalogue.task(study.task)
+    if study.metric and study.metric not in task.measures:
+        raise UserError(
+            f"metric: {study.metric!r} is not measured in a {task.name}; {one_of(study.metric, task.measures)}"
+        )
+    for where, loss in uses(study, "loss"):
+        if loss not in task.losses:
+            raise UserError(f"{where}: a {task.name} minimises one of {listed(task.losses)}, got {loss!r}")
+    _check_what_it_lacks(study, task)
+    for name in study.published.figures if study.published else ():
+        measure = catalogue.figure(name).measure
+        if measure and measure not in task.measures:
+            raise UserError(f"published.{name}: a {task.name} has {listed(task.measures)}")
+
+
+def _check_what_it_lacks(study: Study, task: Task) -> None:
+    """Hyperparameters that have no effect: they would be columns of a table that say nothing."""
+    if not task.stratified:
+        for key in OF_CLASSES:
+            for where, _ in uses(study, key):
+                raise UserError(f"{where}: is of classes, and this is a {task.name}")
+    elif study.source.unit:
+        raise UserError(f"unit: is of numbers that are learned, and this is a {task.name}, got {study.source.unit!r}")
