@@ -7,26 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.errors import UserError, listed, nearest
-from harness.parts import arrays, folders, loader, tables
+from harness.parts import arrays, folders, tables
 from harness.parts.data import Data
 from harness.parts.tables import Asked
 
 OF_TABLES = ("target", "features", "drop", "split_column", "test_rows")
 
 
-def _program(name: str, path: Path, task: str) -> Data:
-    try:
-        return loader.read_loader(path.read_text("utf-8"), name, task)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name}: is not UTF-8: {error.reason}") from None
-
-
 KINDS: dict[str, Callable[[str, Path, str], Data]] = {
     ".npz": arrays.read_npz,
     ".pt": arrays.read_pt,
-    ".py": _program,
 }
-"""What reads a file that is no table, by how its name ends."""
+"""What reads a file that is no table, by how its name ends. A program is executed as a study holds it: `loader.py`."""
 
 
 def read(name: str, source: Asked, find: Callable[[str], Path], task: str = "") -> Data:
@@ -46,5 +38,7 @@ def read(name: str, source: Asked, find: Callable[[str], Path], task: str = "") 
             return KINDS[ending](name, path, task)
     except OSError as error:
         raise UserError(f"{name}: cannot be read: {error.strerror or error}") from None
+    if ending == ".py":
+        raise UserError(f"{name}: is a program, which is executed by run and replay only")
     known = [*tables.MEMORY, *KINDS]
     raise UserError(f"{name}: must be a folder of images or end in {listed(known)}{nearest(ending, known)}")

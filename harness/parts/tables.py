@@ -6,7 +6,6 @@ are counted as an editor counts lines: of a text file the names are row 1; of ot
 """
 
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -154,8 +153,6 @@ def frame_of(name: str, path: Path) -> Frame:
         frame, is_text = read(path), read is _text
     except UnicodeDecodeError as error:
         raise UserError(f"{name}: is not UTF-8: {error.reason} at byte {error.start:,}") from None
-    except Warning:
-        raise UserError(f"{name}: cannot be read as csv: a row has more values than there are columns") from None
     except (ValueError, OSError, ImportError, NotImplementedError) as error:
         what = path.suffix.lower().removeprefix(".")
         raise UserError(f"{name}: cannot be read as {what}: {_said(error)}") from None
@@ -180,26 +177,29 @@ def _said(error: BaseException) -> str:
 
 def _text(path: Path) -> Frame:
     """A text file's table. Its first row are the names of the columns; where these are not separated by commas (or, of
-    .tsv, tabs) but by semicolons or tabs, so are the rows.
+    .tsv, tabs) but by semicolons, tabs or spaces, so are the rows.
     """
     import pandas as pd
 
     with path.open(encoding="utf-8-sig") as file:
-        first = file.readline()
+        first, second = file.readline(), file.readline()
     if not first.strip():
         return pd.DataFrame()
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     separator = max((usual, ",", ";", "\t"), key=first.count)
+    if separator not in first and " " in first.strip():
+        separator = r"\s+"
     how: dict[str, Any] = {"sep": separator, "encoding": "utf-8-sig", "skipinitialspace": True}
     names = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, **how).iloc[0].tolist()
     names = [name.strip() or f"column {place}" for place, name in enumerate(names, 1)]
     if len(set(names)) < len(names):
         return pd.DataFrame(columns=names)  # whoever asked tells it
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # more values than names
-        return pd.read_csv(
-            path, names=names, skiprows=1, index_col=False, skip_blank_lines=False, low_memory=False, **how
-        )
+    count = 0
+    if second.strip():
+        count = pd.read_csv(path, header=None, skiprows=1, nrows=1, dtype=str, **how).shape[1]
+    if count > len(names):  # which pandas would cut off
+        raise ValueError(f"row 1 has {len(names)} names of columns, but row 2 has {count} values")
+    return pd.read_csv(path, names=names, skiprows=1, index_col=False, skip_blank_lines=False, low_memory=False, **how)
 
 
 # Columns

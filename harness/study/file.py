@@ -136,16 +136,17 @@ def _check(folder: Path, raw: dict[str, Any], own: OwnModel | None) -> Study:
     compared, tune, fixed = _hyperparameters(folder, raw, model, own)
     axis, levels = grid(compared)
     datasets = _datasets(folder, raw, compared)
+    task, metric = (_named(key, raw[key]) if key in raw else "" for key in ("task", "metric"))
     study = {key: raw[key] for key in ("question", "note") if key in raw} | {
         "name": folder.resolve().name,
         "dataset": datasets[0],
         "written_for": datasets[0],
         "source": _source(raw, datasets),
         "loader": _loader(folder, datasets),
-        "task": _named("task", raw["task"]) if "task" in raw else "",
         "model": model,
         "code": Code(name=own.name, source=own.source) if own else None,
-        "metric": _named("metric", raw["metric"]) if "metric" in raw else "",
+        "task": "",
+        "metric": metric,
         "axis": axis,
         "levels": levels,
         "tune": tune,
@@ -153,7 +154,7 @@ def _check(folder: Path, raw: dict[str, Any], own: OwnModel | None) -> Study:
         **_other_tables(raw, tune, {**dict.fromkeys(compared), **fixed}, own),
         "seeding": "sequence",
     }
-    checked = _with_task(_parse(TypeAdapter(Study), "", study | {"task": ""}), study["task"])
+    checked = _with_task(_parse(TypeAdapter(Study), "", study), str(task))
     _data_fits(checked)
     _fits_together(checked)
     _can_be_built(checked)
