@@ -155,11 +155,8 @@ def _check(folder: Path, raw: dict[str, Any], own: OwnModel | None) -> Study:
         "seeding": "sequence",
     }
     checked = _with_task(_parse(TypeAdapter(Study), "", study), str(task))
-    _data_fits(checked)
-    _fits_together(checked)
-    _can_be_built(checked)
-    _folds_fit(checked)
-    _worth_is_known(checked)
+    for check in (_data_fits, _fits_together, _can_be_built, _folds_fit, _worth_is_known):
+        check(checked)
     return checked
 
 
