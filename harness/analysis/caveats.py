@@ -300,8 +300,9 @@ def _of_the_images(seen: Seen) -> Iterator[str]:
     others = seen.results.others
     if others:
         yield (
-            f"The same test {study.things} were read by {len(others)} other {'study' if len(others) == 1 else 'studies'} of "
-            f"this folder ({', '.join(others[:5])}{', ...' if len(others) > 5 else ''}): the best of several is better "
+            f"The same test {study.things} were read by {len(others)} other "
+            f"{'study' if len(others) == 1 else 'studies'} of this folder "
+            f"({', '.join(others[:5])}{', ...' if len(others) > 5 else ''}): the best of several is better "
             "by luck alone."
         )
 

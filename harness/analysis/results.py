@@ -42,7 +42,8 @@ class Results:
     `epochs` has a row per epoch of a trial: `level`, `search`, `stage`, `number`, `epoch` and its figures.
     `confusions` holds the confusion counts of confirmation runs by (level, search, number), `hits` which test images
     each put into their class (N,), by the same, where the journal has that; `examples` the test images that
-    each level's first one kept, `predictions` what of a regression it kept, target by target. `importances` has each level's hyperparameters with their share of the variation in
+    each level's first one kept, `predictions` what of a regression it kept, target by target.
+    `importances` has each level's hyperparameters with their share of the variation in
     the validation figure (PED-ANOVA, Optuna's own), where enough trials have finished. `links` are addresses of MLflow
     runs, by what they are: the study's label, and the levels' names. `others` are the studies beside this one that have
     read the same test images, by their folders. `infeasible` holds the numbers of weights of the proposals that
@@ -90,7 +91,9 @@ def tabulate(records: Records, others: tuple[str, ...] = ()) -> Results:
         },
         hits={_run_of(study, record): unpack(outcome.hits) for record, outcome in done if outcome.hits},
         examples={row_of[record.trial.level]: outcome.examples for record, outcome in done if outcome.examples},
-        predictions={row_of[record.trial.level]: outcome.predictions for record, outcome in done if outcome.predictions},
+        predictions={
+            row_of[record.trial.level]: outcome.predictions for record, outcome in done if outcome.predictions
+        },
         importances={row: share for row, share in shares.items() if share},
         links=records.links,
         others=others,

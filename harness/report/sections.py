@@ -136,16 +136,17 @@ def _measured(findings: Findings, captions: Captions) -> Section:
     study = findings.study
     return Section(
         "What was measured",
-        [] if findings.is_usual and study.task == "classification" else [explained(findings.measure)],
+        [] if findings.is_usual and study.task == "classification" else [explained(findings.measure, study.things)],
         [cells_grid(findings) if study.is_grid else compare_grid(findings)],
         _of(captions, "cells", means_name(study)),
         _noise_floor(findings),
     )
 
 
-def explained(measure: Measure) -> str:
+def explained(measure: Measure, things: str) -> str:
     """What the figures are where a reader may not expect it."""
-    return f"Figures are of the {measure.words}, of which {measure.better} is better: {measure.doc}."
+    doc = measure.doc.replace("images", things)
+    return f"Figures are of the {measure.words}, of which {measure.better} is better: {doc}."
 
 
 def _noise_floor(findings: Findings) -> list[str]:
@@ -282,7 +283,7 @@ def _luck(findings: Findings) -> list[str]:
 
 def _worth(findings: Findings, captions: Captions) -> Iterator[Section]:
     if texts := worth_texts(findings):
-        after = [ABLATION] if "ablation" in captions else []
+        after = [ABLATION.format(things=findings.study.things)] if "ablation" in captions else []
         yield Section("What tuning was worth", texts, worth_grids(findings), _of(captions, "ablation"), after)
 
 
