@@ -96,7 +96,8 @@ def probabilities_figure(example: Example, title: str, names: Sequence[str]) -> 
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2, width_ratios=[1, 2])
         _image(left, example)
-        left.set_title(f"test image, class {shortened(names[example.label])}", fontsize=9)
+        between = " " if len(names[example.label]) < 3 else "\n"
+        left.set_title(f"test image,{between}class {shortened(names[example.label])}", fontsize=9)
         classes = range(len(example.probabilities))
         colours = [COLOURS[1] if one == example.label else COLOURS[0] for one in classes]
         right.bar(classes, example.probabilities, color=colours)

@@ -23,12 +23,12 @@ def predicted_figure(known: Mapping[int, Numbers], names: Sequence[str], target:
     """
     low, high = _ends(known.values())
     with mpl.rc_context(STYLE):
-        figure, grid = panels(len(known), 3, (3.0, 3.0), sharex=True, sharey=True)
+        figure, grid = panels(len(known), 3, (3.0, 3.3), sharex=True, sharey=True)
         for axes, (row, (truth, guess)) in zip(grid, known.items(), strict=True):
             axes.plot([low, high], [low, high], color=GREY, linewidth=1, linestyle=":")
             _dots(axes, truth, guess, level_style(row)["color"])
             axes.set_title(names[row], fontsize=10)
-            axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+            axes.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
         _labels(grid, f"true {target}", f"predicted {target}")
         figure.suptitle(title, fontsize=11)
     return figure
@@ -54,7 +54,7 @@ def run_figure(numbers: Numbers, target: str, title: str) -> Figure:
         figure, axes = new_figure(4.8, 4.4, dpi=100)
         axes.plot([low, high], [low, high], color=GREY, linewidth=1, linestyle=":")
         _dots(axes, *numbers, level_style(0)["color"])
-        axes.set(xlim=(low, high), ylim=(low, high), aspect="equal", title=title)
+        axes.set(xlim=(low, high), ylim=(low, high), box_aspect=1, title=title)
         _labels([axes], f"true {target}", f"predicted {target}")
     return figure
 

@@ -157,8 +157,8 @@ def _noise_floor(findings: Findings) -> list[str]:
     cells, images = findings.table.loc[best], test_images(findings.results, best)
     mean = text(cells[f"test_{findings.study.metric}"], measure.unit, digits=1)
     return [
-        f"Noise floor: measured on {images:,} test {findings.study.things}, one {measure.words} of {mean} has a binomial standard error "
-        f"of {difference(cells['noise_floor'], measure.unit)}, whatever the training."
+        f"Noise floor: measured on {images:,} test {findings.study.things}, one {measure.words} of {mean} has a "
+        f"binomial standard error of {difference(cells['noise_floor'], measure.unit)}, whatever the training."
     ]
 
 
@@ -266,12 +266,12 @@ def _chose(findings: Findings) -> str:
 
 def _luck(findings: Findings) -> list[str]:
     """How often a search could as well have found another winner, and whether its hyperparameters mattered."""
-    said, noise = [], findings.luck
+    said, noise, held_out = [], findings.luck, f"on the validation {findings.study.things}"
     if noise:
         close, all_ = (sum(getattr(one, name) for one in noise.values()) for name in ("within", "searches"))
         said.append(
             f"In {close} of {all_} searches the second best trial lay within one standard error of the winner, "
-            f"{'fold by fold' if findings.study.search.folds > 1 else f'on the validation {findings.study.things}'}: which of them won "
+            f"{'fold by fold' if findings.study.search.folds > 1 else held_out}: which of them won "
             "was luck."
         )
     study, relevant = findings.study, findings.relevance[findings.relevance["matters"]]
