@@ -4,13 +4,19 @@
     text(0.9545, SHARE)                 # "95.45 %", in a sentence
     difference(0.0245, SHARE)           # "2.45 points"
     interval(0.94, 0.96, SHARE)         # "94.00 to 96.00"
+    text(4.8321, settled(MPA, [12.4]))  # "4.83 MPa", beside 12.40 MPa
 
-What a figure's unit is says the catalogue: `figure("test_loss").unit`.
+What a figure's unit is says the study: `study.figure("test_loss").unit`.
 """
 
-from harness.catalogue import COUNT, SECONDS, SHARE, Unit
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+from harness.catalogue import NATS, SECONDS, SHARE, Measure, Unit
 
 NONE = "–"
+FAR = 100  # times the median, beyond which a figure has no say in how many digits the others have
 
 
 def number(value: float, unit: Unit, sign: str = "", digits: int | None = None) -> str:
@@ -19,8 +25,20 @@ def number(value: float, unit: Unit, sign: str = "", digits: int | None = None) 
         return NONE
     if unit is SECONDS and abs(value) < 1:
         return f"{value:{sign}.2g}"
-    thousands, places = "," if unit is COUNT else "", unit.digits if digits is None else digits
-    return f"{round(unit.factor * value, places) + 0.0:{sign}{thousands}.{places}f}"  # no "-0.00"
+    places = settled(unit, [value]).digits if digits is None else digits
+    return f"{round(unit.factor * value, places) + 0.0:{sign},.{places}f}"  # no "-0.00"
+
+
+def settled(unit: Unit, values: Iterable[float]) -> Unit:
+    """The unit with as many digits behind the point as figures have that stand together: of one with `significant`
+    digits as many as the largest of them needs, unless that is far from the others.
+    """
+    sizes = sorted(abs(unit.factor * value) for value in values if math.isfinite(value) and value)
+    if not unit.significant or not sizes:
+        return unit
+    largest = max(size for size in sizes if size <= FAR * sizes[len(sizes) // 2])
+    places = unit.significant - 1 - math.floor(math.log10(largest))
+    return replace(unit, digits=min(unit.digits, max(0, places)), significant=0)
 
 
 def text(value: float, unit: Unit, digits: int | None = None) -> str:
@@ -33,9 +51,30 @@ def difference(value: float, unit: Unit, digits: int | None = None) -> str:
     return _with(number(value, unit, digits=digits), unit.gap)
 
 
+def reach(low: float, high: float, unit: Unit) -> str:
+    """Both ends of an interval with the unit, in a sentence."""
+    return _with(interval(low, high, unit), unit.symbol)
+
+
 def interval(low: float, high: float, unit: Unit, sign: str = "") -> str:
     """Both ends of an interval, without the unit."""
     return NONE if low != low else f"{number(low, unit, sign)} to {number(high, unit, sign)}"
+
+
+def heading(what: str, measure: Measure) -> str:
+    """Of a column of figures: a percent sign or nats say enough, any other measure is named: "test RMSE (MPa)"."""
+    symbol = measure.unit.symbol
+    return f"{what} {symbol}" if symbol in (SHARE.symbol, NATS.symbol) else axis(measure, what)
+
+
+def axis(measure: Measure, what: str = "") -> str:
+    """Of an axis: what it shows, in which unit."""
+    return bracketed(f"{what} {measure.words}".strip(), measure.unit.symbol)
+
+
+def bracketed(what: str, unit: str) -> str:
+    """A heading with its unit, where it has one."""
+    return f"{what} ({unit})" if unit else what
 
 
 def share(value: float) -> str:

@@ -325,12 +325,12 @@ def _words(name: str, then: str, now: str) -> Compared:
 def _confusion(then: Outcome, now: Outcome, tolerance: float) -> Compared:
     """How many test images are counted elsewhere, as a share of all."""
     old, new = (sum(outcome.confusion or (), ()) for outcome in (then, now))
-    images = f"{sum(old)} images", f"{sum(new)} images"
+    counted = f"{sum(old)} counted", f"{sum(new)} counted"
     if len(old) != len(new) or sum(old) != sum(new):
-        return Compared("confusion", *images, math.inf, True)
+        return Compared("confusion", *counted, math.inf, True)
     moved = sum(abs(one - other) for one, other in zip(old, new, strict=True)) // 2
     gap = moved / sum(old)
-    return Compared(f"confusion, {moved} moved" if moved else "confusion", *images, gap, gap > tolerance)
+    return Compared(f"confusion, {moved} moved" if moved else "confusion", *counted, gap, gap > tolerance)
 
 
 def _of_epochs(name: str, pairs: Sequence[tuple[Epoch, Epoch]], tolerance: float) -> Compared:

@@ -208,7 +208,7 @@ FLAGS = {
     "edge": " end of what was searched",
     "larger budget": "the second half of a search",
     "cut short": "when the limit of",
-    "no spread or ceiling": "all runs measured the same|within one image of perfect",
+    "no spread or ceiling": "nothing was learned|all runs measured the same|within one image of perfect",
 }
 """Words by which a flag is known, of those that chance can raise."""
 

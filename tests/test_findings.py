@@ -173,7 +173,7 @@ def test_the_headline_has_the_names_of_figures(write_study: Write) -> None:
         (
             "loss",
             (
-                "Figures are of the loss, of which lower is better: mean cross-entropy.",
+                "Figures are of the loss, of which lower is better: mean cross-entropy (log loss)",
                 "validation nats | test nats | 95 % interval | train nats",
                 "mean difference (nats)",
                 "the lowest validation loss.",

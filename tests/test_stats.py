@@ -42,7 +42,7 @@ def published(test_accuracy: tuple[float, ...]) -> Published:
 
 
 def verdicts(table: pd.DataFrame) -> list[str]:
-    return [verdict(cells) for _, cells in table.iterrows()]
+    return [verdict(cells, figure(cells["figure"]).unit) for _, cells in table.iterrows()]
 
 
 def with_tests(results: Results, *levels: list[float]) -> Results:

@@ -8,6 +8,7 @@ How often each of them is false alarm is measured in tests/test_calibration.py.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -17,10 +18,10 @@ import pandas as pd
 from harness.analysis.luck import noise_of_validation
 from harness.analysis.results import Results
 from harness.analysis.samples import CONFIDENCE, EQUAL, Sample, outlier_p, spread_p
-from harness.analysis.tables import best_row, matters
-from harness.analysis.units import finished, searched, spread_of, test_images
+from harness.analysis.tables import best_row, class_table, matters, with_digits
+from harness.analysis.units import finished, mean_of, searched, spread_of, test_images
 from harness.analysis.words import names
-from harness.catalogue import SHARE
+from harness.catalogue import SHARE, Measure
 from harness.figures import difference, interval, share, text
 from harness.study.notes import FEWEST, notes
 from harness.study.space import Choice, Range, is_number
@@ -33,6 +34,7 @@ RISE = 0.001  # of what half of a search's trials brought, that says nothing, wh
 RELATIVE_RISE = 0.01  # the same for a figure without a natural scale, as a share of it
 RATIO = 3.0  # of two values' standard deviations
 UNEQUAL = 0.2  # that values may differ in the share of their search trials that came to their end
+LEARNED = 0.01  # an R2 below which nothing was
 NATURAL = {"dropout": 0, "momentum": 0, "weight_decay": 0, "depth": 1}  # ends that nothing lies beyond
 
 Cells = Mapping[str, Any]
@@ -55,6 +57,11 @@ class Seen:
         """What was asked."""
         return self.results.study
 
+    @cached_property
+    def measure(self) -> Measure:
+        """What it selects by, in the unit of its table."""
+        return with_digits(self.study, self.table)
+
 
 def flags(seen: Seen) -> list[str]:
     """What to know, sentence by sentence."""
@@ -64,7 +71,7 @@ def flags(seen: Seen) -> list[str]:
         *_of_the_levels(seen),
         *_of_the_spread(seen),
         *_of_the_images(seen),
-        *_still_rising(seen.study, seen.table, seen.tuning),
+        *_still_rising(seen),
         *_at_the_edge(seen),
     ]
 
@@ -179,13 +186,13 @@ def _refit_cut_short(study: Study, runs: pd.DataFrame) -> Iterator[str]:
 
 
 def _far_from_validation(study: Study, cells: Cells) -> Iterator[str]:
-    """Whether the test images are of another kind than those that were held out."""
+    """Whether the test rows are of another kind than those that were held out."""
     measure, gap = study.measure, cells[f"val_{study.metric}"] - cells[f"test_{study.metric}"]
     if abs(gap) > max(APART, 4 * cells["noise_floor"]) and pd.notna(cells["noise_floor"]):
         yield (
-            f"{measure.words} is {text(cells[f'val_{study.metric}'], SHARE)} on validation images and "
-            f"{text(cells[f'test_{study.metric}'], SHARE)} on test images, more than chance explains: they are not of "
-            "one kind, or one of them has leaked."
+            f"{measure.words} is {text(cells[f'val_{study.metric}'], SHARE)} on validation {study.things} and "
+            f"{text(cells[f'test_{study.metric}'], SHARE)} on test {study.things}, more than chance explains: they "
+            "are not of one kind, or one of them has leaked."
         )
 
 
@@ -194,13 +201,13 @@ def _of_the_spread(seen: Seen) -> Iterator[str]:
     study, name = seen.study, f"test_{seen.study.metric}"
     runs = {row: np.concatenate([*spread_of(seen.results, row, name), []]) for row in range(len(study.levels))}
     yield from _without_spread(seen, runs)
-    yield from _unequal_spreads(study, runs)
+    yield from _unequal_spreads(seen, runs)
     for row, sample in runs.items():
         if outlier_p(sample) * len(runs) < 1 - CONFIDENCE and len(sample) > FEWEST:
             odd = sample[np.abs(sample - sample.mean()).argmax()]
             yield (
                 f"{_name(study, row)}: one of {len(sample)} confirmation runs measured "
-                f"{text(float(odd), study.measure.unit)}, far from all others; the mean and its interval are not what "
+                f"{text(float(odd), seen.measure.unit)}, far from all others; the mean and its interval are not what "
                 "most runs do."
             )
     yield from _unequal_overfitting(seen)
@@ -208,11 +215,33 @@ def _of_the_spread(seen: Seen) -> Iterator[str]:
 
 def _without_spread(seen: Seen, runs: Mapping[int, Sample]) -> Iterator[str]:
     study = seen.study
-    equal = [row for row, sample in runs.items() if len(sample) >= FEWEST and np.ptp(sample) < EQUAL]
+    nothing = [row for row, sample in runs.items() if len(sample) and learned_nothing(seen.results, row)]
+    if nothing:
+        no_better = "guessing the class" if study.task == "classification" else "the mean of what is to be learned"
+        yield f"{names(study, nothing)}: nothing was learned; the runs are no better than {no_better}."
+    others = {row: sample for row, sample in runs.items() if row not in nothing}
+    equal = [row for row, sample in others.items() if len(sample) >= FEWEST and np.ptp(sample) < EQUAL]
     if equal:
-        yield f"{names(study, equal)}: all runs measured the same; the test images are too few or too easy."
-    elif ceiling := [row for row, sample in runs.items() if len(sample) and _at_the_ceiling(seen, row, sample)]:
-        yield f"{names(study, ceiling)}: within one image of perfect; there is nothing left to be better in."
+        yield f"{names(study, equal)}: all runs measured the same; the test {study.things} are too few or too easy."
+    elif ceiling := [row for row, sample in others.items() if len(sample) and _at_the_ceiling(seen, row, sample)]:
+        thing = study.things.removesuffix("s")
+        yield f"{names(study, ceiling)}: within one {thing} of perfect; there is nothing left to be better in."
+
+
+def learned_nothing(results: Results, row: int) -> bool:
+    """Whether a level's runs stay at chance: an R2 of about 0 or below, or a recall whose mean over the classes is that
+    of guessing, but for two of its standard errors.
+    """
+    if results.study.task == "regression":
+        return mean_of(results, row, "test_r2") < LEARNED
+    table = class_table(results, row)
+    if table.empty:
+        return False
+    sizes = table.groupby("true")["count"].sum()
+    sizes = sizes[sizes > 0] / sum(level == row for level, _, _ in results.confusions)
+    recalls, chance = table.loc[table["true"] == table["predicted"], "share"].sum() / len(sizes), 1 / len(sizes)
+    error = math.sqrt(chance * (1 - chance) * float((1 / sizes).sum())) / len(sizes)
+    return len(sizes) > 1 and bool(recalls < chance + 2 * error)
 
 
 def _at_the_ceiling(seen: Seen, row: int, sample: Sample) -> bool:
@@ -220,7 +249,8 @@ def _at_the_ceiling(seen: Seen, row: int, sample: Sample) -> bool:
     return measure.binomial and images > 0 and bool(sample.mean() > 1 - 1 / images)
 
 
-def _unequal_spreads(study: Study, runs: Mapping[int, Sample]) -> Iterator[str]:
+def _unequal_spreads(seen: Seen, runs: Mapping[int, Sample]) -> Iterator[str]:
+    study = seen.study
     known = {row: sample for row, sample in runs.items() if len(sample) >= FEWEST}
     pairs = list(combinations(known, 2))
     worst = min(pairs, key=lambda pair: np.nan_to_num(spread_p(known[pair[0]], known[pair[1]]), nan=1.0), default=None)
@@ -229,7 +259,7 @@ def _unequal_spreads(study: Study, runs: Mapping[int, Sample]) -> Iterator[str]:
     less, more = sorted(worst, key=lambda row: float(known[row].std(ddof=1)))
     spreads = [float(known[row].std(ddof=1)) for row in (less, more)]
     if spread_p(known[less], known[more]) * len(pairs) < 1 - CONFIDENCE and spreads[1] > RATIO * spreads[0]:
-        one, two = (difference(spread, study.measure.unit) for spread in spreads)
+        one, two = (difference(spread, seen.measure.unit) for spread in spreads)
         yield (
             f"Runs of {_name(study, more)} spread {spreads[1] / spreads[0]:.1f} times as much as those of "
             f"{_name(study, less)} (standard deviations {two} and {one}): it is the less reliable one."
@@ -253,7 +283,7 @@ def _unequal_overfitting(seen: Seen) -> Iterator[str]:
 
 def _of_the_images(seen: Seen) -> Iterator[str]:
     """What the test images leave open: differences that hold on these alone, and other studies that have read them."""
-    study, best = seen.study, best_row(seen.study, seen.table)
+    study, measure, best = seen.study, seen.measure, best_row(seen.study, seen.table)
     for cells in seen.pairs.to_dict("records"):
         is_clear = cells["p_holm"] < 1 - CONFIDENCE
         if (
@@ -264,14 +294,15 @@ def _of_the_images(seen: Seen) -> Iterator[str]:
         ):
             yield (
                 f"{names(study, [cells['first'], cells['second']])} are told apart on these "
-                f"{test_images(seen.results, best):,} test images; on new ones of their kind the difference would be "
-                f"{interval(cells['new_low'], cells['new_high'], study.measure.unit, '+')} {study.measure.unit.gap}."
+                f"{test_images(seen.results, best):,} test {study.things}; on new ones of their kind the difference "
+                f"would be {interval(cells['new_low'], cells['new_high'], measure.unit, '+')} {measure.unit.gap}."
             )
     others = seen.results.others
     if others:
         yield (
-            f"The same test images were read by {len(others)} other {'study' if len(others) == 1 else 'studies'} of "
-            f"this folder ({', '.join(others[:5])}{', ...' if len(others) > 5 else ''}): the best of several is better "
+            f"The same test {study.things} were read by {len(others)} other "
+            f"{'study' if len(others) == 1 else 'studies'} of this folder "
+            f"({', '.join(others[:5])}{', ...' if len(others) > 5 else ''}): the best of several is better "
             "by luck alone."
         )
 
@@ -329,16 +360,16 @@ def _edge_of_range(domain: Range, value: float, margin: float) -> str | None:
     return "lower" if way <= margin else "upper" if way >= 1 - margin else None
 
 
-def _still_rising(study: Study, table: pd.DataFrame, tuning: pd.DataFrame) -> Iterator[str]:
+def _still_rising(seen: Seen) -> Iterator[str]:
     """Levels for which the second half of a search's budget still brought more than matters, in the mean.
 
     By the expected best of k trials, which does not depend on when the best one came.
     """
-    measure, rises, trials = study.measure, dict[int, float](), 0
-    for row, curve in tuning.groupby("level"):
+    study, measure, rises, trials = seen.study, seen.measure, dict[int, float](), 0
+    for row, curve in seen.tuning.groupby("level"):
         expected = curve["expected"].to_numpy(float)
         rise = measure.sign() * (expected[-1] - expected[max(0, len(expected) // 2 - 1)])
-        if len(expected) >= 4 and rise > _unimportant(study, table["noise_floor"][row], expected[-1]):
+        if len(expected) >= 4 and rise > _unimportant(study, seen.table["noise_floor"][row], expected[-1]):
             rises[int(row)], trials = rise, max(trials, len(expected))
     if rises:
         least, most = (difference(rise, measure.unit) for rise in (min(rises.values()), max(rises.values())))

@@ -23,7 +23,7 @@ from scipy.special import chdtrc, fdtrc, ndtr
 from harness.analysis.findings import Findings
 from harness.analysis.samples import CONFIDENCE, EQUAL
 from harness.analysis.units import finished
-from harness.catalogue import SHARE, Measure, show
+from harness.catalogue import RATIO, SHARE, Measure, show
 
 WAYS = 300_000  # to arrange ranks, up to which p is exact
 THRESHOLDS = 200  # of a profile
@@ -98,10 +98,10 @@ class Across:
     @cached_property
     def ratios(self) -> pd.DataFrame:
         """Of each value on each data set how many times the best one's cost: of a share that is to be high the errors,
-        of a share or a loss that is to be low itself (Dolan and More, 2002).
+        of R2 what it leaves, of a share or a loss that is to be low itself (Dolan and More, 2002).
         """
         high = self.measure.better == "higher"
-        costs = 1 - self.scores if high and self.measure.unit is SHARE else self.measure.sign() * -self.scores
+        costs = 1 - self.scores if high and self.measure.unit in (SHARE, RATIO) else self.measure.sign() * -self.scores
         best = costs.min()
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios: pd.DataFrame = (costs / best).where(costs > best + EQUAL, 1.0)

@@ -16,6 +16,7 @@ import pandas as pd
 from harness import catalogue
 from harness.analysis import caveats, effects, luck, runs, search, tables, words, worth
 from harness.analysis.results import Results
+from harness.catalogue import Measure
 from harness.study.study import Study
 
 
@@ -139,10 +140,15 @@ class Findings:
         """The same of some rows only."""
         return tables.best_row(self.study, self.table[[row in rows for row in self.table.index]])
 
+    @cached_property
+    def measure(self) -> Measure:
+        """What the study selects by, in a unit with the digits that all its figures have (`tables.with_digits`)."""
+        return tables.with_digits(self.study, self.table)
+
     @property
     def is_usual(self) -> bool:
         """Whether the study leads with its task's own measure, which readers expect and headings need not name."""
-        return self.study.metric == catalogue.task().metric
+        return self.study.metric == catalogue.task(self.study.task).metric
 
     @property
     def has_noise_floor(self) -> bool:
@@ -155,7 +161,10 @@ class Findings:
         two keys whether they act on each other.
         """
         return " ".join(
-            [words.answer(self.study, self.table, self.pairs), *words.interaction(self.study, self.effects)]
+            [
+                words.answer(self.study, self.table, self.pairs),
+                *words.interaction(self.study, self.effects, self.measure.unit),
+            ]
         )
 
     @property

@@ -21,6 +21,9 @@ OF_OUTCOMES = ("reason", "started", "ended", "seconds", "parameters", "best_epoc
 PLACED = ("level", "search", "stage", "number", "seed", "given", "winner")
 WORDS = ("stage", "status", "reason", "given")  # columns that hold no numbers
 
+Numbers = tuple[tuple[float, ...], tuple[float, ...]]
+"""Of a target what was true of test rows, and what a model said."""
+
 Run = tuple[int, int, int]
 """A run of a stage: the row of its level, its search, its number."""
 
@@ -39,7 +42,8 @@ class Results:
     `epochs` has a row per epoch of a trial: `level`, `search`, `stage`, `number`, `epoch` and its figures.
     `confusions` holds the confusion counts of confirmation runs by (level, search, number), `hits` which test images
     each put into their class (N,), by the same, where the journal has that; `examples` the test images that
-    each level's first one kept. `importances` has each level's hyperparameters with their share of the variation in
+    each level's first one kept, `predictions` what of a regression it kept, target by target.
+    `importances` has each level's hyperparameters with their share of the variation in
     the validation figure (PED-ANOVA, Optuna's own), where enough trials have finished. `links` are addresses of MLflow
     runs, by what they are: the study's label, and the levels' names. `others` are the studies beside this one that have
     read the same test images, by their folders. `infeasible` holds the numbers of weights of the proposals that
@@ -57,6 +61,7 @@ class Results:
     confusions: Mapping[Run, tuple[tuple[int, ...], ...]]
     hits: Mapping[Run, NDArray[np.bool_]]
     examples: Mapping[int, tuple[Example, ...]]
+    predictions: Mapping[int, tuple[Numbers, ...]]
     importances: Mapping[int, Mapping[str, float]]
     links: Mapping[str, str]
     others: tuple[str, ...] = ()
@@ -86,6 +91,9 @@ def tabulate(records: Records, others: tuple[str, ...] = ()) -> Results:
         },
         hits={_run_of(study, record): unpack(outcome.hits) for record, outcome in done if outcome.hits},
         examples={row_of[record.trial.level]: outcome.examples for record, outcome in done if outcome.examples},
+        predictions={
+            row_of[record.trial.level]: outcome.predictions for record, outcome in done if outcome.predictions
+        },
         importances={row: share for row, share in shares.items() if share},
         links=records.links,
         others=others,

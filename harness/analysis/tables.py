@@ -10,6 +10,7 @@ Intervals and tests count units, which are searches or seeds: see `units.py`.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -41,7 +42,8 @@ from harness.analysis.units import (
     spread_of,
     test_images,
 )
-from harness.catalogue import SHARE, Measure, Unit, Value, show
+from harness.catalogue import RATIO, SHARE, Measure, Unit, Value, show
+from harness.figures import settled
 from harness.study.study import Study
 
 Counts = tuple[tuple[int, ...], ...]
@@ -162,8 +164,16 @@ def estimate(sample: Sample, pooled: float = 0.0) -> tuple[float, float, float]:
 
 
 def possible(unit: Unit, known: tuple[float, ...]) -> tuple[float, ...]:
-    """Figures, or the ends of an interval, that can be: none is below 0, and a share is not above 1."""
-    return tuple(np.clip(known, 0.0, 1.0 if unit is SHARE else np.inf).tolist())
+    """Figures, or the ends of an interval, that can be: none but R2 is below 0, and no share, nor R2, above 1."""
+    low, high = (-np.inf if unit == RATIO else 0.0), (1.0 if unit in (SHARE, RATIO) else np.inf)
+    return tuple(np.clip(known, low, high).tolist())
+
+
+def with_digits(study: Study, table: pd.DataFrame) -> Measure:
+    """The study's measure, in a unit with as many digits as its means in the compare table need, side by side."""
+    m = study.metric
+    means = pd.concat([table[f"{part}_{m}"] for part in ("test", "val", "train") if f"{part}_{m}" in table])
+    return replace(study.measure, unit=settled(study.measure.unit, means.astype(float)))
 
 
 def as_cell(level: Value) -> Value:
@@ -189,7 +199,7 @@ def published_table(results: Results) -> pd.DataFrame:
     for name, row, figure in known:
         sample, pooled = sample_of(results, row, name), overlap(study, row)
         mean, low, high = estimate(sample, pooled)
-        ends = possible(catalogue.figure(name).unit, _predicted(results, row, name, (1 - CONFIDENCE) / len(known)))
+        ends = possible(study.figure(name).unit, _predicted(results, row, name, (1 - CONFIDENCE) / len(known)))
         cells = {"level": row, "figure": name, "published": figure, "mean": mean, "low": low, "high": high}
         rows.append({**cells, "predicted_low": ends[0], "predicted_high": ends[1], "n": len(sample)})
     columns = ["level", "figure", "published", "mean", "low", "high", "predicted_low", "predicted_high", "n"]
@@ -281,9 +291,11 @@ def as_family(table: pd.DataFrame) -> pd.DataFrame:
     return known.assign(detectable=found)
 
 
-def class_table(results: Results) -> pd.DataFrame:
-    """Confusion counts summed over a value's seeds: `level`, `true`, `predicted`, `count`, `share` of the class."""
-    parts = [_class_rows(results.confusions, row) for row in range(len(results.study.levels))]
+def class_table(results: Results, *rows: int) -> pd.DataFrame:
+    """Confusion counts summed over a value's seeds: `level`, `true`, `predicted`, `count`, `share` of the class. Of all
+    levels, or of those in `rows`.
+    """
+    parts = [_class_rows(results.confusions, row) for row in rows or range(len(results.study.levels))]
     columns = ["level", "true", "predicted", "count", "share"]
     return pd.DataFrame([cells for part in parts for cells in part], columns=columns)
 
@@ -320,7 +332,7 @@ def learning_table(results: Results) -> pd.DataFrame:
 def gap_table(results: Results) -> pd.DataFrame:
     """How much worse the test is than the training, per level: in loss and in m, with 95 % intervals over `n` units.
 
-    `loss_gap` is test minus training loss (nats), `m_gap` what m is better in training, both of the same weights.
+    `loss_gap` is test minus training loss, `m_gap` what m is better in training, both of the same weights.
     """
     measures = {name: catalogue.measure(name) for name in ("loss", results.study.metric)}
     rows = []
@@ -336,12 +348,13 @@ def gap_table(results: Results) -> pd.DataFrame:
 
 def measures_table(results: Results) -> pd.DataFrame:
     """Every measure that was taken on test images, for each value: `level`, `measure`, `n`, `mean`, `low`, `high`."""
-    measured = [name for name in catalogue.task().measures if f"test_{name}" in results.runs]
+    study = results.study
+    measured = [name for name in catalogue.task(study.task).measures if f"test_{name}" in results.runs]
     rows = []
-    for row in range(len(results.study.levels)):
+    for row in range(len(study.levels)):
         for name in measured:
             sample = sample_of(results, row, f"test_{name}")
-            mean, low, high = possible(catalogue.measure(name).unit, estimate(sample, overlap(results.study, row)))
+            mean, low, high = possible(study.figure(f"test_{name}").unit, estimate(sample, overlap(study, row)))
             rows.append({"level": row, "measure": name, "n": len(sample), "mean": mean, "low": low, "high": high})
     table = pd.DataFrame(rows, columns=["level", "measure", "n", "mean", "low", "high"])
     return table[table["n"] > 0].reset_index(drop=True)

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from harness import catalogue
 from harness.analysis.samples import CONFIDENCE, EQUAL
-from harness.analysis.tables import best_row
-from harness.catalogue import show
-from harness.figures import difference, interval, text
+from harness.analysis.tables import best_row, with_digits
+from harness.catalogue import Measure, Unit, show
+from harness.figures import difference, interval, reach, text
 from harness.study.notes import FEWEST
 from harness.study.study import Study
 from harness.trial import named
@@ -23,11 +22,11 @@ def answer(study: Study, table: pd.DataFrame, pairs: pd.DataFrame) -> str:
     best = best_row(study, table)
     if best is None:
         return "No answer yet: no confirmation run has finished."
-    own = _of_the_best(study, pairs, best)
+    own, measure = _of_the_best(study, pairs, best), with_digits(study, table)
     parts = [
-        f"{_did_best(study, table, best)}{_how_surely(study, table, best)}",
-        *_clear(study, own),
-        *_unclear(study, best, own),
+        f"{_did_best(study, measure, table, best)}{_how_surely(study, measure.unit, table.loc[best])}",
+        *_clear(study, measure.unit, own),
+        *_unclear(study, measure.unit, best, own),
         *_unmeasured(study, table),
     ]
     return " ".join(parts)
@@ -39,8 +38,8 @@ def units(study: Study, count: int = 2) -> str:
     return one if count == 1 else several
 
 
-def _did_best(study: Study, table: pd.DataFrame, best: int) -> str:
-    measure, figure = study.measure, f"test_{study.metric}"
+def _did_best(study: Study, measure: Measure, table: pd.DataFrame, best: int) -> str:
+    figure = f"test_{study.metric}"
     mean = text(table[figure][best], measure.unit)
     if len(table) == 1:
         return f"{study.level_name(study.levels[best])} had a mean test {measure.words} of {mean}"
@@ -51,9 +50,8 @@ def _did_best(study: Study, table: pd.DataFrame, best: int) -> str:
     return f"{study.level_name(study.levels[best])} had the {side} mean test {measure.words}, {mean}"
 
 
-def _how_surely(study: Study, table: pd.DataFrame, best: int) -> str:
+def _how_surely(study: Study, unit: Unit, cells: pd.Series) -> str:
     """The interval, over how many searches or seeds, and how many of them there should have been."""
-    unit, cells = study.measure.unit, table.loc[best]
     count = int(cells["searches"] if study.searches > 1 else cells["seeds"])
     n = f"n = {count} {units(study, count)}"
     lost = study.budget.seeds - int(cells["seeds"])
@@ -61,7 +59,7 @@ def _how_surely(study: Study, table: pd.DataFrame, best: int) -> str:
     found = ", as found by one search" if study.tune and study.searches == 1 else ""
     low, high = (cells[f"test_{study.metric}_{end}"] for end in ("low", "high"))
     if pd.notna(low):
-        return f"{found} (95 % interval {interval(low, high, unit)} {unit.symbol}, {n}{less})."
+        return f"{found} (95 % interval {reach(low, high, unit)}, {n}{less})."
     if count < FEWEST:
         return f"{found} ({n}{less}, too few for an interval or a test)."
     return f"{found} (no spread, {n}{less})."
@@ -82,9 +80,9 @@ def _of_the_best(study: Study, pairs: pd.DataFrame, best: int) -> pd.DataFrame:
     )
 
 
-def _clear(study: Study, own: pd.DataFrame) -> list[str]:
+def _clear(study: Study, unit: Unit, own: pd.DataFrame) -> list[str]:
     """From which values it is told apart, and by how much."""
-    unit, parts = study.measure.unit, []
+    parts = []
     for cells in own[own["is_clear"]].to_dict("records"):
         small = study.matters is not None and cells["ahead"] < study.matters
         ends = interval(cells["least"], cells["most"], unit)
@@ -93,7 +91,7 @@ def _clear(study: Study, own: pd.DataFrame) -> list[str]:
     return [f"{_within(study, 'It')} is told apart from {_lead(study)}{_listed(parts)}."] if parts else []
 
 
-def _unclear(study: Study, best: int, own: pd.DataFrame) -> list[str]:
+def _unclear(study: Study, unit: Unit, best: int, own: pd.DataFrame) -> list[str]:
     """Which values it cannot be told from, and what difference would have been seen."""
     others = own[~own["is_clear"] & own["ahead"].notna()]
     if others.empty:
@@ -102,20 +100,20 @@ def _unclear(study: Study, best: int, own: pd.DataFrame) -> list[str]:
     if study.matters is not None:
         same = others[(others["most"] < study.matters) & (others["least"] > -study.matters)]
         if len(same):
-            limit = difference(study.matters, study.measure.unit)
+            limit = difference(study.matters, unit)
             said.append(f"Its difference from {names(study, same['other'])} is below the {limit} that matter.")
     if others["detectable"].notna().any():
-        seen = difference(others["detectable"].max(), study.measure.unit)
+        seen = difference(others["detectable"].max(), unit)
         said.append(f"A true difference of {seen} would have been seen in 80 % of such studies.")
     return said
 
 
-def interaction(study: Study, effects: pd.DataFrame) -> list[str]:
+def interaction(study: Study, effects: pd.DataFrame, unit: Unit) -> list[str]:
     """A sentence that says whether two compared keys can be seen to act on each other; none where nothing was measured.
 
-    `effects` is the table of that name.
+    `effects` is the table of that name, `unit` that of its differences.
     """
-    own, unit, both = effects[effects["effect"] == "interaction"], study.measure.unit, " and ".join(study.axes)
+    own, both = effects[effects["effect"] == "interaction"], " and ".join(study.axes)
     if own.empty:
         return []
     if own["p_holm"].isna().all():
@@ -157,11 +155,13 @@ def _listed(parts: Sequence[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if parts[1:] else parts[0]
 
 
-def verdict(cells: pd.Series) -> str:
-    """A row of the published table in words: whether what was published is what these runs would repeat."""
+def verdict(cells: pd.Series, unit: Unit) -> str:
+    """A row of the published table in words: whether what was published is what these runs would repeat; `unit` is
+    that of its figure.
+    """
     if not cells["n"]:
         return "not measured"
-    by = difference(abs(cells["difference"]), catalogue.figure(cells["figure"]).unit)
+    by = difference(abs(cells["difference"]), unit)
     side = "higher" if cells["difference"] > 0 else "lower"
     if pd.isna(cells["predicted_low"]):
         return f"{side} by {by}; no interval"

@@ -31,12 +31,18 @@ STYLE: Any = {
 }
 
 
+LONGEST = 12  # letters of a class's name in a picture
 INK, GREY = "#222222", "#777777"  # what belongs to no compared value
 
 
 def level_style(row: int) -> Any:
     """Colour and marker of the compared value at that row of the study."""
     return {"color": COLOURS[row % len(COLOURS)], "marker": MARKERS[(row + row // len(COLOURS)) % len(MARKERS)]}
+
+
+def shortened(name: str) -> str:
+    """A name that fits beside others, and is no formula."""
+    return (name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…").replace("$", r"\$")
 
 
 def panels(

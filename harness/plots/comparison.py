@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from harness.catalogue import Measure, Unit, show
-from harness.figures import interval, number
+from harness.figures import axis as axis_label
+from harness.figures import bracketed, interval, number
 from harness.plots.base import GREY, INK, STYLE, level_style, log_ticks, new_figure, panels
 
 LINES: Any = {
@@ -57,7 +58,7 @@ def _in_units(table: pd.DataFrame, measure: Measure) -> pd.DataFrame:
 
 def _label(measure: Measure, images: str = "") -> str:
     """An axis' label: what it shows, in which unit."""
-    return f"{images} {measure.words} ({measure.unit.symbol})".strip()
+    return axis_label(measure, images)
 
 
 def _means(axes: Axes, x: Any, shown: pd.DataFrame) -> None:
@@ -112,8 +113,10 @@ KINDS: Any = {
 }
 
 
-def learning_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figure:
-    """Training and validation loss by epoch, a panel per compared value; `table` is `Findings.learning`."""
+def learning_figure(table: pd.DataFrame, names: Sequence[str], title: str, unit: str = "nats") -> Figure:
+    """Training and validation loss by epoch, a panel per compared value; `table` is `Findings.learning`, `unit` that of
+    the loss.
+    """
     with mpl.rc_context(STYLE):
         columns = min(3, max(1, len(names)))
         figure, grid = panels(len(names), 3, (3.2, 2.6), sharex=True, sharey=True)
@@ -123,7 +126,7 @@ def learning_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Fi
             axes.set_xlabel("epoch")
             axes.tick_params(labelbottom=True)
         for axes in grid[::columns]:
-            axes.set_ylabel("loss (nats)")
+            axes.set_ylabel(bracketed("loss", unit))
         lines = [Line2D([], [], color=GREY, **style) for kind, style in KINDS.items() if (table["kind"] == kind).any()]
         if lines:
             figure.legend(handles=lines, loc="outside lower center", ncols=2)

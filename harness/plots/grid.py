@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from harness.catalogue import Measure, Unit, show
+from harness.figures import axis as axis_label
 from harness.figures import interval, number
 from harness.plots.base import COLOURS, GREY, INK, STYLE, level_style, new_figure
 from harness.plots.comparison import BESIDE, value_ticks
@@ -32,7 +33,7 @@ def heat_figure(table: pd.DataFrame, keys: Sequence[str], measure: Measure, titl
         figure, axes = new_figure(max(4.6, 1.25 * shape[1] + 2.4), max(2.6, 0.75 * shape[0] + 1.5))
         colours = "cividis" if measure.better == "higher" else "cividis_r"
         picture = axes.imshow(means, cmap=colours, aspect="auto")
-        figure.colorbar(picture, label=f"test {measure.words} ({measure.unit.symbol})")
+        figure.colorbar(picture, label=axis_label(measure, "test"))
         for (row, column), cells in zip(np.ndindex(*shape), table.to_dict("records"), strict=True):
             shade = _shade(means, means[row, column])
             dark = shade < DARK if measure.better == "higher" else np.isfinite(means[row, column]) and shade > 1 - DARK
@@ -85,7 +86,7 @@ def lines_figure(table: pd.DataFrame, seeds: pd.DataFrame, keys: Sequence[str], 
         axes.plot([], [], ".", color=GREY, label="each seed")
         if table[f"published_test_{measure.name}"].notna().any():
             axes.plot([], [], "x", color=GREY, mew=1.5, label="published")
-        axes.set(xlabel=first.replace("_", " "), ylabel=f"test {measure.words} ({measure.unit.symbol})", title=title)
+        axes.set(xlabel=first.replace("_", " "), ylabel=axis_label(measure, "test"), title=title)
         axes.legend(title=second.replace("_", " "), **BESIDE)
     return figure
 

@@ -13,7 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from harness.plots.base import COLOURS, STYLE, new_figure
+from harness.figures import bracketed
+from harness.plots.base import COLOURS, STYLE, new_figure, png
+from harness.plots.classes import WRITTEN, class_ticks
+from harness.plots.numbers import Numbers, run_figure
 
 
 class RunPictures:
@@ -35,10 +38,11 @@ class RunPictures:
             axes.yaxis.set_minor_locator(NullLocator())
             axes.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3, handlelength=1.6)
             self._loss = _Sheet(axes, [axes.xaxis, axes.yaxis, *self._lines], title=1.16)
-        self._confusion: dict[int, _Sheet] = {}
+        self._confusion: dict[tuple[str, ...], _Sheet] = {}
 
-    def loss(self, history: Sequence[Mapping[str, float]], best_epoch: int, title: str) -> bytes:
-        """Training and validation loss against the epoch, the restored one marked."""
+    def loss(self, history: Sequence[Mapping[str, float]], best_epoch: int, title: str, unit: str = "nats") -> bytes:
+        """Training and validation loss against the epoch, the restored one marked; `unit` is that of the loss."""
+        self._loss.axes.set_ylabel(bracketed("loss", unit))
         axes, epochs = self._loss.axes, [epoch["number"] for epoch in history]
         training, validation, best = self._lines
         training.set_data(epochs, [epoch["train_loss"] for epoch in history])
@@ -48,21 +52,25 @@ class RunPictures:
         axes.autoscale_view()
         return self._loss.draw(title)
 
-    def confusion(self, counts: Sequence[Sequence[int]], title: str) -> bytes:
-        """Confusion counts, rows true and columns predicted, written where they are not zero."""
+    def confusion(self, counts: Sequence[Sequence[int]], title: str, classes: tuple[str, ...]) -> bytes:
+        """Confusion counts, rows true and columns predicted, written where they are not zero and there is room."""
         matrix = np.asarray(counts)
-        if len(matrix) not in self._confusion:
-            self._confusion[len(matrix)] = _confusion_sheet(len(matrix))
-        sheet = self._confusion[len(matrix)]
+        if classes not in self._confusion:
+            self._confusion[classes] = _confusion_sheet(classes)
+        sheet = self._confusion[classes]
         image = sheet.axes.images[0]
         image.set_data(np.sqrt(matrix))  # the root, so that rare mistakes show beside the diagonal
         image.set_clim(0, np.sqrt(matrix.max()))
         texts = []
-        for row, column in np.argwhere(matrix):
+        for row, column in np.argwhere(matrix if len(matrix) <= WRITTEN else matrix[:0]):
             count = matrix[row, column]
             colour = "white" if np.sqrt(count) > np.sqrt(matrix.max()) / 2 else "black"
             texts.append(sheet.axes.text(column, row, str(count), ha="center", va="center", fontsize=7, color=colour))
         return sheet.draw(title, texts)
+
+    def predicted(self, numbers: Numbers, target: str, title: str) -> bytes:
+        """Predicted against true numbers of a target."""
+        return png(run_figure(numbers, target.replace("$", r"\$"), title))
 
 
 class _Sheet:
@@ -93,10 +101,12 @@ class _Sheet:
         return buffer.getvalue()
 
 
-def _confusion_sheet(classes: int) -> _Sheet:
+def _confusion_sheet(classes: Sequence[str]) -> _Sheet:
     with mpl.rc_context({**STYLE, "axes.grid": False}):
         figure, axes = new_figure(4.8, 4.4, dpi=100, layout="none")
-        figure.subplots_adjust(0.1, 0.11, 0.98, 0.93)
-        image = axes.imshow(np.zeros((classes, classes)), cmap="Blues", interpolation="nearest")
-        axes.set(xlabel="predicted class", ylabel="true class", xticks=range(classes), yticks=range(classes))
+        long = max(map(len, classes)) > 2
+        figure.subplots_adjust(*((0.22, 0.23) if long else (0.1, 0.11)), 0.98, 0.93)
+        image = axes.imshow(np.zeros((len(classes), len(classes))), cmap="Blues", interpolation="nearest")
+        axes.set(xlabel="predicted class", ylabel="true class")
+        class_ticks(axes, classes)
         return _Sheet(axes, [image], title=1.02)

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from harness.catalogue import Measure, Value, show
+from harness.figures import axis as axis_label
 from harness.plots.base import GREY, STYLE, level_style, log_ticks, new_figure, panels
 
 CURVES = ("best", "expected", "low", "high")
@@ -41,7 +42,7 @@ def tuning_figure(table: pd.DataFrame, names: Sequence[str], measure: Measure, t
         else:
             axes.set_ylim(*_tuning_limits(shown, measure))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ylabel = f"best validation {measure.words} ({measure.unit.symbol})"
+        ylabel = axis_label(measure, "best validation")
         axes.set(xlabel="search trials", ylabel=ylabel, title=title)
         handles, labels = axes.get_legend_handles_labels()
         handles += [Line2D([], [], color=GREY), Line2D([], [], color=GREY, linestyle="--", linewidth=1)]
@@ -90,7 +91,7 @@ def slice_figure(
         else:
             grid[0].set_ylim(*_slice_limits(figures, measure))
         for axes in grid[::3]:
-            axes.set_ylabel(f"validation {measure.words} ({measure.unit.symbol})")
+            axes.set_ylabel(axis_label(measure, "validation"))
         figure.legend(handles=_level_marks(names), loc="outside lower center", ncols=5, fontsize=8)
         figure.suptitle(title)
     return figure

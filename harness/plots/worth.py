@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.catalogue import Measure
+from harness.figures import axis as axis_label
 from harness.plots.base import GREY, INK, STYLE, level_style, panels
 
 
@@ -29,7 +30,7 @@ def ablation_figure(table: pd.DataFrame, names: Sequence[str], measure: Measure,
         room = 0.1 * float(np.ptp(seen)) or 1.0
         grid[0].set_xlim(seen.min() - room, seen.max() + room)
         for axes in grid[-2:]:
-            axes.set_xlabel(f"test {measure.words} ({measure.unit.symbol})")
+            axes.set_xlabel(axis_label(measure, "test"))
             axes.tick_params(labelbottom=True)
         figure.suptitle(title, fontsize=11)
     return figure

@@ -29,7 +29,7 @@ def across_grid(across: Across) -> pd.DataFrame:
     unit, rows = across.measure.unit, []
     for cells in records(across.table):
         counted = {name: str(cells[name]) for name in ("wins", "ties", "losses")}
-        measured = {f"{name} {unit.symbol}": number(cells[name], unit) for name in across.scores.columns}
+        measured = {f"{name} {unit.symbol}".strip(): number(cells[name], unit) for name in across.scores.columns}
         rows.append({"value": cells["value"], "average rank": f"{cells['average_rank']:.2f}", **counted, **measured})
     return pd.DataFrame(rows)
 

@@ -1,6 +1,7 @@
 """Several finished studies, or one on several data sets, in one table and picture: `harness compare`."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,9 +9,10 @@ import pandas as pd
 from harness.analysis import Findings
 from harness.analysis.datasets import of_studies
 from harness.analysis.studies import differences_table, studies_table
+from harness.analysis.tables import with_digits
 from harness.catalogue import COUNT, Measure
 from harness.errors import UserError, listed
-from harness.figures import NONE, interval, number
+from harness.figures import NONE, heading, interval, number
 from harness.journal import ran_on
 from harness.plots import Picture
 from harness.report.across import across_pictures, across_section
@@ -21,10 +23,10 @@ from harness.report.write import Report, findings_of
 from harness.study.study import Study
 
 PAIRS = (
-    "The same value on the same test images in two studies: second minus first, over the seeds that both have; "
+    "The same value on the same test {things} in two studies: second minus first, over the seeds that both have; "
     "p-values are those of the paired t-test, Holm-corrected for all rows, and the intervals those that belong to it."
 )
-NO_PAIRS = "No value was measured on the same images in two of them: no differences are tested."
+NO_PAIRS = "No value was measured on the same {things} in two of them: no differences are tested."
 
 
 def find_studies(study: Study, folder: Path, dataset: str | None) -> list[Findings]:
@@ -40,19 +42,19 @@ def compare(several: Sequence[Findings], folder: Path) -> Path:
     """
     check(several)
     labels = [findings.study.label for findings in several]
-    measure = several[0].study.measure
-    table, pairs = studies_table(several), differences_table(several)
+    table, pairs, things = studies_table(several), differences_table(several), several[0].study.things
+    measure = _measure(several, table)
     grid, picture, across = _grid(table, measure), _picture(table, labels, measure), of_studies(several)
     sections = [
         Section(
             "What was measured",
-            [] if several[0].is_usual else [explained(measure)],
+            [] if several[0].is_usual and several[0].study.task == "classification" else [explained(measure, things)],
             [grid],
             [("studies", picture.caption)],
-            after=[] if len(pairs) else [NO_PAIRS],
+            after=[] if len(pairs) else [NO_PAIRS.format(things=things)],
         ),
         *([across_section(across)] if across else ()),
-        *_differences(pairs, measure),
+        *_differences(pairs, measure, things),
         Section("The studies", notes=_notes(several)),
     ]
     page = Page(folder.name, " and ".join(labels), "studies compared", "", sections)
@@ -60,6 +62,14 @@ def compare(several: Sequence[Findings], folder: Path) -> Path:
     if across:
         pictures, tables = {**pictures, **across_pictures(across)}, {**tables, "across": across.table}
     return Report(page, pictures, tables, {"studies": (grid, "Means over seeds.")}).write(folder)
+
+
+def _measure(several: Sequence[Findings], table: pd.DataFrame) -> Measure:
+    """What all select by, in the unit that they share; without one where they have different ones."""
+    measure = with_digits(several[0].study, table)
+    if len({findings.study.measure.unit for findings in several}) > 1:
+        return replace(measure, unit=replace(measure.unit, symbol="", gap=""))
+    return measure
 
 
 def check(several: Sequence[Findings]) -> None:
@@ -81,10 +91,10 @@ def _picture(table: pd.DataFrame, labels: Sequence[str], measure: Measure) -> Pi
     return Picture("comparison:studies_figure", (plain, measure, title), caption)
 
 
-def _differences(pairs: pd.DataFrame, measure: Measure) -> Iterator[Section]:
+def _differences(pairs: pd.DataFrame, measure: Measure, things: str) -> Iterator[Section]:
     if len(pairs):
         rows = [_pair(cells, measure) for cells in records(pairs)]
-        yield Section("Differences", [PAIRS], [pd.DataFrame(rows)])
+        yield Section("Differences", [PAIRS.format(things=things)], [pd.DataFrame(rows)])
 
 
 def _pair(cells: Cells, measure: Measure) -> dict[str, str]:
@@ -109,8 +119,8 @@ def _cells(cells: Cells, measure: Measure) -> dict[str, str]:
         "data": cells["dataset"],
         "value": cells["value"] if "," in cells["axis"] else f"{cells['axis']} = {cells['value']}",
         "seeds": str(cells["seeds"]),
-        f"test {unit.symbol}": number(cells[f"test_{m}"], unit),
+        heading("test", measure): number(cells[f"test_{m}"], unit),
         INTERVAL: interval(cells[f"test_{m}_low"], cells[f"test_{m}_high"], unit),
-        f"train {unit.symbol}": number(cells[f"train_{m}"], unit),
+        heading("train", measure): number(cells[f"train_{m}"], unit),
         "parameters": NONE if pd.isna(cells["parameters"]) else number(cells["parameters"], COUNT),
     }

@@ -5,16 +5,17 @@ from typing import Any
 
 import pandas as pd
 
-from harness import catalogue
 from harness.analysis import Findings
 from harness.analysis.words import verdict
-from harness.catalogue import COUNT, EPOCHS, NATS, SECONDS, SHARE, Unit, show
-from harness.figures import NONE, interval, number, probability, share
+from harness.catalogue import COUNT, EPOCHS, SECONDS, SHARE, Unit, show
+from harness.figures import NONE, bracketed, heading, interval, number, probability, settled, share
+from harness.study.labels import class_names
 from harness.study.study import Study
+from harness.trial import named
 
 COUNTED = ("searches", "trials", "pruned", "failed", "infeasible", "seeds")
 INTERVAL = "95 % interval"
-ON_NEW = "on new images"
+MANY_CLASSES = 20  # that do not fit beside each other
 SEARCHED = ("searches", "trials", "pruned", "failed")  # says nothing of a study without a search
 
 Cells = Mapping[str, Any]
@@ -24,26 +25,26 @@ Cells = Mapping[str, Any]
 def compare_grid(findings: Findings) -> pd.DataFrame:
     """The compare table."""
     study, table = findings.study, findings.table
-    columns = {key: heading for key, heading in _headings(study).items() if _is_shown(study, table, key)}
-    rows = [{heading: _cell(study, cells, key) for key, heading in columns.items()} for cells in records(table)]
+    columns = {key: title for key, title in _headings(findings).items() if _is_shown(study, table, key)}
+    rows = [{title: _cell(findings, cells, key) for key, title in columns.items()} for cells in records(table)]
     return _by_level(study, rows)
 
 
 def narrow_grid(findings: Findings) -> pd.DataFrame:
     """The compare table without the columns that would not fit a printed page."""
-    wide = [*SEARCHED, "infeasible", f"validation {findings.study.measure.unit.symbol}", "epochs", "seconds"]
+    wide = [*SEARCHED, "infeasible", heading("validation", findings.measure), "epochs", "seconds"]
     return compare_grid(findings).drop(columns=wide, errors="ignore")
 
 
-def _headings(study: Study) -> dict[str, str]:
-    m, symbol = study.metric, study.measure.unit.symbol
+def _headings(findings: Findings) -> dict[str, str]:
+    m, measure = findings.study.metric, findings.measure
     return {
         **{name: name for name in COUNTED},
-        f"val_{m}": f"validation {symbol}",
-        f"test_{m}": f"test {symbol}",
+        f"val_{m}": heading("validation", measure),
+        f"test_{m}": heading("test", measure),
         "interval": INTERVAL,
-        f"train_{m}": f"train {symbol}",
-        f"published_test_{m}": f"published test {symbol}",
+        f"train_{m}": heading("train", measure),
+        f"published_test_{m}": heading("published test", measure),
         **{name: name for name in ("epochs", "seconds", "parameters")},
     }
 
@@ -57,10 +58,10 @@ def _is_shown(study: Study, table: pd.DataFrame, key: str) -> bool:
     return not key.startswith(("val_", "published_")) or bool(table[key].notna().any())
 
 
-def _cell(study: Study, cells: Cells, key: str) -> str:
-    unit = {"epochs": EPOCHS, "seconds": SECONDS, "parameters": COUNT}.get(key, study.measure.unit)
+def _cell(findings: Findings, cells: Cells, key: str) -> str:
+    unit = {"epochs": EPOCHS, "seconds": SECONDS, "parameters": COUNT}.get(key, findings.measure.unit)
     if key == "interval":
-        low, high = (cells[f"test_{study.metric}_{end}"] for end in ("low", "high"))
+        low, high = (cells[f"test_{findings.study.metric}_{end}"] for end in ("low", "high"))
         return interval(low, high, unit)
     if pd.isna(cells[key]):
         return NONE
@@ -69,9 +70,9 @@ def _cell(study: Study, cells: Cells, key: str) -> str:
 
 def middles_grid(findings: Findings) -> pd.DataFrame:
     """Other middles than the mean, and what the test set's size alone makes uncertain where that is known."""
-    study, unit = findings.study, findings.study.measure.unit
+    study, measure, unit = findings.study, findings.measure, findings.measure.unit
     names = {"": "mean", "_median": "median", "_iqm": "interquartile mean"}
-    columns = {f"test_{study.metric}{end}": f"{name} {unit.symbol}" for end, name in names.items()}
+    columns = {f"test_{study.metric}{end}": heading(name, measure) for end, name in names.items()}
     if findings.has_noise_floor:
         columns["noise_floor"] = f"noise floor ({unit.gap})"
     rows = [{new: number(cells[old], unit) for old, new in columns.items()} for cells in records(findings.table)]
@@ -88,34 +89,38 @@ def winners_grid(findings: Findings) -> pd.DataFrame:
 def published_grid(findings: Findings) -> pd.DataFrame:
     """Published and measured figures, with a verdict in words."""
     study = findings.study
+    table = findings.published
+    known = {name: pd.concat([own["published"], own["mean"]]) for name, own in table.groupby("figure")}
+    units = {name: settled(study.figure(name).unit, values.astype(float)) for name, values in known.items()}
     rows = [
-        {**study.shown(study.levels[cells["level"]]), **_published_cells(cells)}
-        for _, cells in findings.published.iterrows()
+        {**study.shown(study.levels[cells["level"]]), **_published_cells(study, cells, units[cells["figure"]])}
+        for _, cells in table.iterrows()
     ]
     return pd.DataFrame(rows)
 
 
-def _published_cells(cells: pd.Series) -> dict[str, str]:
-    figure = catalogue.figure(cells["figure"])
+def _published_cells(study: Study, cells: pd.Series, unit: Unit) -> dict[str, str]:
+    figure = study.figure(cells["figure"])
+    in_target = bool(figure.unit.significant and unit.symbol)
     return {
-        "figure": f"{figure.words} %" if figure.unit is SHARE else figure.words,
-        "published": number(cells["published"], figure.unit),
-        "measured mean": number(cells["mean"], figure.unit),
-        "prediction interval": interval(cells["predicted_low"], cells["predicted_high"], figure.unit),
+        "figure": f"{figure.words} %" if unit is SHARE else bracketed(figure.words, unit.symbol if in_target else ""),
+        "published": number(cells["published"], unit),
+        "measured mean": number(cells["mean"], unit),
+        "prediction interval": interval(cells["predicted_low"], cells["predicted_high"], unit),
         "n": str(cells["n"]),
-        "difference": number(cells["difference"], figure.unit, sign="+"),
-        "measured is": verdict(cells),
+        "difference": number(cells["difference"], unit, sign="+"),
+        "measured is": verdict(cells, unit),
     }
 
 
 def pairs_grid(findings: Findings) -> pd.DataFrame:
     """Differences between compared values, search by search or seed by seed; of two keys within rows and columns."""
-    study, rows = findings.study, []
+    study, unit, rows, on_new = findings.study, findings.measure.unit, [], f"on new {findings.study.things}"
     for cells in records(findings.pairs):
-        gap = gap_cells(cells, study.measure.unit)
-        new = interval(cells["new_low"], cells["new_high"], study.measure.unit, sign="+")
-        rows.append({**_pair(study, int(cells["first"]), int(cells["second"])), **gap, ON_NEW: new})
-    return _without_dashes(pd.DataFrame(rows), ON_NEW)
+        gap = gap_cells(cells, unit)
+        new = interval(cells["new_low"], cells["new_high"], unit, sign="+")
+        rows.append({**_pair(study, int(cells["first"]), int(cells["second"])), **gap, on_new: new})
+    return _without_dashes(pd.DataFrame(rows), on_new)
 
 
 def _pair(study: Study, first: int, second: int) -> dict[str, str]:
@@ -128,7 +133,7 @@ def cells_grid(findings: Findings) -> pd.DataFrame:
     """Means on the test images with intervals, the first key's values below and the second's beside each other; empty
     unless two keys are compared.
     """
-    study, unit, name = findings.study, findings.study.measure.unit, f"test_{findings.study.metric}"
+    study, unit, name = findings.study, findings.measure.unit, f"test_{findings.study.metric}"
     if not study.is_grid:
         return pd.DataFrame()
     first, second = study.axes
@@ -136,23 +141,23 @@ def cells_grid(findings: Findings) -> pd.DataFrame:
     for level, cells in zip(study.levels, records(findings.table), strict=True):
         key = study.shown(level)
         known = {"mean": cells[name], "low": cells[f"{name}_low"], "high": cells[f"{name}_high"]}
-        rows.setdefault(key[first], {})[f"{second}={key[second]} ({unit.symbol})"] = _with_interval(known, unit)
+        rows.setdefault(key[first], {})[bracketed(f"{second}={key[second]}", unit.symbol)] = _with_interval(known, unit)
     return pd.DataFrame([{first: value, **row} for value, row in rows.items()])
 
 
 def effects_grid(findings: Findings) -> pd.DataFrame:
     """Main effects and interactions."""
-    study, unit = findings.study, findings.study.measure.unit
+    study, unit = findings.study, findings.measure.unit
     rows = [
         {
             "effect": cells["effect"],
             **{key: "all" if cells[key] == "" else show(cells[key]) for key in study.axes},
             "n": str(cells["n"]),
-            f"effect on the mean ({unit.gap})": number(cells["difference"], unit, sign="+"),
+            bracketed("effect on the mean", unit.gap): number(cells["difference"], unit, sign="+"),
             INTERVAL: interval(cells["low"], cells["high"], unit, sign="+"),
             "p": probability(cells["p"]),
             "p (Holm)": probability(cells["p_holm"]),
-            f"detectable ({unit.gap})": number(cells["detectable"], unit),
+            bracketed("detectable", unit.gap): number(cells["detectable"], unit),
         }
         for cells in records(findings.effects)
     ]
@@ -163,29 +168,30 @@ def gap_cells(cells: Cells, unit: Unit) -> dict[str, str]:
     """A paired difference, as a paired table has it."""
     return {
         "n": str(cells["n"]),
-        f"mean difference ({unit.gap})": number(cells["difference"], unit, sign="+"),
+        bracketed("mean difference", unit.gap): number(cells["difference"], unit, sign="+"),
         INTERVAL: interval(cells["low"], cells["high"], unit, sign="+"),
         "p": probability(cells["p"]),
         "p (Holm)": probability(cells["p_holm"]),
         "better in": share(cells["improvement"]),
-        f"detectable ({unit.gap})": number(cells["detectable"], unit),
+        bracketed("detectable", unit.gap): number(cells["detectable"], unit),
     }
 
 
 def spread_grid(findings: Findings) -> pd.DataFrame:
     """Where the spread of the study's measure comes from, and the interval for other test images."""
-    study, unit = findings.study, findings.study.measure.unit
+    study, unit, things = findings.study, findings.measure.unit, findings.study.things
     rows = []
     for means, cells in zip(records(findings.table), records(findings.spread), strict=True):
         one = {name: number(cells[name], unit) for name in ("search", "seed", "images")}
         of_mean = {name: share(cells[f"{name}_share"]) for name in one if pd.notna(cells[f"{name}_share"])}
+        of_mean = {things if name == "images" else name: part for name, part in of_mean.items()}
         rows.append(
             {
-                f"searches ({unit.gap})": one["search"],
-                f"seeds ({unit.gap})": one["seed"],
-                f"test images ({unit.gap})": one["images"],
+                bracketed("searches", unit.gap): one["search"],
+                bracketed("seeds", unit.gap): one["seed"],
+                bracketed(f"test {things}", unit.gap): one["images"],
                 "of the mean's variance": ", ".join(f"{name} {part}" for name, part in of_mean.items()),
-                f"{INTERVAL} {ON_NEW}": interval(means["new_low"], means["new_high"], unit),
+                f"{INTERVAL} on new {things}": interval(means["new_low"], means["new_high"], unit),
             }
         )
     table = _by_level(study, rows)
@@ -201,31 +207,35 @@ def _without_dashes(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
 def gaps_grid(findings: Findings) -> pd.DataFrame:
     """How far the test is behind the training, in loss and in the study's measure."""
     both = zip(records(findings.table), records(findings.gaps), strict=True)
-    return _by_level(findings.study, [_gaps_cells(findings.study, means, gaps) for means, gaps in both])
+    return _by_level(findings.study, [_gaps_cells(findings, means, gaps) for means, gaps in both])
 
 
-def _gaps_cells(study: Study, means: Cells, gaps: Cells) -> dict[str, str]:
+def _gaps_cells(findings: Findings, means: Cells, gaps: Cells) -> dict[str, str]:
+    study, measure = findings.study, findings.measure
+    of_loss = study.figure("test_loss").unit
     cells = {
-        "train loss": number(means["train_loss"], NATS),
-        "test loss": number(means["test_loss"], NATS),
-        "test − train loss": number(gaps["loss_gap"], NATS, sign="+"),
-        INTERVAL: interval(gaps["loss_gap_low"], gaps["loss_gap_high"], NATS, sign="+"),
+        "train loss": number(means["train_loss"], of_loss),
+        "test loss": number(means["test_loss"], of_loss),
+        "test − train loss": number(gaps["loss_gap"], of_loss, sign="+"),
+        INTERVAL: interval(gaps["loss_gap_low"], gaps["loss_gap_high"], of_loss, sign="+"),
     }
     if study.metric == "loss":
         return cells
-    measure = study.measure
     sides = "train − test" if measure.better == "higher" else "test − train"
     gap = number(gaps[f"{study.metric}_gap"], measure.unit, sign="+")
-    return {**cells, f"{sides} {measure.words} ({measure.unit.gap})": gap}
+    return {**cells, bracketed(f"{sides} {measure.words}", measure.unit.gap): gap}
 
 
 def measures_grid(findings: Findings) -> pd.DataFrame:
     """What else was measured on the test images, with intervals; empty where nothing was."""
     study, others = findings.study, findings.other_measures
     rows = [dict[str, str]() for _ in study.levels]
-    for cells in records(others):
-        measure = catalogue.measure(cells["measure"])
-        rows[cells["level"]][f"{measure.words} {measure.unit.symbol}"] = _with_interval(cells, measure.unit)
+    for name, own in others.groupby("measure", sort=False):
+        figure = study.figure(f"test_{name}")
+        unit, words = settled(figure.unit, own["mean"].astype(float)), figure.words.removeprefix("test ")
+        title = f"{words} %" if unit is SHARE else bracketed(words, unit.symbol)
+        for cells in records(own):
+            rows[cells["level"]][title] = _with_interval(cells, unit)
     return _by_level(study, rows) if len(others) else pd.DataFrame()
 
 
@@ -238,12 +248,27 @@ def classes_grid(findings: Findings) -> pd.DataFrame:
     """Accuracy on each class, in percent, over all seeds."""
     table, study = findings.classes, findings.study
     right = table[table["true"] == table["predicted"]]
-    rows = [
-        study.shown(study.levels[int(row)])
-        | {f"class {cells.true} %": number(cells.share, SHARE) for cells in own.itertuples()}
-        for row, own in right.groupby("level")
-    ]
-    return pd.DataFrame(rows)
+    rows = []
+    for row, own in right.groupby("level"):
+        level, classes = study.levels[int(row)], class_names(study, study.levels[int(row)], len(own))
+        known = {f"{_class(classes[cells.true])} %": number(cells.share, SHARE) for cells in own.itertuples()}
+        rows.append({**study.shown(level), **known})
+    grid = pd.DataFrame(rows).fillna(NONE)
+    many = len(grid.columns) - len(study.axes) > MANY_CLASSES
+    return _on_its_side(grid, study) if many else grid
+
+
+def _class(name: str) -> str:
+    """As a heading: a number alone says too little."""
+    return f"class {name}" if name.isdecimal() else name
+
+
+def _on_its_side(grid: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """A row for each class, where these are too many to stand beside each other."""
+    values = [named(dict(zip(study.axes, cells, strict=True))) for cells in grid[list(study.axes)].to_numpy().tolist()]
+    turned = grid.drop(columns=list(study.axes)).T.set_axis([f"{value} %" for value in values], axis=1)
+    classes = [name.removesuffix(" %") for name in turned.index]
+    return pd.DataFrame({"class": classes, **{name: turned[name].tolist() for name in turned}})
 
 
 def _by_level(study: Study, rows: Iterable[Mapping[str, str]]) -> pd.DataFrame:

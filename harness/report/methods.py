@@ -63,7 +63,7 @@ def _search(study: Study) -> tuple[str, str]:
     return (
         f"For each {_axis(study)} {searches}{each}: {_trials(study)} by Optuna's {search.sampler} sampler "
         f"(search.seed = {search.seed}) with the {search.pruner} pruner, over {space}. Search trials see training and "
-        f"validation images only.{_folds(study)}",
+        f"validation {study.things} only.{_folds(study)}",
         f"The winner{' of a search' if several else ''} is the finished trial with the {side} validation "
         f"{measure.words}{ties}.",
     )
@@ -76,11 +76,12 @@ def _folds(study: Study) -> str:
         return ""
     drawn = f", drawn {search.repeats} times," if search.repeats > 1 else ""
     whose = "a search" if study.searches > 1 else "the search"
-    equal = ", with equal shares of each class" if catalogue.task().stratified else ""
+    equal = ", with equal shares of each class" if catalogue.task(study.task or "classification").stratified else ""
     judged = " The pruner compares trials fold by fold." if study.is_judged_by_folds else ""
     return (
-        f" A trial's figures are means over {search.folds} folds{drawn} of the images that are no test images: parts "
-        f"of equal size{equal}, the same for all trials of {whose} and all compared values. Each fold is held out by "
+        f" A trial's figures are means over {search.folds} folds{drawn} of the {study.things} that are no test "
+        f"{study.things}: parts of equal size{equal}, the same for all "
+        f"trials of {whose} and all compared values. Each fold is held out by "
         f"one training, which stops by it and has a seed of its own.{judged}"
     )
 
@@ -165,9 +166,11 @@ def _confirmation(study: Study) -> str:
     shared = f", shared out among the {study.searches} winners" if study.searches > 1 else ""
     return (
         f"Each {_axis(study)} is then trained with {study.budget.seeds} fresh seeds, the same for all{shared}; "
-        f"{_varies(study)} vary with the seed.{_refit(study)} Only these runs read the test images, before and after "
-        f"training. All figures above are their means; training {study.measure.words} is that of the final weights, "
-        "without dropout, on the training images or an even sample of them that is at least as large as the test set."
+        f"{_varies(study)} vary with the seed.{_refit(study)} Only these runs read the test {study.things}, before and "
+        f"after training. All figures above are their means; training {study.measure.words} is that of the final "
+        "weights, "
+        f"without dropout, on the training {study.things} or an even sample of them that is at least as large as "
+        "the test set."
     )
 
 
@@ -185,8 +188,8 @@ def _refit(study: Study) -> str:
         return ""
     who = "its folds, in the mean," if study.search.folds > 1 else "its search trial"
     return (
-        f" It is trained on training and validation images together, nothing held out, for as many epochs as {who} "
-        "needed to be at the lowest validation loss."
+        f" It is trained on training and validation {study.things} together, nothing held out, for as many epochs as "
+        f"{who} needed to be at the lowest validation loss."
     )
 
 
@@ -198,12 +201,18 @@ def _statistics(study: Study) -> str:
         within = " within the rows and within the columns of the grid"
         effects = " Main effects and interactions are tested likewise, as a family of their own."
     if study.matters is not None:
-        matters = f" Differences below {difference(study.matters, study.measure.unit)} are too small to matter."
+        matters = f" Differences below {_smallest(study)} are too small to matter."
     return (
         f"Intervals are Student's 95 % intervals over {of}. Differences are paired; p-values are those of the paired "
         f"t-test, Holm-corrected for all pairs{within}, and their intervals the simultaneous ones that belong to it."
         f"{effects}{matters}"
     )
+
+
+def _smallest(study: Study) -> str:
+    """The difference that matters, in a target's unit as the study file has it."""
+    unit = study.measure.unit
+    return f"{study.claim.matters:g} {unit.gap}".strip() if unit.significant else difference(study.matters or 0.0, unit)
 
 
 def _axis(study: Study) -> str:
@@ -216,21 +225,52 @@ def _images(study: Study, config: Config) -> str:
     texts = []
     if config.split == "pooled":
         who = "search holds out" if study.tune and study.seeding == "sequence" else "seed draws"
-        texts.append(f"Each {who} {100 * config.test_fraction:.3g} % of all images anew as its test images.")
+        texts.append(
+            f"Each {who} {100 * config.test_fraction:.3g} % of all {study.things} anew as its test {study.things}."
+        )
     if study.tune and study.search.folds > 1:
         if not _is_refit(study):
-            held_out = f"{100 * config.validation:.3g} % of the training images"
+            held_out = f"{100 * config.validation:.3g} % of the training {study.things}"
             texts.append(f"Confirmations hold out {held_out} for validation.")
     elif config.validation:
-        texts.append(f"{100 * config.validation:.3g} % of the training images are held out for validation.")
+        texts.append(f"{100 * config.validation:.3g} % of the training {study.things} are held out for validation.")
     else:
-        texts.append("All training images are trained on; nothing is held out for validation.")
+        texts.append(f"All training {study.things} are trained on; nothing is held out for validation.")
+    return " ".join(
+        [*texts, *(_numbers(config) if study.things == "rows" else [_pixels(config)]), *_targets(study, config)]
+    )
+
+
+def _numbers(config: Config) -> list[str]:
+    """What becomes of a table's numbers."""
+    scaled = {
+        "standard": "are scaled to mean 0 and deviation 1",
+        "quantile": "are mapped to a normal distribution by their ranks",
+        "minmax": "are scaled to [0, 1]",
+        "none": "are taken as they are",
+    }
+    learned = "" if config.scaling == "none" else ", by the rows that a training sees alone"
+    return [
+        f"Numbers {scaled[str(config.scaling)]}{learned}; missing ones are replaced by the median of these rows, with "
+        "an input that says so."
+    ]
+
+
+def _targets(study: Study, config: Config) -> list[str]:
+    """How numbers are learned."""
+    if study.task != "regression":
+        return []
+    return [f"What is learned are standard scores of the training {study.things}, with loss = {config.loss or 'mse'}."]
+
+
+def _pixels(config: Config) -> str:
+    """What becomes of pixels."""
     pixels = {
         "scale": "are scaled to [0, 1]",
         "half": "are scaled to [0, 1], less 0.5, over 0.5",
         "standard": "are normalised to mean 0 and deviation 1 over the training images",
     }
-    return " ".join([*texts, f"Pixels {pixels[config.normalisation]}."])
+    return f"Pixels {pixels[str(config.normalisation)]}."
 
 
 def _stopping(study: Study, config: Config) -> str:

@@ -1,5 +1,6 @@
 """Which pictures a report has, with their captions; each is left out where there is nothing to see."""
 
+import math
 from collections.abc import Iterator
 
 import pandas as pd
@@ -9,12 +10,17 @@ from harness.analysis.units import finished, searched
 from harness.catalogue import Value
 from harness.plots import Picture
 from harness.report.escape import in_picture
+from harness.report.mistakes import names_of
 from harness.report.worth import worth_pictures
+from harness.study.labels import class_names, target_names
 from harness.study.space import Choice, Range
 from harness.study.study import Study
 from harness.trial import named
 
 OUTSIDE = " Grey: what the constraint excludes; marks on the axis: proposals there, which were not trained."
+
+PANELS = 12  # of predictions
+OF_NUMBERS = ("predicted", "residuals")  # what the names of their pictures begin with
 
 Named = Iterator[tuple[str, Picture]]
 """Pictures with their file names."""
@@ -31,6 +37,7 @@ def make_pictures(findings: Findings) -> dict[str, Picture]:
         _of_differences,
         _of_costs,
         _of_classes,
+        _of_numbers,
         _of_examples,
         _of_search,
         _of_slices,
@@ -46,14 +53,14 @@ def means_name(study: Study) -> str:
 
 
 def _of_cells(findings: Findings, label: str, names: list[str]) -> Named:
-    study, words = findings.study, findings.study.measure.words
+    study, words = findings.study, findings.measure.words
     if study.is_grid and findings.best is not None:
         first, second = (key.replace("_", " ") for key in study.axes)
         yield (
             "cells",
             Picture(
                 "grid:heat_figure",
-                (findings.table, study.axes, study.measure, f"{label}: test {words}"),
+                (findings.table, study.axes, findings.measure, f"{label}: test {words}"),
                 f"Mean test {words} by {first} (rows) and {second} (columns), with the 95 % interval over "
                 f"{findings.unit}; the brighter the better, the best cell framed.",
             ),
@@ -69,7 +76,7 @@ def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
         means_name(study),
         Picture(
             "grid:lines_figure" if others else "comparison:means_figure",
-            (findings.table, seeds, study.axes if others else study.axis, study.measure, f"{label}: {words}"),
+            (findings.table, seeds, study.axes if others else study.axis, findings.measure, f"{label}: {words}"),
             f"Mean {words} against {first}{lines} the 95 % interval of the test mean over {findings.unit}, each dot "
             "one seed.",
         ),
@@ -78,7 +85,12 @@ def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
         "learning_curves",
         Picture(
             "comparison:learning_figure",
-            (findings.learning, names, f"{label}: loss of the confirmation runs"),
+            (
+                findings.learning,
+                names,
+                f"{label}: loss of the confirmation runs",
+                study.figure("test_loss").unit.symbol,
+            ),
             "Loss per epoch of the confirmation runs, mean and range over seeds, log axis.",
         ),
     )
@@ -88,7 +100,7 @@ def _of_effects(findings: Findings, label: str, names: list[str]) -> Named:
     study, table = findings.study, findings.effects
     if len(table):
         what = [named({key: row[key] for key in study.axes if row[key] != ""}) for row in table.to_dict("records")]
-        measure = study.measure
+        measure = findings.measure
         yield (
             "effects",
             Picture(
@@ -101,13 +113,13 @@ def _of_effects(findings: Findings, label: str, names: list[str]) -> Named:
 
 
 def _of_differences(findings: Findings, label: str, names: list[str]) -> Named:
-    measure, pairs = findings.study.measure, findings.pairs
+    measure, pairs = findings.measure, findings.pairs
     if not len(pairs) or pairs["n"].max() == 0:
         return
     if findings.study.is_grid:
         yield "differences", _within(findings, label)
     else:
-        title = f"{label}: test {measure.words}, row minus column ({measure.unit.gap})"
+        title = f"{label}: test {measure.words}, row minus column"
         yield (
             "differences",
             Picture(
@@ -127,7 +139,7 @@ def _within(findings: Findings, label: str) -> Picture:
         one, two = study.shown(study.levels[first]), study.shown(study.levels[second])
         [differs], [same] = study.differing(first, second), [key for key in one if one[key] == two[key]]
         what.append(f"{same}={one[same]}: {differs} {two[differs]} − {one[differs]}")
-    words, unit = study.measure.words, study.measure.unit
+    words, unit = findings.measure.words, findings.measure.unit
     return Picture(
         "grid:forest_figure",
         (table, what, unit, f"{label}: differences in test {words}"),
@@ -137,7 +149,7 @@ def _within(findings: Findings, label: str) -> Picture:
 
 
 def _of_costs(findings: Findings, label: str, names: list[str]) -> Named:
-    measure, table = findings.study.measure, findings.table
+    measure, table = findings.measure, findings.table
     if findings.best is not None and len(table) > 1:
         fronts = {cost: findings.front(cost) for cost in ("seconds", "parameters")}
         wanted = measure.words if measure.better == "higher" else f"a low {measure.words}"
@@ -162,12 +174,50 @@ def _outside(findings: Findings) -> tuple[tuple[int | None, int | None], list[in
 
 def _of_classes(findings: Findings, label: str, names: list[str]) -> Named:
     if not findings.classes.empty:
+        things, classes = findings.study.things, [_classes(findings, row) for row in range(len(names))]
         yield (
             "confusion",
             Picture(
                 "classes:confusion_figure",
-                (findings.classes, names, f"{label}: test images of all seeds, by class"),
+                (findings.classes, names, f"{label}: test {things} of all seeds, by class", classes),
                 "Confusion counts of all seeds: rows true classes, columns predicted; the diagonal shows accuracies.",
+            ),
+        )
+
+
+def _classes(findings: Findings, row: int) -> list[str]:
+    """The names of a level's classes."""
+    count = int((findings.classes["level"] == row).sum() ** 0.5)
+    return list(class_names(findings.study, findings.study.levels[row], count))
+
+
+def _of_numbers(findings: Findings, label: str, names: list[str]) -> Named:
+    """Of a regression, target by target, what the first seeds of the values predicted: of the best if they are many."""
+    study, known = findings.study, findings.results.predictions
+    figures = study.measure.sign() * findings.table[f"test_{study.metric}"].astype(float)
+    rows = sorted(sorted(known, key=lambda row: -figures[row] if figures[row] == figures[row] else math.inf)[:PANELS])
+    of = f" of the {len(rows)} best values" if len(rows) < len(known) else " of each value"
+    things, targets = study.things, len(known[rows[0]]) if rows else 0
+    for place in range(targets):
+        numbers = {row: known[row][place] for row in rows if place < len(known[row])}
+        target = in_picture(target_names(study, study.levels[rows[0]], targets)[place])
+        which, titled = (f"_{place + 1}", f", {target}") if targets > 1 else ("", "")
+        arguments = numbers, [in_picture(name) for name in names], target
+        yield (
+            f"predicted{which}",
+            Picture(
+                "numbers:predicted_figure",
+                (*arguments, f"{label}: predicted and true{titled}"),
+                f"Predicted against true {target} of test {things}, by the first seed{of}; dotted: where both are "
+                "equal.",
+            ),
+        )
+        yield (
+            f"residuals{which}",
+            Picture(
+                "numbers:residuals_figure",
+                (*arguments, f"{label}: residuals{titled}"),
+                f"Predicted minus true against predicted {target}, of the same {things}.",
             ),
         )
 
@@ -177,27 +227,33 @@ def _of_examples(findings: Findings, label: str, names: list[str]) -> Named:
     best = findings.best_among(examples)
     if best is None:
         return
-    shown, name = examples[best], names[best]
+    shown, name, things = examples[best], names[best], findings.study.things
+    if shown[0].row or not shown[0].pixels:  # a table says it
+        return
+    classes = list(names_of(findings.study, findings.study.levels[best], shown[0]))
     yield (
         "mistakes",
         Picture(
             "classes:mistakes_figure",
-            (shown, f"{label}: the worst mistakes of {name}, first seed"),
-            f"The test images that {name} got most wrong in its first seed, worst first.",
+            (shown, f"{label}: the worst mistakes of {name}, first seed", classes),
+            f"The test {things} that {name} got most wrong in its first seed, worst first.",
         ),
     )
+    if shown[0].truth:
+        return
     yield (
         "probabilities",
         Picture(
             "classes:probabilities_figure",
-            (shown[0], f"{label}: {name}, first seed"),
-            f"The first test image, of class {shown[0].label}, and the class probabilities that {name} gives it.",
+            (shown[0], f"{label}: {name}, first seed", classes),
+            f"The first test image, of class {classes[shown[0].label]}, and the class probabilities that {name} gives "
+            "it.",
         ),
     )
 
 
 def _of_search(findings: Findings, label: str, names: list[str]) -> Named:
-    measure = findings.study.measure
+    measure = findings.measure
     if findings.tuning["best"].notna().any():
         yield (
             "tuning",
@@ -236,14 +292,15 @@ def _of_slices(findings: Findings, label: str, names: list[str]) -> Named:
     done = _where_it_matters(study, searched(findings.results.runs))
     if len(done):
         scales = {key: _scale(domain) for key, domain in study.tune.items()}
-        side = "below" if study.measure.better == "higher" else "above"
-        cut = "log axis" if study.measure.unit.relative else f"the worst tenth lies {side}"
+        measure = findings.measure
+        side = "below" if measure.better == "higher" else "above"
+        cut = "log axis" if measure.unit.relative else f"the worst tenth lies {side}"
         yield (
             "slices",
             Picture(
                 "search:slice_figure",
-                (done, scales, names, study.measure, f"{label}: finished search trials"),
-                f"Validation {study.measure.words} of each finished search trial by its hyperparameters; {cut}.",
+                (done, scales, names, measure, f"{label}: finished search trials"),
+                f"Validation {measure.words} of each finished search trial by its hyperparameters; {cut}.",
             ),
         )
 

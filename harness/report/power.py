@@ -8,10 +8,13 @@ import numpy as np
 
 from harness.analysis import Findings
 from harness.analysis.power import Outlook, Plan, look_out
-from harness.figures import NONE, difference, number, share
+from harness.catalogue import RATIO
+from harness.figures import NONE, bracketed, difference, number, share
 
 ASKED = (0.1, 0.2, 0.5)
 """Differences that are asked about where none are named: in points, or the measure's own unit."""
+OF_THE_MEAN = (0.01, 0.02, 0.05)
+"""The same in a target's unit, as shares of the mean figure; and of R2."""
 
 
 class PowerTable:
@@ -19,19 +22,24 @@ class PowerTable:
 
     def __init__(self, findings: Findings, asked: Sequence[float] = ()) -> None:
         self.study = findings.study
-        self.unit = self.study.measure.unit
+        self.unit, self._mean = findings.measure.unit, findings.table[f"test_{self.study.metric}"].mean()
         self.asked = sorted(set(asked) or self._usual())
         self.outlook: Outlook = look_out(findings.results)
 
     def _usual(self) -> set[float]:
-        matters = self.study.claim.matters
-        return {*ASKED, matters} if matters else set(ASKED)
+        matters, unit = self.study.claim.matters, self.study.measure.unit
+        usual = set(ASKED)
+        if unit.significant:
+            usual = {float(f"{share_of * abs(self._mean):.1g}") for share_of in OF_THE_MEAN if self._mean == self._mean}
+        elif unit == RATIO:
+            usual = set(OF_THE_MEAN)
+        return {*usual, matters} if matters else usual
 
     @property
     def headings(self) -> tuple[str, ...]:
         """Of the columns."""
         counted = ("searches", "each", "seeds") if self.study.tune else ("seeds",)
-        return (*counted, f"sees ({self.unit.gap})", *(f"at {one:g}" for one in self.asked), "minutes")
+        return (*counted, bracketed("sees", self.unit.gap), *(f"at {one:g}" for one in self.asked), "minutes")
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
@@ -76,7 +84,7 @@ class PowerTable:
         ]
 
     def _advice(self, one: float) -> str:
-        plan, name = self.outlook.cheapest(one / self.unit.factor), f"{one:g} {self.unit.gap}"
+        plan, name = self.outlook.cheapest(one / self.unit.factor), f"{one:g} {self.unit.gap}".strip()
         if plan is None:
             return f"{name}: not with 80 % power by any plan up to 1,000 searches."
         own = self._numbers(plan)

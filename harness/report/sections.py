@@ -27,7 +27,8 @@ from harness.report.grids import (
     winners_grid,
 )
 from harness.report.methods import methods
-from harness.report.pictures import means_name
+from harness.report.mistakes import mistakes_grid, worst_rows
+from harness.report.pictures import OF_NUMBERS, means_name
 from harness.report.worth import ABLATION, worth_grids, worth_texts
 from harness.study.study import Study
 
@@ -42,7 +43,7 @@ PAIRS = (
     "of the first, ties counted half. “Detectable”: the smallest true difference that would have been found with 80 % "
     "power."
 )
-ON_NEW = " “On new images”: the 95 % interval for other test images of their kind, each pair by itself."
+ON_NEW = " “On new {things}”: the 95 % interval for other test {things} of their kind, each pair by itself."
 WITHIN = " Pairs are those within a row or a column of the grid; cells that differ in both keys are not tested."
 EFFECTS = (
     "A main effect is how far the mean over all cells of a value lies from the mean of all cells; an interaction is "
@@ -56,9 +57,15 @@ NOT_ALONE = (
 )
 SPREAD = (
     "Standard deviations: of what another search's winner would have measured, of one more training of the same, and "
-    "what other test images would add to the mean; then their parts of the variance of the mean that is reported."
+    "what other test {things} would add to the mean; then their parts of the variance of the mean that is reported."
 )
-OTHERS = "Means of the same runs on the test images, with 95 % intervals. None of them took part in choosing a winner."
+SPREAD_OF_RUNS = (
+    "Standard deviations: of what another search's winner would have measured, and of one more training of the same; "
+    "then their parts of the variance of the mean that is reported. What other test {things} would change is not known."
+)
+OTHERS = (
+    "Means of the same runs on the test {things}, with 95 % intervals. None of them took part in choosing a winner."
+)
 STORE = "The pages of a local store are served by the command harness ui."
 
 
@@ -109,6 +116,7 @@ def make_sections(findings: Findings, pictures: Mapping[str, Picture]) -> list[S
         Section("Training against test", grids=[gaps_grid(findings)], pictures=_of(captions, "learning_curves")),
         *_other_measures(findings),
         *_classes(findings, captions),
+        *_numbers(findings, captions),
         *_costs(captions),
         *_search(findings, captions),
         *_worth(findings, captions),
@@ -128,28 +136,29 @@ def _measured(findings: Findings, captions: Captions) -> Section:
     study = findings.study
     return Section(
         "What was measured",
-        [] if findings.is_usual else [explained(study.measure)],
+        [] if findings.is_usual and study.task == "classification" else [explained(findings.measure, study.things)],
         [cells_grid(findings) if study.is_grid else compare_grid(findings)],
         _of(captions, "cells", means_name(study)),
         _noise_floor(findings),
     )
 
 
-def explained(measure: Measure) -> str:
+def explained(measure: Measure, things: str) -> str:
     """What the figures are where a reader may not expect it."""
-    return f"Figures are of the {measure.words}, of which {measure.better} is better: {measure.doc}."
+    doc = measure.doc.replace("images", things)
+    return f"Figures are of the {measure.words}, of which {measure.better} is better: {doc}."
 
 
 def _noise_floor(findings: Findings) -> list[str]:
     """What the size of the test set alone leaves uncertain, at the best figure."""
-    best, measure = findings.best, findings.study.measure
+    best, measure = findings.best, findings.measure
     if best is None or pd.isna(findings.table["noise_floor"][best]):
         return []
     cells, images = findings.table.loc[best], test_images(findings.results, best)
     mean = text(cells[f"test_{findings.study.metric}"], measure.unit, digits=1)
     return [
-        f"Noise floor: measured on {images:,} test images, one {measure.words} of {mean} has a binomial standard error "
-        f"of {difference(cells['noise_floor'], measure.unit)}, whatever the training."
+        f"Noise floor: measured on {images:,} test {findings.study.things}, one {measure.words} of {mean} has a "
+        f"binomial standard error of {difference(cells['noise_floor'], measure.unit)}, whatever the training."
     ]
 
 
@@ -174,7 +183,7 @@ def _differences(findings: Findings, captions: Captions) -> Iterator[Section]:
     if len(findings.pairs):
         said = PAIRS.format(by="search by search, over those" if findings.study.searches > 1 else "over the seeds")
         said += WITHIN if findings.study.is_grid else ""
-        new = ON_NEW if findings.pairs["new_low"].notna().any() else ""
+        new = ON_NEW.format(things=findings.study.things) if findings.pairs["new_low"].notna().any() else ""
         yield Section("Differences", [said + new], [pairs_grid(findings)], _of(captions, "differences"))
 
 
@@ -201,20 +210,38 @@ def _cell_by_cell(findings: Findings) -> Iterator[Section]:
 
 def _spread(findings: Findings) -> Iterator[Section]:
     """Where the spread comes from, where anything is known of it."""
-    if findings.spread[["search", "seed", "images"]].notna().any(axis=None):
-        yield Section("Where the spread comes from", [SPREAD], [spread_grid(findings)])
+    known = findings.spread[["search", "seed", "images"]].notna().any()
+    if known.any():
+        said = (SPREAD if known["images"] else SPREAD_OF_RUNS).format(things=findings.study.things)
+        yield Section("Where the spread comes from", [said], [spread_grid(findings)])
 
 
 def _other_measures(findings: Findings) -> Iterator[Section]:
     grid = measures_grid(findings)
     if len(grid):
-        yield Section("Other measures", [OTHERS], [grid])
+        yield Section("Other measures", [OTHERS.format(things=findings.study.things)], [grid])
 
 
 def _classes(findings: Findings, captions: Captions) -> Iterator[Section]:
     if "confusion" in captions:
         shown = _of(captions, "confusion", "mistakes", "probabilities")
         yield Section("Class by class", grids=[classes_grid(findings)], pictures=shown)
+        yield from _worst(findings)
+
+
+def _numbers(findings: Findings, captions: Captions) -> Iterator[Section]:
+    """What a regression's models said."""
+    shown = [one for name in captions if name.startswith(OF_NUMBERS) for one in _of(captions, name)]
+    if shown:
+        yield Section("Predicted and true", pictures=[*shown, *_of(captions, "mistakes")])
+        yield from _worst(findings)
+
+
+def _worst(findings: Findings) -> Iterator[Section]:
+    """The worst mistakes of the best value's first seed, where they are rows."""
+    if worst := worst_rows(findings):
+        grid = mistakes_grid(worst)
+        yield Section("The worst mistakes", [worst.words], [grid] if len(grid) else [])
 
 
 def _costs(captions: Captions) -> Iterator[Section]:
@@ -239,12 +266,12 @@ def _chose(findings: Findings) -> str:
 
 def _luck(findings: Findings) -> list[str]:
     """How often a search could as well have found another winner, and whether its hyperparameters mattered."""
-    said, noise = [], findings.luck
+    said, noise, held_out = [], findings.luck, f"on the validation {findings.study.things}"
     if noise:
         close, all_ = (sum(getattr(one, name) for one in noise.values()) for name in ("within", "searches"))
         said.append(
             f"In {close} of {all_} searches the second best trial lay within one standard error of the winner, "
-            f"{'fold by fold' if findings.study.search.folds > 1 else 'on the validation images'}: which of them won "
+            f"{'fold by fold' if findings.study.search.folds > 1 else held_out}: which of them won "
             "was luck."
         )
     study, relevant = findings.study, findings.relevance[findings.relevance["matters"]]
@@ -256,7 +283,7 @@ def _luck(findings: Findings) -> list[str]:
 
 def _worth(findings: Findings, captions: Captions) -> Iterator[Section]:
     if texts := worth_texts(findings):
-        after = [ABLATION] if "ablation" in captions else []
+        after = [ABLATION.format(things=findings.study.things)] if "ablation" in captions else []
         yield Section("What tuning was worth", texts, worth_grids(findings), _of(captions, "ablation"), after)
 
 

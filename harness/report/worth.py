@@ -5,24 +5,24 @@ from collections.abc import Sequence
 import pandas as pd
 
 from harness.analysis import Findings
-from harness.catalogue import Unit, show
-from harness.figures import NONE, interval, number, probability
+from harness.catalogue import Measure, show
+from harness.figures import NONE, bracketed, heading, interval, number, probability
 from harness.plots import Picture
 from harness.report.escape import in_picture
 from harness.report.grids import INTERVAL, Cells, records
 
 VALIDATION = (
-    "The first trial of every search is the defaults, or the nearest point of its space: by validation images, where a "
-    "winner's figure is the best of many, and too good by that."
+    "The first trial of every search is the defaults, or the nearest point of its space: by validation {things}, where "
+    "a winner's figure is the best of many, and too good by that."
 )
 TEST = (
-    "On test images the defaults were trained with the seeds of each winner's confirmations; gains are paired, with "
+    "On test {things} the defaults were trained with the seeds of each winner's confirmations; gains are paired, with "
     "the simultaneous intervals of all rows and Holm's correction."
 )
 ABLATION = (
     "From the defaults to the winner, one hyperparameter at a time, the most important first: what each step brought "
-    "on test images, with the seeds of the confirmations. What a step brings depends on those before it. “Changed”: in "
-    "how many searches the winner's value is another than the default; where it is not, the step brought nothing."
+    "on test {things}, with the seeds of the confirmations. What a step brings depends on those before it. “Changed”: "
+    "in how many searches the winner's value is another than the default; where it is not, the step brought nothing."
 )
 
 
@@ -30,7 +30,11 @@ def worth_texts(findings: Findings) -> list[str]:
     """What the tables are."""
     table = findings.worth
     seen = table["default_val"].notna().any()
-    return [*([VALIDATION] if seen else ()), *([TEST] if table["n"].any() else ())]
+    return [
+        text.format(things=findings.study.things)
+        for text, is_so in ((VALIDATION, seen), (TEST, table["n"].any()))
+        if is_so
+    ]
 
 
 def worth_grids(findings: Findings) -> list[pd.DataFrame]:
@@ -39,15 +43,15 @@ def worth_grids(findings: Findings) -> list[pd.DataFrame]:
 
 
 def _worth(findings: Findings) -> pd.DataFrame:
-    study, table, unit = findings.study, findings.worth, findings.study.measure.unit
+    study, table, unit = findings.study, findings.worth, findings.measure.unit
     rows = []
     for level, cells in zip(study.levels, records(table), strict=True):
         row = {study.axis: show(level)}
         if table["default_val"].notna().any():
-            row |= {f"{who}, validation {unit.symbol}": number(cells[f"{who}_val"], unit) for who in WHO}
+            row |= {heading(f"{who}, validation", findings.measure): number(cells[f"{who}_val"], unit) for who in WHO}
         if table["n"].any():
-            row |= {f"{who}, test {unit.symbol}": number(cells[f"{who}_test"], unit) for who in WHO}
-            row |= _gained(cells, unit)
+            row |= {heading(f"{who}, test", findings.measure): number(cells[f"{who}_test"], unit) for who in WHO}
+            row |= _gained(cells, findings.measure)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -55,21 +59,24 @@ def _worth(findings: Findings) -> pd.DataFrame:
 WHO = ("default", "winner")
 
 
-def _gained(cells: Cells, unit: Unit) -> dict[str, str]:
+def _gained(cells: Cells, measure: Measure) -> dict[str, str]:
+    unit, what = measure.unit, "gain" if measure.better == "higher" else "change"
     return {
-        f"gain ({unit.gap})": number(cells["gain"], unit, sign="+"),
+        bracketed(what, unit.gap): number(cells["gain"], unit, sign="+"),
         INTERVAL: interval(cells["low"], cells["high"], unit, sign="+"),
         "p (Holm)": probability(cells["p_holm"]),
     }
 
 
 def _ablation(findings: Findings) -> pd.DataFrame:
-    study, unit, rows = findings.study, findings.study.measure.unit, []
+    study, unit, rows = findings.study, findings.measure.unit, []
     for cells in records(findings.ablation):
         first = not cells["step"]
         what = {"step": "defaults" if first else cells["hyperparameter"], "value": NONE if first else cells["values"]}
         head = {study.axis: show(study.levels[cells["level"]]), **what, "changed": NONE if first else cells["changed"]}
-        rows.append({**head, f"test {unit.symbol}": number(cells["mean"], unit), **_gained(cells, unit)})
+        rows.append(
+            {**head, heading("test", findings.measure): number(cells["mean"], unit), **_gained(cells, findings.measure)}
+        )
     return pd.DataFrame(rows)
 
 
@@ -77,7 +84,7 @@ def worth_pictures(findings: Findings, label: str, names: Sequence[str]) -> dict
     """The ablation, where there was one."""
     if not len(findings.ablation):
         return {}
-    shown, measure = [in_picture(name) for name in names], findings.study.measure
+    shown, measure = [in_picture(name) for name in names], findings.measure
     return {
         "ablation": Picture(
             "worth:ablation_figure",

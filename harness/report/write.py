@@ -17,6 +17,7 @@ from harness.plots import Picture, Second, save_all
 from harness.report.across import across_pictures, across_section
 from harness.report.escape import latex, latex_label
 from harness.report.grids import cells_grid, narrow_grid, winners_grid
+from harness.report.mistakes import mistakes_table, named_classes, predictions_table, worst_rows
 from harness.report.page import render
 from harness.report.pictures import make_pictures
 from harness.report.sections import Page, make_sections
@@ -73,7 +74,13 @@ def write(findings: Findings, folder: Path, second: Second | None = None) -> Pat
 
 
 def _tables(findings: Findings) -> dict[str, pd.DataFrame]:
-    tables = {"compare": findings.table, "pairs": findings.pairs, "confusion": findings.classes, "gaps": findings.gaps}
+    tables = {"compare": findings.table, "pairs": findings.pairs, "gaps": findings.gaps}
+    if findings.study.task == "regression":
+        tables["predictions"] = predictions_table(findings)
+    else:
+        tables["confusion"] = named_classes(findings)
+    if worst := worst_rows(findings):
+        tables["mistakes"] = mistakes_table(worst)
     tables["seeds"] = findings.seeds
     if findings.study.is_grid:
         tables["effects"] = findings.effects

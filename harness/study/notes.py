@@ -25,8 +25,8 @@ def notes(study: Study) -> Iterator[str]:
     splits = {study.config(level, {}).split for level in study.levels}
     if study.tune and study.seeding == "counted" and "pooled" in splits:
         yield (
-            "Test images are drawn anew by each seed, after the search: most of them were trained on or chosen by in "
-            "the search, so test figures are too good. A study that begins anew holds them out first."
+            f"Test {study.things} are drawn anew by each seed, after the search: most of them were trained on or "
+            "chosen by in the search, so test figures are too good. A study that begins anew holds them out first."
         )
 
 

@@ -14,6 +14,7 @@ from safetensors.numpy import save
 
 from harness import catalogue
 from harness.catalogue import show
+from harness.study.labels import class_names, target_names
 from harness.study.study import Study
 from harness.trial import Epoch, Figures, Outcome, Trial
 
@@ -70,7 +71,7 @@ def metric_name(figure: str) -> str:
 def params(trial: Trial) -> dict[str, str]:
     """The trial's hyperparameters and seed; what selects the winner only where that is not the usual one."""
     known = {name: value for name, value in trial.config if value is not None}
-    if known.get("metric") == catalogue.task().metric:
+    if known.get("metric") == catalogue.task(str(known["task"])).metric:
         del known["metric"]
     return {name: show(value) for name, value in {**known, "seed": trial.seed}.items()}
 
@@ -82,11 +83,22 @@ def write_artifacts(folder: Path, study: Study, trial: Trial, outcome: Outcome) 
         (folder / "history.csv").write_text(_history_csv(outcome.history))
     if outcome.weights is not None:
         (folder / "weights.safetensors").write_bytes(save(dict(outcome.weights)))
+    if trial.is_tested and outcome.status == "finished":
+        _draw(folder, study, trial, outcome)
+
+
+def _draw(folder: Path, study: Study, trial: Trial, outcome: Outcome) -> None:
+    """Losses, and what the model makes of classes or numbers."""
+    draw, title = pictures(), f"{study.level_name(trial.level)}, seed {trial.seed}"
+    unit = study.figure("test_loss").unit.symbol
+    (folder / "loss_curve.png").write_bytes(draw.loss(_losses(outcome.history), outcome.best_epoch, title, unit))
     if outcome.confusion is not None:
-        draw = pictures()
-        title = f"{study.level_name(trial.level)}, seed {trial.seed}"
-        (folder / "loss_curve.png").write_bytes(draw.loss(_losses(outcome.history), outcome.best_epoch, title))
-        (folder / "confusion_matrix.png").write_bytes(draw.confusion(outcome.confusion, title))
+        classes = class_names(study, trial.level, len(outcome.confusion))
+        (folder / "confusion_matrix.png").write_bytes(draw.confusion(outcome.confusion, title, classes))
+    targets = target_names(study, trial.level, len(outcome.predictions))
+    for number, (target, known) in enumerate(zip(targets, outcome.predictions, strict=True), start=1):
+        name = "predicted.png" if len(targets) == 1 else f"predicted_{number}.png"
+        (folder / name).write_bytes(draw.predicted(known, target, title))
 
 
 @cache

@@ -1,0 +1,24 @@
+"""What classes and targets of a study's data are called: as its data set calls them, where that is known."""
+
+from harness.figures import bracketed
+from harness.study.study import Study
+from harness.trial import Level
+
+
+def class_names(study: Study, level: Level, count: int) -> tuple[str, ...]:
+    """The names of a level's classes, of which there are so many; their numbers where no names are known."""
+    known = study.class_names(_dataset_of(study, level))
+    return known if len(known) == count else tuple(map(str, range(count)))
+
+
+def target_names(study: Study, level: Level, count: int) -> tuple[str, ...]:
+    """The names of the numbers that are to be learned, with their unit."""
+    known = study.about_data(_dataset_of(study, level))
+    given = known.target_names if known else ()
+    if len(given) != count:
+        given = ("target",) if count == 1 else tuple(f"target {number + 1}" for number in range(count))
+    return tuple(bracketed(name, study.figure("test_rmse").unit.symbol) for name in given)
+
+
+def _dataset_of(study: Study, level: Level) -> str:
+    return str(study.config(level, {}).dataset)
