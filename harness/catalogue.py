@@ -160,16 +160,19 @@ class Unit:
     gap: str
     relative: bool = False
     significant: int = 0
+    thousands: bool = False  # whether they are set apart
 
 
 SHARE = Unit("%", 100.0, 2, "points")
 NATS = Unit("nats", 1.0, 4, "nats", relative=True)
 SCORES = Unit("", 1.0, 4, "", relative=True)  # of the loss of standard scores
-TARGET = Unit("", 1.0, 6, "", relative=True, significant=4)  # that of a regression's target, which a study names
+TARGET = Unit(
+    "", 1.0, 6, "", relative=True, significant=4, thousands=True
+)  # that of a regression's target, which a study names
 RATIO = Unit("", 1.0, 4, "")  # of R2, which may be negative
 SECONDS = Unit("s", 1.0, 1, "s")
 EPOCHS = Unit("epochs", 1.0, 1, "epochs")
-COUNT = Unit("", 1.0, 0, "")
+COUNT = Unit("", 1.0, 0, "", thousands=True)
 
 
 @dataclass(frozen=True)

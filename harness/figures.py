@@ -26,7 +26,8 @@ def number(value: float, unit: Unit, sign: str = "", digits: int | None = None) 
     if unit is SECONDS and abs(value) < 1:
         return f"{value:{sign}.2g}"
     places = settled(unit, [value]).digits if digits is None else digits
-    return f"{round(unit.factor * value, places) + 0.0:{sign},.{places}f}"  # no "-0.00"
+    thousands = "," if unit.thousands else ""
+    return f"{round(unit.factor * value, places) + 0.0:{sign}{thousands}.{places}f}"  # no "-0.00"
 
 
 def settled(unit: Unit, values: Iterable[float]) -> Unit:

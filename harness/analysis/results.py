@@ -79,27 +79,28 @@ def tabulate(records: Records, others: tuple[str, ...] = ()) -> Results:
     study = records.study
     current = [record for record in _ordered(records) if record.current]
     done = [(record, record.outcome) for record in current if record.outcome is not None]
+    tested = {_run_of(study, record): outcome for record, outcome in done if record.trial.is_tested}
     row_of = {level: row for row, level in enumerate(study.levels)}
-    shares = {row: records.importances(level) for level, row in row_of.items()}
     return Results(
         study=study,
         environment=records.environment,
         runs=_runs(records, current),
         epochs=pd.DataFrame([line for record, outcome in done for line in _epochs(study, record, outcome)]),
-        confusions={
-            _run_of(study, record): outcome.confusion for record, outcome in done if outcome.confusion is not None
-        },
-        hits={_run_of(study, record): unpack(outcome.hits) for record, outcome in done if outcome.hits},
-        examples={row_of[record.trial.level]: outcome.examples for record, outcome in done if outcome.examples},
-        predictions={
-            row_of[record.trial.level]: outcome.predictions for record, outcome in done if outcome.predictions
-        },
-        importances={row: share for row, share in shares.items() if share},
+        confusions={run: outcome.confusion for run, outcome in tested.items() if outcome.confusion is not None},
+        hits={run: unpack(outcome.hits) for run, outcome in tested.items() if outcome.hits},
+        examples=_of_levels(tested, "examples"),
+        predictions=_of_levels(tested, "predictions"),
+        importances={row: share for level, row in row_of.items() if (share := records.importances(level))},
         links=records.links,
         others=others,
         steps=_steps(records),
         infeasible=_infeasible(records, row_of),
     )
+
+
+def _of_levels(tested: Mapping[Run, Outcome], name: str) -> dict[int, Any]:
+    """What only a level's first confirmation keeps."""
+    return {level: kept for (level, _, _), outcome in tested.items() if (kept := getattr(outcome, name))}
 
 
 def _infeasible(records: Records, row_of: Mapping[Any, int]) -> dict[int, tuple[int, ...]]:

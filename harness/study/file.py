@@ -134,21 +134,20 @@ def _check(folder: Path, raw: dict[str, Any], own: OwnModel | None) -> Study:
     _known("", raw, (*TOP, *TABLES))
     model = own.name if own else _model(raw.get("model", "mlp"))
     compared, tune, fixed = _hyperparameters(folder, raw, model, own)
-    axis, levels = grid(compared)
     datasets = _datasets(folder, raw, compared)
     task, metric = (_named(key, raw[key]) if key in raw else "" for key in ("task", "metric"))
-    study = {key: raw[key] for key in ("question", "note") if key in raw} | {
+    study = {
+        **_words(raw),
         "name": folder.resolve().name,
         "dataset": datasets[0],
         "written_for": datasets[0],
         "source": _source(raw, datasets),
         "loader": _loader(folder, datasets),
         "model": model,
-        "code": Code(name=own.name, source=own.source) if own else None,
+        "code": own and Code(name=own.name, source=own.source),
         "task": "",
         "metric": metric,
-        "axis": axis,
-        "levels": levels,
+        **dict(zip(("axis", "levels"), grid(compared), strict=True)),
         "tune": tune,
         "fixed": fixed,
         **_other_tables(raw, tune, {**dict.fromkeys(compared), **fixed}, own),
@@ -158,6 +157,10 @@ def _check(folder: Path, raw: dict[str, Any], own: OwnModel | None) -> Study:
     for check in (_data_fits, _fits_together, _can_be_built, _folds_fit, _worth_is_known):
         check(checked)
     return checked
+
+
+def _words(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: raw[key] for key in ("question", "note") if key in raw}
 
 
 def _model(raw: Any) -> Value:
