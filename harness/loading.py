@@ -91,7 +91,11 @@ def about(data: Data) -> About:
 def told(data: Data, unit: str) -> str:
     """What was found in data of the user's own, on a line."""
     known = about(data)
-    inputs = f"{len(data.columns)} columns" if data.is_table else f"{'x'.join(map(str, data.shape))} numbers each"
+    inputs = (
+        f"{len(data.columns)} column{'s' * (len(data.columns) > 1)}"
+        if data.is_table
+        else f"{'x'.join(map(str, data.shape))} numbers each"
+    )
     if data.classes:
         learned = f"classification: {len(data.classes)} classes"
     else:

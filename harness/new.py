@@ -177,7 +177,7 @@ def _by_size(data: Data, few: int, some: int, many: int) -> int:
 
 
 def _line(said: str, why: str) -> str:
-    return f"{said:<26}# {why}" if why else said
+    return f"{said:<25} # {why}" if why else said
 
 
 def _toml(value: object) -> str:

@@ -122,7 +122,7 @@ class Example:
     regression what is true and what it says, in the target's own unit.
     """
 
-    index: int  # in the data set
+    index: int  # in the data set; of a table the row's number in its file
     label: int = -1
     probabilities: tuple[float, ...] = ()
     pixels: str = ""  # of an image: uint8, channel by channel, row by row, in hexadecimal

@@ -178,7 +178,7 @@ TABLES: dict[str, tuple[str, dict[str, Any], str]] = {
     "missing targets": (
         csv("1,", "1,2", "1,"),
         {},
-        "t.csv, row 22, column y: what is to be learned is missing, as in 1 more rows; remove such rows",
+        "t.csv, row 22, column y: what is to be learned is missing, as in 1 more row; remove such rows",
     ),
     "text in numbers": (
         csv("?,3"),

@@ -35,13 +35,21 @@ class MissingDataError(UserError):
 
 @dataclass(frozen=True)
 class Split:
-    """Inputs as (N, D) uint8 or float32, and their targets: classes (N,) int64, or numbers (N, T) float32."""
+    """Inputs as (N, D) uint8 or float32, and their targets: classes (N,) int64, or numbers (N, T) float32.
+
+    `numbers` (N,) int64 are the rows' in the file that they come from, where there is one.
+    """
 
     inputs: Tensor
     targets: Tensor
+    numbers: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def take(self, rows: Tensor) -> "Split":
+        """Some of the rows, indices (M,)."""
+        return Split(self.inputs[rows], self.targets[rows], None if self.numbers is None else self.numbers[rows])
 
 
 class Parts(NamedTuple):
@@ -77,8 +85,8 @@ class Data:
     `classes` are the names of the classes; of a regression there are none, and `target_names` are the names of the T
     numbers. Of the trainable rows the last `validation` are those that the data set itself gives for validation.
     `test_splits` are further ways to choose test rows, each the indices (M,) of its test rows: all others are trainable
-    then. `notes` are what was done to a user's data, sentence by sentence. `fingerprint` is the sha256 of inputs and
-    targets, in hexadecimal.
+    then. `numbers` (N,) are the rows' in the user's file, as an editor counts. `notes` are what was done to a user's
+    data, sentence by sentence. `fingerprint` is the sha256 of inputs and targets, in hexadecimal.
     """
 
     name: str
@@ -94,6 +102,7 @@ class Data:
     validation: int = 0
     test_splits: tuple[Tensor, ...] = ()
     notes: tuple[str, ...] = ()
+    numbers: Tensor | None = None
 
     @property
     def task(self) -> str:
@@ -229,7 +238,7 @@ def data_of(
     tables of classes, and of others if `stratified`, with the same share of each class; with `test_splits` none is.
     """
     if test_splits:
-        test = Split(train.inputs[:0], train.targets[:0])
+        test = train.take(torch.arange(0))
     if test is None:
         train, test = _apart(train, stratified=(stratified or bool(columns)) and train.targets.dim() == 1)
     return Data(
@@ -246,6 +255,7 @@ def data_of(
         notes=tuple(notes),
         validation=validation,
         test_splits=test_splits,
+        numbers=None if train.numbers is None or test.numbers is None else torch.cat([train.numbers, test.numbers]),
     )
 
 
@@ -263,4 +273,4 @@ def _apart(rows: Split, stratified: bool) -> tuple[Split, Split]:
     order = np.random.default_rng(0).permutation(len(rows))
     classes = rows.targets.numpy() if stratified else None
     test, train = (torch.from_numpy(part) for part in _cut(order, len(order) // TEST_SHARE, classes))
-    return Split(rows.inputs[train], rows.targets[train]), Split(rows.inputs[test], rows.targets[test])
+    return rows.take(train), rows.take(test)

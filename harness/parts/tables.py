@@ -119,13 +119,14 @@ def table_of(name: str, frame: Frame, asked: Asked, task: str = "", splits: Fram
     _check_names(name, frame, asked)
     learned = _learned(name, frame, asked.target, task)
     columns, inputs, notes = _features(name, frame, _chosen(frame, asked))
-    whole, validation = Split(torch.from_numpy(inputs), torch.from_numpy(learned.values)), 0
+    numbers = torch.tensor(list(frame.index))
+    whole, validation = Split(torch.from_numpy(inputs), torch.from_numpy(learned.values), numbers), 0
     train, test = whole, None
     if asked.split_column:
         rows = _by_column(name, frame, asked.split_column, learned)
         order = np.concatenate([rows["train"], rows["validation"], rows["test"]])
         cut, validation = len(order) - len(rows["test"]), len(rows["validation"])
-        train, test = (Split(whole.inputs[part], whole.targets[part]) for part in (order[:cut], order[cut:]))
+        train, test = (whole.take(torch.from_numpy(part)) for part in (order[:cut], order[cut:]))
     choices = () if splits is None else _choices(asked.test_rows or "", splits, name, learned)
     return data_of(
         name,
@@ -286,6 +287,10 @@ def _add_category(place: _Place, values: NDArray[Any], columns: list[Column], in
     levels = targets.in_order(set(values[~missing].tolist()))
     if len(levels) > MOST_LEVELS:
         raise place.unusable(f"has {len(levels):,} different texts, more than {MOST_LEVELS}")
+    if len(levels) > max(2, (~missing).sum() / 2):
+        raise place.unusable(
+            f"has {len(levels)} different texts in {(~missing).sum()} rows: it looks like an identifier"
+        )
     numbers = {level: number for number, level in enumerate(levels)}
     found = np.array([len(levels) if gone else numbers[value] for value, gone in zip(values, missing, strict=True)])
     made = Column(place.column, (*levels, "missing") if missing.any() else levels)
@@ -391,7 +396,8 @@ def _target(place: _Place, series: Series) -> NDArray[Any]:
     except UnusableColumnError as error:
         raise UserError(f"{error.where}: {error.reason}; what is learned must be numbers or labels") from None
     if len(gone := np.flatnonzero(_missing(values))):
-        more = f", as in {len(gone) - 1:,} more rows" if len(gone) > 1 else ""
+        others = len(gone) - 1
+        more = f", as in {others:,} more row{'s' * (others > 1)}" if others else ""
         raise UserError(f"{place.row(gone[0])}: what is to be learned is missing{more}; remove such rows")
     return values
 

@@ -5,6 +5,7 @@ compared value has the same colour and marker in every picture.
 """
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -67,10 +68,23 @@ def new_figure(width: float, height: float, dpi: int = 150, layout: Any = "const
     return figure, figure.subplots()
 
 
+class FewTicks(LogLocator):
+    """Ticks of a log scale: 1, 2, 5, 10; over three decades and more powers of ten alone."""
+
+    def __init__(self) -> None:
+        super().__init__(numticks=6)
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        """The ticks between two ends."""
+        self.set_params(subs=(1,) if vmax > 1000 * vmin else (1, 2, 5))
+        ticks: Sequence[float] = super().tick_values(vmin, vmax)
+        return ticks
+
+
 def log_ticks(axes: Axes, side: Axis) -> None:
     """A log scale with plain numbers: 0.1, 0.2, 0.5, 1."""
     axes.set(**{"xscale" if side is axes.xaxis else "yscale": "log"})
-    side.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+    side.set_major_locator(FewTicks())
     side.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     side.set_minor_locator(NullLocator())
 

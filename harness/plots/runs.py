@@ -11,10 +11,10 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from harness.figures import bracketed
-from harness.plots.base import COLOURS, STYLE, new_figure, png
+from harness.plots.base import COLOURS, STYLE, FewTicks, new_figure, png
 from harness.plots.classes import WRITTEN, class_ticks
 from harness.plots.numbers import Numbers, run_figure
 
@@ -33,7 +33,7 @@ class RunPictures:
             ]
             axes.set(xlabel="epoch", ylabel="loss (nats)", yscale="log")
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+            axes.yaxis.set_major_locator(FewTicks())
             axes.yaxis.set_major_formatter("{x:.3g}")
             axes.yaxis.set_minor_locator(NullLocator())
             axes.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3, handlelength=1.6)

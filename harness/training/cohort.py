@@ -263,7 +263,7 @@ def mistakes(cohort: Cohort) -> tuple[Example, ...]:
 def _shown(data: Data, row: int) -> Example:
     """A row of the data set as people can look at it."""
     if data.is_table:
-        return Example(index=row, row=data.shown(row))
+        return Example(index=row if data.numbers is None else int(data.numbers[row]), row=data.shown(row))
     return Example(index=row, pixels=data.pixels(row), white=data.byte_white, shape=data.shape)
 
 
