@@ -110,6 +110,33 @@ def sync(study: Folder, dataset: Dataset = None) -> None:
 
 
 @app.command()
+def check(
+    study: Folder,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Put a damaged journal aside and go on from what is whole.")
+    ] = False,
+    dataset: Dataset = None,
+) -> None:
+    """Say what a study's journal holds and whether a line of it is damaged; exit code 1 if one is and stays so."""
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
+
+    with plain_errors():
+        checked = read_study(study, dataset=dataset)
+        from harness.journal import find_journal, hold, make_whole
+        from harness.journal.check import check as look_over
+
+        journal = find_journal(checked, study_folder(study))
+        held = look_over(journal)
+        typer.echo("\n".join(held.said))
+        if held.damage and not repair:
+            raise typer.Exit(1)
+        if repair:
+            with hold(journal):
+                typer.echo(f"mended   {make_whole(journal) or 'nothing: no line is damaged'}")
+
+
+@app.command()
 def replay(
     study: Folder,
     level: Annotated[

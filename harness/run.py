@@ -26,7 +26,7 @@ from harness.crews.grouping import by_cost, group_trials
 from harness.crews.how import How
 from harness.crews.schedule import Group, Workplace, train_all
 from harness.errors import StudyStoppedError, UserError
-from harness.journal import Ledger, Records, check_edits, hold, look, put_aside
+from harness.journal import Ledger, Records, check_edits, hold, look, make_whole, put_aside
 from harness.journal.earlier import with_earlier
 from harness.parts.data import Data, MissingDataError, load
 from harness.parts.models import count_weights
@@ -50,6 +50,8 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
     with writing(journal), hold(journal), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
         if how.fresh and (aside := put_aside(journal)):
             say(f"the old journal is now {aside}")
+        if told := make_whole(journal):
+            say(f"warning: {told}")
         facts = before_first_trial(study, folder, data, device, workplace, say)
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
@@ -213,6 +215,9 @@ class Driver:
 
     def train(self, trials: list[Trial]) -> None:
         """Train the groups whose outcomes are not all recorded."""
+        for trial, outcome in self.ledger.taken_back(trials):
+            self.tracker.end(trial, outcome)
+            self.progress.end(trial, outcome)
         folds = Folds(trials, self.ledger.study.trainings)
         groups = self.left(folds)
         self.progress.begin([trial for group in groups for trial in group])

@@ -1,5 +1,6 @@
 """Where a study's files lie: below the current folder. A name or a symbolic link that leads out of it is refused."""
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +25,13 @@ def file_beside(folder: Path, name: str) -> Path:
     except (OSError, RuntimeError) as error:  # too long; links in a circle
         raise UserError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     return folder / path
+
+
+def advice(command: str, journal: Path) -> str:
+    """What to type for a command on the study and the data set whose journal that is, quoted for a shell."""
+    dataset = journal.stem.removeprefix("journal").removeprefix("-")
+    words = ["harness", command, str(journal.parent), *(["--dataset", dataset] if dataset else [])]
+    return shlex.join(words)
 
 
 def report_folder(name: str) -> Path:
