@@ -87,7 +87,9 @@ def run(
             return
         from harness.tracking.tracker import Tracker
 
-        with Tracker(how.offline) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
+        with Tracker(
+            how.offline, say=typer.echo
+        ) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
             from harness.run import run as run_study
 
             run_study(checked, study_folder(study), tracker, how, typer.echo)
@@ -103,7 +105,7 @@ def sync(study: Folder, dataset: Dataset = None) -> None:
         checked = read_study(study, dataset=dataset)
         from harness.tracking.tracker import Tracker
 
-        with Tracker() as tracker:
+        with Tracker(say=typer.echo) as tracker:
             from harness.run import sync as sync_study
 
             sync_study(checked, study_folder(study), tracker, typer.echo)

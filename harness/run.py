@@ -31,7 +31,7 @@ from harness.journal.earlier import with_earlier
 from harness.parts.data import Data, MissingDataError, load
 from harness.parts.models import count_weights
 from harness.study.notes import notes
-from harness.study.places import report_folder
+from harness.study.places import advice, report_folder
 from harness.study.study import Study
 from harness.tracking import WAIT, Tracker, shown_store
 from harness.training.memory import keep_freed_memory
@@ -46,6 +46,8 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
     device = _device(how)
     study, data = load_or_digits(study, device, say)
     report_folder(study.label)  # one that leads out is refused before anything is trained
+    if not tracker.offline:
+        shown_store()  # so is an address that MLflow would misread
     journal = folder / study.journal
     with writing(journal), hold(journal), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
         if how.fresh and (aside := put_aside(journal)):
@@ -58,7 +60,7 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
         study = ledger.study
         for note in notes(study):
             say(f"note: {note}")
-        ledger.note_runs(tracker.open(study, ledger.id, facts))
+        show_runs(ledger, tracker, facts, journal, say)
         pace = plan.Pace(data, workplace, size, scale(data))
         say(f"estimate: {_estimated(study, pace, ledger.left(), ledger.used())}")
         with stop_politely(say) as check, Progress(study, how.quiet) as progress:
@@ -88,6 +90,14 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
             return
         size = how.group_size or workplace.group_size
         say(f"{'estimate':9} {_estimated(study, plan.Pace(data, workplace, size, scale(data)), left, used)}")
+
+
+def show_runs(ledger: Ledger, tracker: Tracker, facts: Mapping[str, str], journal: Path, say: Say) -> None:
+    """Open the store of runs. One that cannot be opened holds up nothing: the journal has all, and is told in time."""
+    try:
+        ledger.note_runs(tracker.open(ledger.study, ledger.id, facts))
+    except UserError as error:
+        say(f"warning: {error}; training goes on, and {advice('sync', journal)} writes the runs later")
 
 
 def before_first_trial(
@@ -163,7 +173,7 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> None:
     try:
         target = report.write(findings, report_folder(findings.study.label))
     except UserError as error:
-        again = f"once it can be, harness report {journal.parent} writes it from the journal"
+        again = f"once it can be, {advice('report', journal)} writes it from the journal"
         raise StudyStoppedError(f"{error}; {again}") from None
     recorded = list(ledger.recorded())
     tracker.summary(findings.headline, target)
@@ -174,16 +184,17 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> None:
         tracker.summary(findings.headline, target)
         tracker.drain(patience)
     if tracker.failure:
+        number = (tracker.missing or "some") if tracker.is_open else "all"
         say(
-            f"warning: MLflow lacks {tracker.missing or 'some'} runs of this study ({tracker.failure}); "
-            f"harness sync {journal.parent} writes them from the journal"
+            f"warning: MLflow lacks {number} runs of this study ({tracker.failure}); "
+            f"{advice('sync', journal)} writes them from the journal"
         )
     say(f"report   {target / 'report.html'}")
     say(f"tables   {target / 'tables' / 'compare.csv'}")
     say(f"journal  {journal}")
     if tracker.offline:
-        say(f"MLflow   nothing written (--offline); harness sync {journal.parent} does it later")
-    else:
+        say(f"MLflow   nothing written (--offline); {advice('sync', journal)} does it later")
+    elif tracker.is_open:
         label = findings.study.label
         say(f"MLflow   {shown_store()}, experiment {label} (browse it with: harness ui)")
 

@@ -20,7 +20,7 @@ from harness.study.file import read_study
 from harness.study.study import Study
 from harness.trial import Trial
 
-from .conftest import SMALL, Done
+from .conftest import SMALL, Done, unsealed
 from .test_kill import compared
 from .test_search import ENVIRONMENT, drive, made_up, table
 
@@ -59,13 +59,12 @@ def cut_short(lines: list[bytes], at: int) -> tuple[list[bytes], int]:
 
 
 def without_checksum(lines: list[bytes], at: int) -> tuple[list[bytes], int]:
-    return instead(unsealed(lines[at]))(lines, at)
+    return instead(old(lines[at]))(lines, at)
 
 
-def unsealed(line: bytes) -> bytes:
-    """As it was before format 4."""
-    log = json.loads(line)
-    del log["number"], log["crc32"]
+def old(line: bytes) -> bytes:
+    """As it was before format 4, where outcomes did not say whose they are."""
+    log = json.loads(unsealed(line.decode()))
     log.get("user_attr", log.get("user_attrs", {})).get("outcome", {}).pop("trial", None)
     return json.dumps(log, separators=(",", ":")).encode() + b"\n"
 
@@ -135,8 +134,8 @@ def test_damaged_anywhere_it_ends_with_the_same_table(kind: str, whole: Whole, t
     study, lines, wanted, name = whole
     journal = tmp_path / "journal.log"
     for at in range(0, len(lines) - 1, 10):
-        for old in tmp_path.glob("journal*"):
-            old.unlink()
+        for made in tmp_path.glob("journal*"):
+            made.unlink()
         damaged, line = (OF_ANY_FORMAT | OF_THIS)[kind](lines, at)
         journal.write_bytes(b"".join(damaged))
         with pytest.raises(DamagedError, match=f"line {line} is damaged"):
@@ -144,8 +143,8 @@ def test_damaged_anywhere_it_ends_with_the_same_table(kind: str, whole: Whole, t
         trained, told = go_on(study, journal)
         assert told is not None
         assert f"line {line} is damaged" in told
-        [old] = tmp_path.glob(f"journal.old1{WORD}.log")
-        assert old.read_bytes() == b"".join(damaged)  # set aside whole
+        [aside] = tmp_path.glob(f"journal.old1{WORD}.log")
+        assert aside.read_bytes() == b"".join(damaged)  # set aside whole
         assert table(journal) == wanted
         if b'"journal":' not in b"".join(lines[at : at + 2]):
             assert Records(journal).id == name  # whose runs in a store are still its own
@@ -157,24 +156,24 @@ def test_damaged_anywhere_it_ends_with_the_same_table(kind: str, whole: Whole, t
 @pytest.mark.parametrize("kind", OF_ANY_FORMAT)
 def test_old_journals_too_train_again_what_comes_after(kind: str, whole: Whole, tmp_path: Path) -> None:
     study, lines, wanted, _ = whole
-    journal, old = tmp_path / "journal.log", [*map(unsealed, lines)]
+    journal, before = tmp_path / "journal.log", [*map(old, lines)]
     for at in range(15, len(lines) - 1, 40):
         for made in tmp_path.glob("journal*"):
             made.unlink()
-        damaged, line = OF_ANY_FORMAT[kind](old, at)
+        damaged, line = OF_ANY_FORMAT[kind](before, at)
         journal.write_bytes(b"".join(damaged))
         trained, told = go_on(study, journal)
         assert told is not None
         assert f"line {line} is damaged" in told
         assert " 0 outcomes after it" in told
-        assert len(trained) == sum(b'"outcome"' in text for text in old[at:])
+        assert len(trained) == sum(b'"outcome"' in text for text in before[at:])
         assert table(journal) == wanted
 
 
 def test_old_journals_are_read_and_gone_on_with(whole: Whole, tmp_path: Path) -> None:
     study, lines, wanted, _ = whole
     journal = tmp_path / "journal.log"
-    journal.write_bytes(b"".join(map(unsealed, lines[: len(lines) // 2])))
+    journal.write_bytes(b"".join(map(old, lines[: len(lines) // 2])))
     assert go_on(study, journal)[1] is None
     assert table(journal) == wanted
     assert make_whole(journal) is None
