@@ -1,6 +1,7 @@
 """The `harness` command: run, replay, report and more. Heavy imports are paid for by the command that needs them."""
 
 import gc
+import io
 import json
 import os
 import subprocess
@@ -383,8 +384,29 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+class Unheard(io.FileIO):
+    """A standard stream whose reader may leave, as `head -1` does: what is written then goes nowhere."""
+
+    def write(self, data: Any) -> int:
+        """How many bytes are taken care of."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return len(memoryview(data).cast("B"))
+
+
+def heedless(stream: Any) -> Any:
+    """A standard stream that stops nothing when nobody reads it; None where there is none."""
+    if stream is None:
+        return None
+    stream.flush()
+    bare = io.BufferedWriter(Unheard(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(bare, stream.encoding, stream.errors, line_buffering=True)
+
+
 def main() -> None:
     """The console script."""
+    sys.stdout, sys.stderr = heedless(sys.stdout), heedless(sys.stderr)
     gc.set_threshold(20_000, 20, 20)  # what is imported stays: a tenth less to import, and to draw
     sys.exit(one_line(app, sys.argv[1:] or ["--help"]))
 

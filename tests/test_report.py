@@ -243,6 +243,31 @@ def test_an_unwritable_folder_is_told(small: Study, tmp_path: Path) -> None:
         report.write(find(read_results(tmp_path / "journal.log")), tmp_path / "file" / "report")
 
 
+def test_whoever_is_killed_while_writing_leaves_the_old_report_whole(
+    small: Study, write_study: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drive(small, tmp_path / "journal.log")
+    folder = report.write(find(read_results(tmp_path / "journal.log")), tmp_path / "reports" / "mine")
+    pages = {path: path.read_bytes() for path in folder.rglob("*.*") if path.parent.name != "plots"}
+    drive(read_study(write_study(SMALL), ["budget.trials=9"]), tmp_path / "journal.log")
+    for name in ("report.html", "report.md"):  # all else is written by then
+
+        def killed(page: str, *arguments: Any, last: str = name) -> str:
+            if page == last:
+                raise KeyboardInterrupt
+            return "new"
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sys.modules["harness.report.write"], "render", killed)
+            with pytest.raises(KeyboardInterrupt):
+                report.write(find(read_results(tmp_path / "journal.log")), folder)
+        assert {path: path.read_bytes() for path in pages} == pages
+    report.write(find(read_results(tmp_path / "journal.log")), folder)
+    assert sum(path.read_bytes() != text for path, text in pages.items()) > 4
+    assert [path.name for path in folder.parent.iterdir()] == ["mine"]  # and nothing is left beside it
+    assert not list(folder.rglob("*.part"))
+
+
 def test_the_report_command_needs_no_run(smoke: Path) -> None:
     before = (smoke / "reports" / "smoke" / "report.html").read_bytes()
     done = harness("report", "studies/smoke", cwd=smoke)
