@@ -474,6 +474,15 @@ def test_texts_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert masking.without_secrets(text) == "yes: http://ann:***@host, ***, ***, ***"
 
 
+def test_a_short_password_is_masked_and_no_word_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "mysql+pymysql://ann:p@127.0.0.1/runs")
+    text = "mysql+pymysql://ann:p@127.0.0.1/runs: MLflow cannot open it: no password 'p', p=p; opening: postponed"
+    masked = (
+        "mysql+pymysql://ann:***@127.0.0.1/runs: MLflow cannot open it: no password '***', p=***; opening: postponed"
+    )
+    assert masking.without_secrets(text) == masked
+
+
 def test_messages_are_masked(
     outside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
