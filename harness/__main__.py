@@ -1,6 +1,7 @@
 """The `harness` command: run, replay, report and more. Heavy imports are paid for by the command that needs them."""
 
 import gc
+import io
 import json
 import os
 import subprocess
@@ -90,7 +91,9 @@ def run(
             return
         from harness.tracking.tracker import Tracker
 
-        with Tracker(how.offline) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
+        with Tracker(
+            how.offline, say=typer.echo
+        ) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
             from harness.run import run as run_study
 
             run_study(checked, study_folder(study), tracker, how, typer.echo)
@@ -106,10 +109,37 @@ def sync(study: Folder, dataset: Dataset = None) -> None:
         checked = read_study(study, dataset=dataset)
         from harness.tracking.tracker import Tracker
 
-        with Tracker() as tracker:
+        with Tracker(say=typer.echo) as tracker:
             from harness.run import sync as sync_study
 
             sync_study(checked, study_folder(study), tracker, typer.echo)
+
+
+@app.command()
+def check(
+    study: Folder,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Put a damaged journal aside and go on from what is whole.")
+    ] = False,
+    dataset: Dataset = None,
+) -> None:
+    """Say what a study's journal holds and whether a line of it is damaged; exit code 1 if one is and stays so."""
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
+
+    with plain_errors():
+        checked = read_study(study, dataset=dataset)
+        from harness.journal import find_journal, hold, make_whole
+        from harness.journal.check import check as look_over
+
+        journal = find_journal(checked, study_folder(study))
+        held = look_over(journal)
+        typer.echo("\n".join(held.said))
+        if held.damage and not repair:
+            raise typer.Exit(1)
+        if repair:
+            with hold(journal):
+                typer.echo(f"mended   {make_whole(journal) or 'nothing: no line is damaged'}")
 
 
 @app.command()
@@ -379,8 +409,29 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+class Unheard(io.FileIO):
+    """A standard stream whose reader may leave, as `head -1` does: what is written then goes nowhere."""
+
+    def write(self, data: Any) -> int:
+        """How many bytes are taken care of."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return len(memoryview(data).cast("B"))
+
+
+def heedless(stream: Any) -> Any:
+    """A standard stream that stops nothing when nobody reads it; None where there is none."""
+    if stream is None:
+        return None
+    stream.flush()
+    bare = io.BufferedWriter(Unheard(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(bare, stream.encoding, stream.errors, line_buffering=True)
+
+
 def main() -> None:
     """The console script."""
+    sys.stdout, sys.stderr = heedless(sys.stdout), heedless(sys.stderr)
     gc.set_threshold(20_000, 20, 20)  # what is imported stays: a tenth less to import, and to draw
     sys.exit(one_line(app, sys.argv[1:] or ["--help"]))
 

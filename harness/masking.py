@@ -9,7 +9,7 @@ import re
 from urllib.parse import parse_qsl, quote, unquote
 
 SECRET_NAME = re.compile("PASSWORD|PASSWD|_PWD$|SECRET|TOKEN|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY", re.IGNORECASE)
-SHORT = 6  # a variable's value below this is a switch, no secret
+SHORT = 6  # a variable's value below this is a switch, no secret; a password below it may be a part of any word
 
 
 def shown(uri: str) -> str:
@@ -39,8 +39,13 @@ def without_secrets(text: str) -> str:
         if SECRET_NAME.search(name) and len(value) >= SHORT:
             secrets |= {value}
     for secret in sorted(secrets, key=len, reverse=True):  # one may hold another
-        text = text.replace(secret, "***")
+        text = text.replace(secret, "***") if len(secret) >= SHORT else _masked_as_a_value(secret, text)
     return text
+
+
+def _masked_as_a_value(secret: str, text: str) -> str:
+    """Without a secret so short that it lies in words too: where it stands behind a :, a = or a quotation mark."""
+    return re.sub(rf"([:='\"`]){re.escape(secret)}(?!\w)", r"\1***", text)
 
 
 def _parts(uri: str) -> tuple[str, str, str, str, str]:

@@ -25,14 +25,14 @@ from harness.crews.grouping import by_cost, group_trials
 from harness.crews.how import How
 from harness.crews.schedule import Group, Workplace, train_all
 from harness.errors import StudyStoppedError, UserError
-from harness.journal import Ledger, Records, check_edits, hold, look, put_aside
+from harness.journal import Ledger, Records, check_edits, hold, look, make_whole, put_aside
 from harness.journal.earlier import with_earlier
 from harness.loading import fingerprints, load_study
 from harness.parts.data import Data
 from harness.parts.models import count_weights
 from harness.study.notes import notes
 from harness.study.own import Program
-from harness.study.places import report_folder
+from harness.study.places import advice, report_folder
 from harness.study.study import Study
 from harness.tracking import WAIT, Tracker, shown_store
 from harness.training.memory import keep_freed_memory
@@ -51,17 +51,21 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
         say(runs_code(study.loader, folder))
     study, data = load_study(study, folder, device, say)
     report_folder(study.label)  # one that leads out is refused before anything is trained
+    if not tracker.offline:
+        shown_store()  # so is an address that MLflow would misread
     journal = folder / study.journal
     with writing(journal), hold(journal), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
         if how.fresh and (aside := put_aside(journal)):
             say(f"the old journal is now {aside}")
+        if told := make_whole(journal):
+            say(f"warning: {told}")
         facts = before_first_trial(study, folder, data, device, workplace, say)
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
         study = ledger.study
         for note in notes(study):
             say(f"note: {note}")
-        ledger.note_runs(tracker.open(study, ledger.id, facts))
+        show_runs(ledger, tracker, facts, journal, say)
         pace = plan.Pace(data, workplace, size, scale(data))
         say(f"estimate: {_estimated(study, pace, ledger.left(), ledger.used())}")
         with stop_politely(say) as check, Progress(study, how.quiet) as progress:
@@ -95,6 +99,14 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
     with closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
         size = how.group_size or workplace.group_size
         say(f"{'estimate':9} {_estimated(study, plan.Pace(data, workplace, size, scale(data)), left, used)}")
+
+
+def show_runs(ledger: Ledger, tracker: Tracker, facts: Mapping[str, str], journal: Path, say: Say) -> None:
+    """Open the store of runs. One that cannot be opened holds up nothing: the journal has all, and is told in time."""
+    try:
+        ledger.note_runs(tracker.open(ledger.study, ledger.id, facts))
+    except UserError as error:
+        say(f"warning: {error}; training goes on, and {advice('sync', journal)} writes the runs later")
 
 
 def before_first_trial(
@@ -171,7 +183,7 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> None:
     try:
         target = report.write(findings, report_folder(findings.study.label))
     except UserError as error:
-        again = f"once it can be, harness report {journal.parent} writes it from the journal"
+        again = f"once it can be, {advice('report', journal)} writes it from the journal"
         raise StudyStoppedError(f"{error}; {again}") from None
     recorded = list(ledger.recorded())
     tracker.summary(findings.headline, target)
@@ -182,16 +194,17 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> None:
         tracker.summary(findings.headline, target)
         tracker.drain(patience)
     if tracker.failure:
+        number = (tracker.missing or "some") if tracker.is_open else "all"
         say(
-            f"warning: MLflow lacks {tracker.missing or 'some'} runs of this study ({tracker.failure}); "
-            f"harness sync {journal.parent} writes them from the journal"
+            f"warning: MLflow lacks {number} runs of this study ({tracker.failure}); "
+            f"{advice('sync', journal)} writes them from the journal"
         )
     say(f"report   {target / 'report.html'}")
     say(f"tables   {target / 'tables' / 'compare.csv'}")
     say(f"journal  {journal}")
     if tracker.offline:
-        say(f"MLflow   nothing written (--offline); harness sync {journal.parent} does it later")
-    else:
+        say(f"MLflow   nothing written (--offline); {advice('sync', journal)} does it later")
+    elif tracker.is_open:
         label = findings.study.label
         say(f"MLflow   {shown_store()}, experiment {label} (browse it with: harness ui)")
 
@@ -223,6 +236,9 @@ class Driver:
 
     def train(self, trials: list[Trial]) -> None:
         """Train the groups whose outcomes are not all recorded."""
+        for trial, outcome in self.ledger.taken_back(trials):
+            self.tracker.end(trial, outcome)
+            self.progress.end(trial, outcome)
         folds = Folds(trials, self.ledger.study.trainings)
         groups = self.left(folds)
         self.progress.begin([trial for group in groups for trial in group])

@@ -218,7 +218,8 @@ class Outcome(Figured):
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """The outcome that `record()` was made of, without its weights; also of a journal before format 2."""
         known = dict(record if "figures" in record else _from_format_1(record))
-        known.pop("config", None)  # of the trial, which lies beside it
+        for of_trial in ("config", "trial"):  # lie beside it
+            known.pop(of_trial, None)
         known["figures"] = _from_json(known["figures"])
         known["history"] = tuple(_epochs(known["history"]))
         known["examples"] = tuple(map(_example, known.get("examples", ())))

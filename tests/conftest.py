@@ -1,5 +1,6 @@
 """What several test files share: a finished smoke study, and ways to make trials and studies."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from filelock import FileLock
 
 from harness.__main__ import app, one_line
 from harness.config import Config
+from harness.journal.lines import sealed
 from harness.parts.data import Data, load
 from harness.study.file import read_study
 from harness.study.study import Study
@@ -123,6 +125,17 @@ def _one_draws(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """Where test processes share the cores a second process that draws is only in the way: a second for each report."""
     if "PYTEST_XDIST_WORKER" in os.environ and request.path.name != "test_pictures.py":
         monkeypatch.setattr("harness.plots.pictures._cores", lambda: 1)
+
+
+def resealed(text: str) -> list[bytes]:
+    """The lines of a journal that somebody has edited and given the numbers and checksums of its own."""
+    return [sealed(json.loads(line), number) for number, line in enumerate(map(unsealed, text.splitlines()), start=1)]
+
+
+def unsealed(line: str) -> str:
+    """A line as it was before format 4."""
+    log = {key: value for key, value in json.loads(line).items() if key not in ("number", "crc32")}
+    return json.dumps(log, separators=(",", ":"))
 
 
 def make_trial(number: int = 0, seed: int = 1, stage: Any = "search", level: Any = 2, **config: Any) -> Trial:

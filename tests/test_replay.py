@@ -27,7 +27,7 @@ from harness.study.file import read_study
 from harness.study.study import Study
 from harness.trial import Epoch, Outcome, Trial
 
-from .conftest import SMALL, harness, make_trial
+from .conftest import SMALL, harness, make_trial, resealed
 from .test_search import figures
 
 Write = Callable[[str], Path]
@@ -66,7 +66,7 @@ def edit_journal(folder: Path, change: Callable[[dict[str, object]], None]) -> N
     entries = [json.loads(line) for line in journal.read_text().splitlines()]
     for entry in entries:
         change(entry.get("user_attr") or entry.get("user_attrs") or {})
-    journal.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    journal.write_bytes(b"".join(resealed("\n".join(map(json.dumps, entries)))))
 
 
 def name_of(records: Records, trial: Trial) -> list[str]:
@@ -258,7 +258,9 @@ def test_what_went_wrong_goes_wrong_again(
     if status == "failed":
         assert "leave nothing of 64" in said
         journal = folder / "journal.log"
-        journal.write_text(journal.read_text().replace("leave nothing of 64", "leave little of 64"))
+        journal.write_bytes(
+            b"".join(resealed(journal.read_text().replace("leave nothing of 64", "leave little of 64")))
+        )
         assert one_line(app, again) == 1
         assert "reason" in capsys.readouterr().out.splitlines()[-1]
 

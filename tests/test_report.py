@@ -2,6 +2,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,7 @@ from harness.study.file import read_study
 from harness.study.study import Study
 from harness.trial import Outcome, Trial
 
-from .conftest import ROOT, SMALL, harness
+from .conftest import ROOT, SMALL, clean_environment, harness
 from .test_search import ENVIRONMENT, drive, made_up
 
 PICTURES = {"accuracy_vs_depth", "learning_curves", "differences", "cost", "confusion", "mistakes", "probabilities"}
@@ -242,6 +243,31 @@ def test_an_unwritable_folder_is_told(small: Study, tmp_path: Path) -> None:
         report.write(find(read_results(tmp_path / "journal.log")), tmp_path / "file" / "report")
 
 
+def test_whoever_is_killed_while_writing_leaves_the_old_report_whole(
+    small: Study, write_study: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drive(small, tmp_path / "journal.log")
+    folder = report.write(find(read_results(tmp_path / "journal.log")), tmp_path / "reports" / "mine")
+    pages = {path: path.read_bytes() for path in folder.rglob("*.*") if path.parent.name != "plots"}
+    drive(read_study(write_study(SMALL), ["budget.trials=9"]), tmp_path / "journal.log")
+    for name in ("report.html", "report.md"):  # all else is written by then
+
+        def killed(page: str, *arguments: Any, last: str = name) -> str:
+            if page == last:
+                raise KeyboardInterrupt
+            return "new"
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sys.modules["harness.report.write"], "render", killed)
+            with pytest.raises(KeyboardInterrupt):
+                report.write(find(read_results(tmp_path / "journal.log")), folder)
+        assert {path: path.read_bytes() for path in pages} == pages
+    report.write(find(read_results(tmp_path / "journal.log")), folder)
+    assert sum(path.read_bytes() != text for path, text in pages.items()) > 4
+    assert [path.name for path in folder.parent.iterdir()] == ["mine"]  # and nothing is left beside it
+    assert not list(folder.rglob("*.part"))
+
+
 def test_the_report_command_needs_no_run(smoke: Path) -> None:
     before = (smoke / "reports" / "smoke" / "report.html").read_bytes()
     done = harness("report", "studies/smoke", cwd=smoke)
@@ -270,6 +296,39 @@ def test_the_golden_report(tmp_path: Path) -> None:
             (GOLDEN / "report" / name).write_text(text)
     stored = {str(p.relative_to(GOLDEN / "report")): p.read_text() for p in sorted((GOLDEN / "report").rglob("*.*"))}
     assert made == stored
+
+
+TIED = SMALL.replace(
+    'optimizer = ["sgd", "adam"]', 'dropout = [0.0]\nnorm = ["none"]\nactivation = ["relu"]\ntaper = ["constant"]'
+)
+ELSEWHERE = """
+import sys
+from pathlib import Path
+from harness import report
+from harness.analysis import find, read_results
+report.write(find(read_results(Path(sys.argv[1]))), Path(sys.argv[2]))
+print(find(read_results(Path(sys.argv[3]))).importance.to_csv(), end="")
+"""
+
+
+def test_a_report_is_the_same_everywhere(write_study: Write, tmp_path: Path) -> None:
+    """Under another hash seed, locale and time zone: pages, tables and pictures, also where importances are equal."""
+    here, elsewhere, tied = tmp_path / "here" / "report", tmp_path / "elsewhere" / "report", tmp_path / "tied.log"
+    drive(read_study(write_study(TIED.replace("momentum", "#")), ["budget.trials=12"]), tied)
+    odd = {"LC_ALL": "C", "PYTHONUTF8": "0", "TZ": "Pacific/Kiritimati", "LANG": "tr_TR.UTF-8"}
+    odd |= {"PYTHONHASHSEED": "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, GOLDEN / "journal.log", elsewhere, tied],
+        env={**clean_environment(), "PYTHONPATH": str(ROOT), **odd},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    report.write(find(read_results(GOLDEN / "journal.log")), here)
+    both = [{str(path.relative_to(at)): path.read_bytes() for path in at.rglob("*.*")} for at in (here, elsewhere)]
+    assert [name for name in both[0] if both[0][name] != both[1].get(name)] == []
+    assert both[0].keys() == both[1].keys()
+    assert done.stdout == find(read_results(tied)).importance.to_csv()
 
 
 def test_a_large_study_is_reported_in_time(small: Study, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from harness.study.places import report_folder
 from harness.study.study import Study
 from harness.tracking import Tracker, shown_store
 
-from .conftest import ROOT, SMALL, Done, clean_environment
+from .conftest import ROOT, SMALL, Done, clean_environment, resealed
 from .test_report import Page
 from .test_search import drive
 
@@ -191,7 +191,7 @@ def test_a_journal_cannot_name_another_folder(small: Study, tmp_path: Path) -> N
     drive(small, tmp_path / "journal.log")
     for name in ("../../mine", "/tmp/mine", "..", r"mine\n"):
         text = (tmp_path / "journal.log").read_text().replace(r"{\"name\":\"mine\"", rf"{{\"name\":\"{name}\"")
-        (tmp_path / "other.log").write_text(text.replace(r"\"mine\n\"", r"\"mine\\n\""))
+        (tmp_path / "other.log").write_bytes(b"".join(resealed(text.replace(r"\"mine\n\"", r"\"mine\\n\""))))
         with pytest.raises(UserError, match="must be the name of a folder"):
             read_results(tmp_path / "other.log")
 
@@ -472,6 +472,15 @@ def test_texts_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("USE_TOKEN", "yes")
     text = f"yes: http://ann:{PASSWORD}@host, s3cret/p@ss:w, pa55w0rd, key-1234"
     assert masking.without_secrets(text) == "yes: http://ann:***@host, ***, ***, ***"
+
+
+def test_a_short_password_is_masked_and_no_word_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "mysql+pymysql://ann:p@127.0.0.1/runs")
+    text = "mysql+pymysql://ann:p@127.0.0.1/runs: MLflow cannot open it: no password 'p', p=p; opening: postponed"
+    masked = (
+        "mysql+pymysql://ann:***@127.0.0.1/runs: MLflow cannot open it: no password '***', p=***; opening: postponed"
+    )
+    assert masking.without_secrets(text) == masked
 
 
 def test_messages_are_masked(

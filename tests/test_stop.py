@@ -77,3 +77,26 @@ def test_a_second_one_ends_it_at_once(smoke: Path, write_study: Write, tmp_path:
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "goes on from here" not in error  # it has not stopped politely
+
+
+def test_nobody_needs_to_listen(smoke: Path, write_study: Write, tmp_path: Path) -> None:
+    """`harness run ... 2>&1 | head -1`: what reads the screen leaves, and nothing else changes."""
+    shutil.copy(smoke / "mlflow.db", tmp_path)
+    write_study(SMALL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness", "run", "studies/mine"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert (tmp_path / "reports" / "mine" / "report.html").exists()
+    runs = runs_of(MlflowClient(f"sqlite:///{tmp_path}/mlflow.db"), "mine")
+    assert len(runs) == 1 + 2 + 2 * (6 + 2)
+    assert {run.info.status for run in runs if "container" in run.data.tags} == {"FINISHED"}
+    assert not [run for run in runs if "incomplete" in run.data.tags]

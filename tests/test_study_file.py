@@ -234,3 +234,18 @@ def test_an_unknown_study_names_the_nearest(write_study: Write) -> None:
 def test_a_bad_override_is_told(override: str, write_study: Write) -> None:
     with pytest.raises(UserError, match="--set " + override):
         read_study(write_study('question = "q"\n' + SMALL), [override])
+
+
+def test_a_mark_at_the_beginning_is_none_of_the_text(write_study: Write) -> None:
+    folder = write_study(SMALL)
+    plain = read_study(folder)
+    (folder / "study.toml").write_bytes(b"\xef\xbb\xbf" + SMALL.encode())
+    assert read_study(folder) == plain
+
+
+def test_a_folder_in_the_place_of_a_study_file_is_told(write_study: Write) -> None:
+    folder = write_study(SMALL)
+    (folder / "study.toml").unlink()
+    (folder / "study.toml").mkdir()
+    with pytest.raises(UserError, match=r"study\.toml: is a directory"):
+        read_study(folder)

@@ -7,12 +7,15 @@ import json
 import math
 import shutil
 import signal
+import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
@@ -22,17 +25,21 @@ from safetensors.torch import load_file
 from harness import catalogue
 from harness.analysis.results import Results, read_results
 from harness.config import Config
+from harness.crews.how import How
 from harness.errors import UserError
-from harness.journal import Ledger
+from harness.journal import Ledger, Records
 from harness.parts.models import build
+from harness.run import run as run_study
+from harness.study.file import read_study
 from harness.study.study import Study
 from harness.tracking import Tracker, shown_store
 from harness.tracking.calls import in_one_line
+from harness.tracking.mlflow.address import store_trouble
 from harness.tracking.mlflow.entries import epoch_metrics
 from harness.tracking.mlflow.sqlite import make_store
 from harness.trial import Epoch, Outcome
 
-from .conftest import ROOT, Done, harness, make_trial
+from .conftest import ROOT, SMALL, Done, harness, make_trial
 from .test_search import figures, made_up
 
 ENVIRONMENT = {"git_commit": "abc", "torch": "2"}
@@ -228,9 +235,7 @@ def test_a_killed_drivers_runs_are_closed(small: Study, store: str) -> None:
     tracker.open(small, "id", ENVIRONMENT)
     tracker.begin(make_trial())
     tracker.drain()
-    assert tracker._pipe is not None
-    tracker._pipe.close()  # as the kernel does when it ends a driver
-    assert tracker.process.wait(timeout=10) == 1
+    assert tracker._hang_up(10) == "exit code 1"  # closes the pipe, as the kernel does when it ends a driver
     with tracking(small):
         pass
     [run] = [r for r in runs_of(MlflowClient(store), "mine") if r.data.tags["key"] == "2/search/0"]
@@ -259,7 +264,56 @@ def test_a_tracking_process_that_dies_stops_nothing(small: Study, store: str) ->
             tracker.end(trial, made_up(trial))
         tracker.drain()
     assert tracker.failure is not None
-    assert "the tracking process ended" in tracker.failure
+    assert "the tracking process ended, killed by SIGKILL" in tracker.failure
+
+
+def test_a_tracking_process_that_is_stopped_holds_nothing_up(
+    write_study: Callable[[str], Path], store: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """SIGSTOP, as of a machine that swaps, from the first trial on; nothing is lost in the end."""
+    folder = write_study(SMALL)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.startswith("estimate"):  # the store is open
+            tracker.process.send_signal(signal.SIGSTOP)
+
+    with Tracker(silent=2.0, say=say) as tracker:
+        tracker._outbox._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # full at once
+        stopped = tracker.process
+        run_study(read_study(folder), folder, tracker, How(device="cpu", quiet=True), say)
+        assert tracker.process is not stopped
+        assert (tracker.failure, tracker.missing) == (None, 0)
+    assert stopped.returncode == -signal.SIGKILL
+    assert not [line for line in said if line.startswith("warning: MLflow lacks")]
+    records = Records(folder / "journal.log")
+    whole = [run for run in runs_of(MlflowClient(store), "mine") if "incomplete" not in run.data.tags]
+    keys = [run.data.tags["key"] for run in whole if "container" not in run.data.tags]
+    assert len(keys) == len(set(keys)) == len(records.all) == 2 * (6 + 2)
+    assert "RUNNING" not in {run.info.status for run in runs_of(MlflowClient(store), "mine")}
+
+
+def test_what_a_stopped_process_cannot_take_is_dropped_and_told(small: Study, store: str) -> None:
+    with Tracker(silent=1.0) as tracker:
+        tracker.open(small, "id", ENVIRONMENT)
+        tracker.process.send_signal(signal.SIGSTOP)
+        trials = [make_trial(number) for number in range(8)]
+        weights = {"w": np.zeros(2**22)}  # 32 MiB: the third has no room
+        began = time.monotonic()
+        for trial in trials[:4]:
+            tracker.begin(trial)
+            tracker.end(trial, replace(made_up(trial), weights=weights))
+        assert time.monotonic() - began < 1  # no waiting: at most copying
+        assert len(tracker._lost) == 2
+        tracker.drain()  # the silent one is replaced
+        assert tracker.missing == 4
+        assert tracker.failure is not None
+        tracker.catch_up([(trial, made_up(trial)) for trial in trials])
+        tracker.drain()
+        assert tracker.missing == 0
+    states = {run.data.tags["key"]: run.info.status for run in reversed(runs_of(MlflowClient(store), "mine"))}
+    assert [states[f"2/search/{number}"] for number in range(8)] == ["FINISHED"] * 8
 
 
 def test_ctrl_c_is_the_drivers_business(small: Study, store: str) -> None:
@@ -342,6 +396,71 @@ def test_a_new_store_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / "new.db").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        ("sqlite:///{here}", "it is a directory"),
+        ("sqlite:///{here}/unreadable", "may not be read and written"),
+        ("sqlite:///{here}/garbage", "file is not a database"),
+        ("nosuchbase://127.0.0.1/runs", "NoSuchModuleError"),
+        ("postgresql+nosuchdriver://127.0.0.1/runs", "NoSuchModuleError"),
+        ("http://127.0.0.1:{port}", "no MLflow server answers there"),
+    ],
+)
+def test_what_is_wrong_with_a_store_is_known_within_seconds(
+    store: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "garbage").write_text("not a database" * 100)
+    (tmp_path / "unreadable").touch()
+    monkeypatch.setattr("os.access", lambda path, mode: path.name != "unreadable")  # tests may be root's
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()  # and never answers
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", store.format(here=tmp_path, port=deaf.getsockname()[1]))
+        began = time.monotonic()
+        trouble = store_trouble()
+        assert time.monotonic() - began < 5
+    assert trouble is not None
+    assert said in trouble
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///:memory:", "sqlite://", "sqlite:///"])
+def test_a_store_that_keeps_nothing_is_refused(
+    uri: str, write_study: Callable[[str], Path], command: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_study(SMALL)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    done = command("run", "studies/mine")
+    assert done.returncode == 2
+    assert "keeps no runs; name a file, as in sqlite:///mlflow.db" in done.stderr
+    assert not (folder / "journal.log").exists()
+
+
+def test_without_a_store_training_goes_on_and_says_so(
+    write_study: Callable[[str], Path],
+    command: Callable[..., Done],
+    store: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = write_study(SMALL)
+    (folder / "study.toml").write_text(SMALL.replace('"digits"', '"mnist"'))
+    folder.rename(tmp_path / "studies" / "a b")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}")
+    done = command("run", "studies/a b", "--dataset", "digits", "--quiet")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    again = "harness sync 'studies/a b' --dataset digits"
+    [first] = [line for line in lines if "MLflow cannot open it: it is a directory; training goes on" in line]
+    assert again in first
+    assert lines.index(first) < lines.index(next(line for line in lines if line.startswith("estimate")))
+    [last] = [line for line in lines if line.startswith("warning: MLflow lacks all runs")]
+    assert again in last
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    assert command("sync", "studies/a b", "--dataset", "digits").returncode == 0
+    assert len(runs_of(MlflowClient(store), "a b-digits")) == 1 + 2 + 2 * (6 + 2)
+
+
 def test_a_store_that_cannot_be_opened_is_a_plain_error(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -408,6 +527,22 @@ def test_another_tracker_is_a_class_and_an_entry(small: Study, tmp_path: Path) -
         "summary 0.75 reports/mine",
     ]  # a store that failed is left alone for a while, also at the end
     assert tracker.missing == 2
+
+
+@pytest.mark.usefixtures("_own_tracker")
+def test_a_process_that_lives_is_not_replaced_while_its_store_hangs(small: Study, tmp_path: Path) -> None:
+    slow = OWN.replace('self.say("summary"', 'import time; time.sleep(4); self.say("summary"')
+    (tmp_path / "own_tracker.py").write_text(slow)
+    with Tracker(kind="own", silent=2.0) as tracker:
+        first = tracker.process
+        tracker.open(small, "id", ENVIRONMENT)
+        tracker.summary({"depth=2": {"test_accuracy": 0.75}}, Path("reports/mine"))
+        tracker.drain()
+        assert (tracker.process, tracker.failure) == (first, None)
+        tracker.summary({"depth=2": {"test_accuracy": 0.75}}, Path("reports/mine"))
+        tracker.drain(0.5)  # but nobody waits for it without end
+        assert tracker.failure is not None
+        assert "not answered in time" in tracker.failure
 
 
 def test_only_one_folder_knows_mlflow() -> None:

@@ -5,6 +5,7 @@ Our window on Optuna.
 
 from harness.journal.file import find_journal, hold, holder, put_aside, ran_on
 from harness.journal.ledger import Ledger, begun, changed_code, check_edits, edits, look, programs
+from harness.journal.mending import make_whole
 from harness.journal.records import Record, Records
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "hold",
     "holder",
     "look",
+    "make_whole",
     "programs",
     "put_aside",
     "ran_on",

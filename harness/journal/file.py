@@ -4,11 +4,10 @@ One driver writes it at a time; anyone may read it meanwhile. It is the truth ab
 made from it.
 """
 
-import json
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,15 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from harness.errors import UserError
+from harness.journal.lines import DamagedError, Lines, sealed
+from harness.study.places import advice
 from harness.study.study import Study
 
 HEAD = 100_000  # bytes of a journal, which say what it is of
-FORMAT = 3
+FORMAT = 4
 """Of what is written into journals: since 2 figures lie there by name, and with every outcome its Config; since 3 a
-level may have several searches, and all seeds come from one sequence."""
+level may have several searches, and all seeds come from one sequence; since 4 lines have numbers and checksums, and
+outcomes say which training they are of."""
 
 
 class _Journal(JournalFileBackend):
@@ -38,11 +40,33 @@ class _Journal(JournalFileBackend):
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self.path = path
+        self._lines, self._end = Lines(path), 0  # what was read so far, and how many bytes
+
+    @property
+    def line(self) -> int:
+        """The last line that was read, from 1."""
+        return self._lines.line
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """What the lines say from that one on, counted from 0; raises DamagedError. Optuna reads on where it was."""
+        if log_number_from != self._lines.line:
+            self._lines, self._end = Lines(self.path), 0
+        with self.path.open("rb") as file:
+            file.seek(self._end)
+            left = os.fstat(file.fileno()).st_size - self._end  # while another process writes
+            for text in file:
+                left -= len(text)
+                if left < 0 or not text.endswith(b"\n"):
+                    return
+                log = self._lines.read(text)
+                self._end += len(text)
+                if self._lines.line > log_number_from:
+                    yield log
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Write the lines in one piece."""
         with self.path.open("ab") as file:
-            file.write(b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs))
+            file.write(b"".join(sealed(log, self._lines.number + place) for place, log in enumerate(logs, start=1)))
             file.flush()
             if not all("intermediate_value" in log for log in logs):
                 os.fsync(file.fileno())
@@ -50,15 +74,19 @@ class _Journal(JournalFileBackend):
 
 def open_journal(journal: Path) -> JournalStorage:
     """The journal as an Optuna storage; readers may open it while a driver writes."""
-    return JournalStorage(_Journal(journal))
+    backend = _Journal(journal)
+    try:
+        return JournalStorage(backend)
+    except (KeyError, TypeError, AttributeError, AssertionError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise DamagedError(journal, backend.line, "Optuna cannot take it in") from error  # has no checksum
 
 
 def open_to_read(journal: Path) -> tuple[JournalStorage, dict[str, dict[str, Any]]]:
     """A journal and the attributes of the Optuna studies in it, by their names. Raises UserError when there is none."""
     if not journal.is_file():
-        raise UserError(
-            f"{journal.parent}: never ran (there is no {journal}); run it with: harness run {journal.parent}"
-        )
+        raise UserError(f"{journal.parent}: never ran (there is no {journal}); run it with: {advice('run', journal)}")
     storage = open_journal(journal)
     attributes = {s.study_name: s.user_attrs for s in optuna.get_all_study_summaries(storage)}
     if not any("study" in own for own in attributes.values()):
@@ -125,10 +153,15 @@ def put_aside(journal: Path) -> Path | None:
     """Rename a journal so that a new one can begin; the new name, or None if there was none."""
     if not journal.exists():
         return None
+    return journal.rename(aside(journal))
+
+
+def aside(journal: Path, word: str = "") -> Path:
+    """A free name beside a journal for one that is put aside."""
     number = 1
-    while (aside := journal.with_name(f"{journal.stem}.old{number}.log")).exists():
+    while (place := journal.with_name(f"{journal.stem}.old{number}{word}.log")).exists():
         number += 1
-    return journal.rename(aside)
+    return place
 
 
 def cut_torn_line(journal: Path) -> None:

@@ -39,6 +39,7 @@ from harness.journal.level import (
     search_name,
     seeds_name,
 )
+from harness.journal.mending import Kept
 from harness.journal.records import Records
 from harness.journal.sampling import Weigh, direction, make_pruner, propose
 from harness.study.own import Program, difference
@@ -79,6 +80,7 @@ class Ledger:
         self._weigh = weigh
         cut_torn_line(journal)
         known = open_journal(journal) if journal.is_file() else None
+        self._kept = Kept(journal, environment)
         self.study = study = begun(study, journal, known)
         self._storage = known or open_journal(journal)
         self._places = places(study)
@@ -172,6 +174,21 @@ class Ledger:
                     user_attrs={**attributes, "outcome": outcome_record(trial, outcome)},
                 )
             )
+
+    def taken_back(self, trials: Iterable[Trial]) -> Iterator[tuple[Trial, Outcome]]:
+        """Those trials whose outcomes are not recorded, but kept by the file that a damaged journal was mended from:
+        they are recorded now, with what the pruner was told of them.
+        """
+        for trial in trials:
+            outcome = None if self.is_recorded(trial) else self._kept.outcome(trial)
+            if outcome is not None:
+                for epoch in outcome.history:
+                    self.report(trial, epoch)
+                if outcome.folds and self.study.is_judged_by_folds:
+                    whole = {n: fold.figures for n, fold in enumerate(outcome.folds) if fold.status == "finished"}
+                    self.report_folds(trial, FoldsEnded(whole))
+                self.record(trial, outcome)
+                yield trial, outcome
 
     def is_recorded(self, trial: Trial) -> bool:
         """Whether the journal holds the trial's outcome."""
@@ -308,10 +325,12 @@ class Ledger:
         facts |= {"study": self.study.model_dump_json(), "format": FORMAT}
         facts |= {"how": dict(how)} if how else {}
         attributes = first.user_attrs
-        if "study" in attributes:
-            _refuse_edits(self.study, Study.model_validate_json(attributes["study"]))
-            refuse_other_data(self.study, attributes.get("environment", {}), environment)
-        for fact, value in {"journal": attributes.get("journal", uuid.uuid4().hex), **facts}.items():
+        recorded = Study.model_validate_json(attributes["study"]) if "study" in attributes else None
+        for then in filter(None, (recorded, self._kept.study)):
+            _refuse_edits(self.study, then)
+        refuse_other_data(self.study, attributes.get("environment", {}), environment)
+        own = attributes.get("journal", self._kept.id or uuid.uuid4().hex)
+        for fact, value in {"journal": own, **facts}.items():
             if attributes.get(fact) != value:
                 first.set_user_attr(fact, value)
 
@@ -352,7 +371,7 @@ def begun(study: Study, journal: Path, storage: JournalStorage | None = None) ->
         cut_torn_line(journal)
         storage = open_journal(journal)
     known = storage.get_all_studies() if storage else []
-    then = _study_in(known)
+    then = _study_in(known) or Kept(journal, {}).study
     if storage is None or then is None:
         return with_earlier(study, journal.parent)
     names = {search_name(then, place) for place in places(then)}

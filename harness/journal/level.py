@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.catalogue import Value
+from harness.catalogue import Value, show
 from harness.config import Config
 from harness.journal.sampling import from_optuna
 from harness.study.study import Study
@@ -131,8 +131,13 @@ class SearchTrials:
 
 
 def outcome_record(trial: Trial, outcome: Outcome) -> dict[str, Any]:
-    """What the journal keeps of a trial that has ended: its outcome, and the Config that it came of."""
-    return {**outcome.record(), "config": trial.config.record()}
+    """What the journal keeps of a trial that has ended: its outcome, the Config that it came of, and which it is."""
+    return {**outcome.record(), "config": trial.config.record(), "trial": list(identity(trial))}
+
+
+def identity(trial: Trial) -> tuple[str, str, int, int, int]:
+    """What tells trainings apart whose Config is the same, wherever a journal speaks of them."""
+    return show(trial.level), trial.stage, trial.search, trial.number, trial.seed
 
 
 def outcome_of(frozen: FrozenTrial) -> Outcome | None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
 from harness.errors import UserError
@@ -32,6 +31,7 @@ from harness.journal.level import (
     seed_number,
     seeds_name,
 )
+from harness.journal.lines import attributes_of, sound
 from harness.journal.sampling import CONSTRAINT, INFEASIBLE
 from harness.study.study import Budget, Study
 from harness.trial import Level, Outcome, Trial
@@ -200,8 +200,7 @@ def _circumstances(journal: Path) -> Iterator[tuple[float | None, Circumstances]
     """
     budget, environment = Budget(), dict[str, str]()
     how: Mapping[str, Any] | None = None
-    for entry in JournalFileBackend(str(journal)).read_logs(0):
-        attributes = entry.get("user_attr") or entry.get("user_attrs") or {}
+    for attributes in map(attributes_of, sound(journal)):
         if "study" in attributes:
             study = Study.model_validate_json(attributes["study"])
             budget = study.budget.model_copy(update={"trials": study.trials})

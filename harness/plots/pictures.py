@@ -101,7 +101,10 @@ class Drawing:
         from harness.plots.base import both
 
         for kind, content in both(self.picture.figure()).items():
-            self.path.with_suffix(f".{kind}").write_bytes(SEALS[kind](content, self.digest))
+            file = self.path.with_suffix(f".{kind}")
+            part = file.with_name(f".{file.name}.{os.getpid()}.part")
+            part.write_bytes(SEALS[kind](content, self.digest))
+            part.replace(file)  # never half a picture
 
 
 def _cores() -> int:

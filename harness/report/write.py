@@ -3,9 +3,10 @@
 python -m harness.report studies/depth
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
@@ -44,17 +45,35 @@ class Report:
         """
         try:
             save_all(self.pictures, folder / "plots", second)
-            (folder / "tables").mkdir(parents=True, exist_ok=True)
-            for name, table in self.tables.items():
-                rounding = None if name in IN_FULL else "%.6g"
-                table.to_csv(folder / "tables" / f"{name}.csv", index=False, float_format=rounding)
-            for name, (grid, caption) in self.latex.items():
-                write_latex(grid, folder / "tables" / f"{name}.tex", caption)
-            for name in ("report.html", "report.md"):
-                (folder / name).write_text(render(name, folder, vars(self.page)), encoding="utf-8")
+            folder.mkdir(parents=True, exist_ok=True)
+            beside = folder.resolve().parent  # where a file can be renamed into the folder
+            with TemporaryDirectory(prefix=f".{folder.name}-", dir=beside) as place:
+                for name, text in self._texts(folder):
+                    (Path(place) / name).parent.mkdir(exist_ok=True)
+                    (Path(place) / name).write_text(text, encoding="utf-8")
+                _move(Path(place), folder)
         except OSError as error:
             raise UserError(f"{folder}: the report cannot be written: {error.strerror or error}") from error
         return folder
+
+    def _texts(self, folder: Path) -> Iterator[tuple[str, str]]:
+        """All files but the pictures, which lie in `folder` already: their names there, and what is in them."""
+        for name, table in self.tables.items():
+            rounding = None if name in IN_FULL else "%.6g"
+            yield f"tables/{name}.csv", table.to_csv(index=False, float_format=rounding)
+        for name, (grid, caption) in self.latex.items():
+            yield f"tables/{name}.tex", latex_table(grid, f"{folder.name}-{name}", caption)
+        for name in ("report.html", "report.md"):
+            yield name, render(name, folder, vars(self.page))
+
+
+def _move(place: Path, folder: Path) -> None:
+    """Move all files to where they belong, once all are written: whoever is killed before leaves the old report whole,
+    and never half a file.
+    """
+    (folder / "tables").mkdir(exist_ok=True)
+    for file in sorted(path for path in place.rglob("*") if path.is_file()):
+        file.replace(folder / file.relative_to(place))
 
 
 def write(findings: Findings, folder: Path, second: Second | None = None) -> Path:
@@ -104,17 +123,17 @@ def _latex(findings: Findings) -> dict[str, tuple[pd.DataFrame, str]]:
     return tables
 
 
-def write_latex(table: pd.DataFrame, path: Path, caption: str) -> None:
+def latex_table(table: pd.DataFrame, label: str, caption: str) -> str:
     """A booktabs table; whatever came from the study file is escaped."""
     style = table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis="columns")
     tex = style.to_latex(
         hrules=True,
         caption=latex(caption),
-        label="tab:" + latex_label(f"{path.parent.parent.name}-{path.stem}"),
+        label="tab:" + latex_label(label),
         position_float="centering",
         column_format="l" + "r" * (table.shape[1] - 1),
     )
-    path.write_text(tex.replace(r"\centering", SMALL_TABLE, 1), encoding="utf-8")
+    return str(tex.replace(r"\centering", SMALL_TABLE, 1))
 
 
 def report_study(study: Study, folder: Path, second: Second | None = None) -> Path:

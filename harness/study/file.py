@@ -54,7 +54,7 @@ def read_study(path: str | Path, overrides: Iterable[str] = (), dataset: str | N
     """The study in the folder `path`, with `key=value` overrides applied; raises UserError for whatever is wrong."""
     file = _find(Path(path))
     try:
-        raw = toml.parse(file.read_text(encoding="utf-8"))
+        raw = toml.parse(file.read_text(encoding="utf-8-sig"))  # some editors begin with a mark
         _tables(raw)
         written_for = raw.get("dataset")
         of_model, others = _sorted(overrides)
@@ -80,6 +80,8 @@ def read_study(path: str | Path, overrides: Iterable[str] = (), dataset: str | N
 def _find(path: Path) -> Path:
     folder = study_folder(path)
     file = folder / "study.toml"
+    if file.is_dir():
+        raise UserError(f"{file}: is a directory; must be a text file")
     if not file.is_file():
         beside = [str(other.parent) for base in (folder.parent, Path("studies")) for other in base.glob("*/study.toml")]
         if str(inside := "studies" / folder) in beside:

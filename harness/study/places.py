@@ -1,6 +1,7 @@
 """Where a study's files lie: below the current folder. A name or a symbolic link that leads out of it is refused."""
 
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -59,6 +60,13 @@ def _kept_in(path: Path, roots: Iterable[Path]) -> Path:
     if not any(end.is_relative_to(root.resolve()) for root in roots):
         raise UserError(f"dataset: {path} leads out of the folders of data, to {end}")
     return path
+
+
+def advice(command: str, journal: Path) -> str:
+    """What to type for a command on the study and the data set whose journal that is, quoted for a shell."""
+    dataset = journal.stem.removeprefix("journal").removeprefix("-")
+    words = ["harness", command, str(journal.parent), *(["--dataset", dataset] if dataset else [])]
+    return shlex.join(words)
 
 
 def report_folder(name: str) -> Path:

@@ -21,7 +21,20 @@ import time
 from multiprocessing.connection import Connection
 
 from harness import catalogue
-from harness.tracking.calls import Answer, Call, Drain, Finish, Flush, Limit, OfTrial, Opened, Store, in_one_line
+from harness.tracking.calls import (
+    Alive,
+    Answer,
+    Call,
+    Drain,
+    Finish,
+    Flush,
+    Limit,
+    OfTrial,
+    Opened,
+    Ping,
+    Store,
+    in_one_line,
+)
 
 LATE = 3.0  # seconds that a metric of a running trial may wait for its batch
 PAUSE = 10.0  # seconds for which a store that failed is left alone
@@ -39,19 +52,22 @@ class Desk:
         self.failure: str | None = None
         self.closed_until = 0.0
         self.deadline = math.inf  # after which nothing that waits is done
+        self.speaking = threading.Lock()
 
     def read(self) -> None:
         """Empty the pipe at once, whatever the store is doing: the driver must never wait for it."""
         while True:
             try:
                 call: Call = self.pipe.recv()
+                if isinstance(call, Ping):
+                    self.say(Alive())
             except (OSError, EOFError):
                 os._exit(1)
             if isinstance(call, Limit):
                 self.deadline = time.monotonic() + call.seconds
             elif isinstance(call, OfTrial) and self.calls.qsize() >= FULL:
                 self._miss(call, SLOW)
-            else:
+            elif not isinstance(call, Ping):
                 self.calls.put(call)
             if isinstance(call, Finish):
                 return
@@ -66,7 +82,12 @@ class Desk:
             if isinstance(call, Drain):
                 self.deadline = math.inf  # before the driver hears of it, and can set another
             if call and call.answered:
-                self.pipe.send(Answer(opened, self.failure if self.missing else None, len(self.missing)))
+                self.say(Answer(opened, self.failure if self.missing else None, len(self.missing)))
+
+    def say(self, word: Answer | Alive) -> None:
+        """Tell the driver, one word at a time."""
+        with self.speaking:
+            self.pipe.send(word)
 
     def _next(self) -> Call | None:
         """The call that waits; None if none comes for a while."""

@@ -191,6 +191,16 @@ class Limit(Call):
 
 
 @dataclass(frozen=True)
+class Ping(Call):
+    """Answered with `Alive` as soon as it is read, whatever the store is doing."""
+
+
+@dataclass(frozen=True)
+class Alive:
+    """The process reads what it is sent."""
+
+
+@dataclass(frozen=True)
 class Finish(Call):
     """The last call."""
 

@@ -12,7 +12,10 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
+import mlflow.store.db.utils
 from mlflow import MlflowClient
+
+mlflow.store.db.utils.MAX_RETRY_COUNT = 2  # it tries ten times to reach a database, for minutes
 
 for name in ("mlflow", "alembic"):
     logging.getLogger(name).setLevel(logging.WARNING)  # a new store is made in silence

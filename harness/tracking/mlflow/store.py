@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.masking import without_secrets
 from harness.study.study import Study
 from harness.tracking.calls import Ending, Opened, in_one_line
-from harness.tracking.mlflow.address import pages, server_trouble, shown_store, store_uri
+from harness.tracking.mlflow.address import pages, shown_store, store_trouble, store_uri
 from harness.tracking.mlflow.sqlite import make_store  # first: it sets MLflow's ways before MLflow is imported
 from harness.trial import Epoch, Figures, Outcome, Trial
 
@@ -66,7 +67,7 @@ class MlflowStore:
 
     def connect(self) -> None:
         """Open the store: seconds, the first time."""
-        if server_trouble() is None:
+        if store_trouble() is None:
             self._client.search_experiments(max_results=1)
 
     @cached_property
@@ -78,11 +79,8 @@ class MlflowStore:
     def open(self, study: Study, journal: str, environment: Mapping[str, str]) -> Opened:
         """Find or make the study's run and its levels', and learn which trials have complete runs."""
         self.study, self.journal, self.environment = study, journal, environment
-        if trouble := server_trouble():
-            raise UserError(
-                f"{shown_store()}: no MLflow server answers there ({trouble}); start it, or run with --offline and "
-                f"write the runs later with: harness sync studies/{study.name}"
-            )
+        if trouble := store_trouble():
+            raise UserError(f"{shown_store()}: MLflow cannot open it: {without_secrets(trouble)}")
         try:
             self._experiment = self._find_experiment()
             self._read_runs()
