@@ -55,10 +55,7 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
         shown_store()  # so is an address that MLflow would misread
     journal = folder / study.journal
     with writing(journal), hold(journal), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
-        if how.fresh and (aside := put_aside(journal)):
-            say(f"the old journal is now {aside}")
-        if told := make_whole(journal):
-            say(f"warning: {told}")
+        begin(journal, how, say)
         facts = before_first_trial(study, folder, data, device, workplace, say)
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
@@ -71,6 +68,14 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
         with stop_politely(say) as check, Progress(study, how.quiet) as progress:
             Driver(ledger, tracker, progress, data, workplace, size, check).run()
         conclude(ledger, journal, tracker, say)
+
+
+def begin(journal: Path, how: How, say: Say) -> None:
+    """Put the journal aside, if that is wanted, or make it whole, if it is damaged."""
+    if how.fresh and (aside := put_aside(journal)):
+        say(f"the old journal is now {aside}")
+    if told := make_whole(journal):
+        say(f"warning: {told}")
 
 
 def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
