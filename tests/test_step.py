@@ -156,6 +156,8 @@ CONFIGS: list[dict[str, Any]] = [
     *({knob: name} for knob in ("optimizer", "activation") for name in catalogue.names(knob)),
     *({"precision": precision} for precision in catalogue.knob("precision").choices),
     *({"normalisation": pixels} for pixels in catalogue.knob("normalisation").choices),
+    *({"schedule": name, "warmup": 0.5} for name in catalogue.names("schedule")),
+    {"optimizer": "muon", "schedule": "cosine", "decay_biases": False},
     {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.1},
     {"dropout": 0.2},
     {"split": "pooled"},

@@ -28,6 +28,7 @@ from harness.parts.tasks import ClassTally, Learning, NumberTally, Tally, descri
 from harness.training.augment import augment_of
 from harness.training.feed import Feed
 from harness.training.optim import StackOptimizer
+from harness.training.schedule import Schedule, is_constant
 from harness.training.stack import Stack, Weights
 from harness.trial import MOST_PREDICTIONS, Epoch, Example, Outcome, Status, Trial, pack
 
@@ -142,7 +143,18 @@ class Cohort:
         """The rule that moves its networks, at its beginning, with a setting of its own for each."""
         rule: type[StackOptimizer] = catalogue.built_by("optimizer", self.config.optimizer)
         configs = [member.trial.config for member in self.members]
-        return rule(self.stack.flat, {name: [config[name] for config in configs] for name in rule.settings})
+        return rule(
+            self.stack.flat,
+            {name: [config[name] for config in configs] for name in (*rule.settings, *rule.constants)},
+            {name: self.config[name] for name in (*rule.options, "decay_biases")},
+            self.stack.shapes,
+            None if all(map(is_constant, configs)) else Schedule(configs, self.steps, self.stack.flat.device),
+        )
+
+    @property
+    def steps(self) -> int:
+        """How many steps an epoch has."""
+        return -(-len(self.training) // int(self.config.batch_size))
 
     def measure(self, feed: Feed, names: Sequence[str], keep: bool = False) -> Tally:
         """The measures of those names of every network, over all rows of a feed; `keep` as `Learning.tally` has it."""

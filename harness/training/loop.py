@@ -77,6 +77,8 @@ class Trainer:
     def epoch(self) -> Events:
         """Train for an epoch, and measure; the epochs of all that still train."""
         cohort, clock = self.cohort, time.perf_counter()
+        if self.optimizer.schedule is not None:
+            self.optimizer.schedule.begin(len(cohort.members[cohort.going[0]].history))
         with _precision(cohort.config, cohort.stack.flat.device):
             for batch in cohort.training.batches(cohort.config.batch_size):
                 self.step(batch)
@@ -84,13 +86,20 @@ class Trainer:
         share = (time.perf_counter() - clock) / len(cohort.going)
         return [*self._remember(figures, share)]
 
-    def _figures(self) -> list[Mapping[str, float]]:
+    def _figures(self) -> Sequence[Mapping[str, float]]:
         """The epoch's figures by name, of each row."""
         held_out = self.cohort.measure(self.cohort.held_out, self.cohort.watched).figures()
         names = [f"train_{name}" for name in self.cohort.task.running] + [f"val_{name}" for name in held_out]
         table = torch.stack([*self.step.figures(), *held_out.values()])
         columns = table.T.tolist()  # the one time in an epoch that the loop waits for the device
-        return [dict(zip(names, column, strict=True)) for column in columns]
+        figures = [dict(zip(names, column, strict=True)) for column in columns]
+        if self.optimizer.schedule is None:
+            return figures
+        rates = self.optimizer.schedule.rates()
+        return [
+            {**one, **({} if rate is None else {"learning_rate": rate})}
+            for one, rate in zip(figures, rates, strict=True)
+        ]
 
     def _remember(self, figures: Sequence[Mapping[str, float]], seconds: float) -> Iterator[tuple[Trial, Epoch]]:
         now = time.time()
