@@ -140,9 +140,9 @@ class StackOptimizer:
         self.steps += 1
         self.look()
         if self.schedule is not None:
-            factor = self.schedule.next()
+            self.factor = self.schedule.next(self.readable)
             for name in self.rates:
-                self.now[name] = _as(self.columns[name] * factor, self.flat)
+                self.now[name] = _as(self.table[self.settings.index(name), :, None] * self.factor, self.flat)
         for one in self.around:
             one.before(gradient)
         self.update(gradient)
@@ -245,9 +245,9 @@ class Adam(StackOptimizer):
     """Adam (Kingma and Ba, 2015), by the fused kernel of torch.optim.Adam: one pass over memory instead of ten.
 
     The kernel takes its settings as numbers, one of each a call. Where they can be read, it is called once for each run
-    of rows with equal settings: once for ten seeds of one configuration. On a GPU, and with a schedule, it is called
-    once for all rows with a learning rate of 1 and no decay, for the change of parameters that another pass scales by
-    the learning rates; there the formula is written out where models differ in constants.
+    of rows with equal settings: once for ten seeds of one configuration. On a GPU it is called once for all rows with a
+    learning rate of 1 and no decay, for the change of parameters that another pass scales by the learning rates; there
+    the formula is written out where models differ in constants.
     """
 
     settings = ("lr", "weight_decay")
@@ -269,11 +269,12 @@ class Adam(StackOptimizer):
 
     def prepare(self) -> None:
         super().prepare()
-        if self.numbers is None or self.schedule is not None:
+        if self.numbers is None:
             return
         constants = (self.given[name] for name in ("beta1", "beta2", "eps"))
-        runs = [(key, len(list(rows))) for key, rows in groupby(zip(*self.numbers, *constants, strict=True))]
-        self.keys, sizes = [key for key, _ in runs], [size for _, size in runs]
+        followed = self.schedule.configs if self.schedule else [None] * len(self.flat)
+        runs = [(key, len(list(rows))) for key, rows in groupby(zip(*self.numbers, *constants, followed, strict=True))]
+        self.keys, sizes = [key[:-1] for key, _ in runs], [size for _, size in runs]
         if sizes != self.sizes:
             self.sizes = sizes
             self.parts = list(zip(*(tensor.split(sizes) for tensor in self.tensors(self.flat)), strict=True))
@@ -284,14 +285,18 @@ class Adam(StackOptimizer):
         return [flat, *(self.state[name] for name in names)]
 
     def update(self, gradient: Tensor) -> None:
-        if self.numbers is None or self.schedule is not None:
+        if self.numbers is None:
             self.update_at_once(gradient)
             return
         if self.decaying is not None:
             self.shrink(gradient)
-        slopes = gradient.split(self.sizes)
+        slopes, first, factors = gradient.split(self.sizes), 0, None
+        if self.schedule is not None:
+            factors = self.factor[:, 0].tolist()
         for (lr, weight_decay, *constants), rows, slope in zip(self.keys, self.parts, slopes, strict=True):
-            self.move(rows, slope, lr, weight_decay if self.decaying is None else 0.0, *constants)
+            now = lr if factors is None else lr * factors[first]
+            self.move(rows, slope, now, weight_decay if self.decaying is None else 0.0, *constants)
+            first += len(slope)
 
     def update_at_once(self, gradient: Tensor) -> None:
         """All rows with one call, whatever their settings."""

@@ -146,14 +146,21 @@ class Schedule:
         self.ends = [float(known[config][-1]) for config in self.configs]  # of the epoch's last step
         self.table.copy_(torch.from_numpy(np.stack([known[config] for config in self.configs], axis=1)))
         self.row.zero_()
+        self.done = 0
 
     def rates(self) -> list[float | None]:
         """The learning rate of each model at the epoch's last step; None of those where it never changes."""
         pairs = zip(self.configs, self.ends, strict=True)
         return [None if is_constant(config) else float(config.lr) * end for config, end in pairs]
 
-    def next(self) -> Tensor:
-        """The factors (K, 1), float64, of the next step. Behind the last comes the first: nobody waits to see it."""
+    def next(self, readable: bool = False) -> Tensor:
+        """The factors (K, 1), float64, of the next step. Behind the last comes the first: nobody waits to see it.
+
+        Where the host may read the device it counts itself, which is less work.
+        """
+        if readable:
+            self.done += 1
+            return self.table[(self.done - 1) % self.steps, :, None]
         factors = self.table.index_select(0, self.row)
         self.row.add_(1).remainder_(self.steps)
         return factors.T
@@ -161,7 +168,7 @@ class Schedule:
     def only(self, rows: Sequence[int]) -> Self:
         """That of some of the models, in memory of its own."""
         part = self.__class__.__new__(self.__class__)
-        part.configs, part.steps = [self.configs[row] for row in rows], self.steps
+        part.configs, part.steps, part.done = [self.configs[row] for row in rows], self.steps, self.done
         part.table, part.row = self.table[:, list(rows)], self.row.clone()
         part.ends = [self.ends[row] for row in rows]
         return part
