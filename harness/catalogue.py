@@ -231,6 +231,7 @@ HIDDEN = (
 
 ACTIVATION = Knob("activation", str, "relu", "after every hidden layer", kind="activation")
 DROPOUT = Knob("dropout", float, 0.0, "share dropped after every hidden layer", low=0, below=1, in_stack="free")
+INPUT_DROPOUT = Knob("input_dropout", float, 0.0, "share dropped of the inputs", low=0, below=1)
 NORM = Knob(
     "norm",
     str,
@@ -328,7 +329,28 @@ TRAINING = (
         high=MOST,
         in_stack="free",
     ),
+    Knob("clip_norm", float, 0.0, "the largest norm of a model's gradient; 0: any", low=0, in_stack="free"),
+    Knob("clip_value", float, 0.0, "the largest entry of a gradient, behind clip_norm; 0: any", low=0, in_stack="free"),
+    Knob(
+        "max_norm",
+        float,
+        0.0,
+        "the largest norm of a unit's incoming weights after a step (Srivastava et al., 2014); 0: any",
+        low=0,
+        in_stack="free",
+    ),
+    Knob(
+        "ema",
+        float,
+        0.0,
+        "decay a step of a moving average of the weights, which is what is judged and kept; 0: the weights themselves",
+        low=0,
+        below=1,
+        in_stack="free",
+    ),
     Knob("batch_size", int, 256, "images a step", low=1, high=MOST),
+    Knob("accumulate", int, 1, "batches whose mean gradient makes a step", low=1, high=MOST),
+    Knob("drop_last", bool, False, "the last step of an epoch is left out if it has fewer images than the others"),
     Knob("epochs", int, 20, "the most epochs of a training", low=1, high=MOST, in_stack="free"),
     Knob("patience", int, 10, "epochs to wait for a lower validation loss", low=1, high=MOST, in_stack="free"),
     Knob(
@@ -487,7 +509,7 @@ PARTS: tuple[Part, ...] = (
         "mlp",
         "harness.parts.models:mlp",
         "linear layers with activation and dropout between",
-        knobs=(*HIDDEN, ACTIVATION, DROPOUT, NORM, RESIDUAL, INITIALISATION),
+        knobs=(*HIDDEN, ACTIVATION, DROPOUT, INPUT_DROPOUT, NORM, RESIDUAL, INITIALISATION),
         idle=("width", "taper", "activation", "dropout", "norm"),
         idle_alone=("residual",),
     ),
@@ -520,6 +542,7 @@ PARTS: tuple[Part, ...] = (
             ),
             ACTIVATION,
             DROPOUT,
+            INPUT_DROPOUT,
             NORM,
             RESIDUAL,
             INITIALISATION,

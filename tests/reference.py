@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.optim import lr_scheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from harness import catalogue
 from harness.config import Config
@@ -151,22 +152,25 @@ def train_alone(trial: Trial, data: Data) -> list[dict[str, float]]:
     optimizer = make_optimizer(network, config)
     pooled = config.test_fraction if config.split == "pooled" else 0.0
     train_rows, val_rows, test_rows = data.split(trial.seed, config.validation, pooled)
-    following = scheduler(optimizer, config, -(-len(train_rows) // config.batch_size))
+    judged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema)) if config.ema else network
+    following = scheduler(optimizer, config, len(_batches(train_rows, config)))
     order = generator(trial.seed, ORDER, torch.device("cpu"))
     images, labels = _normalised(floats(data, data.inputs), train_rows, config), data.targets
     images = images.view(-1, *input_shape(config, data.shape))
     untrained = _evaluate(network, images[test_rows], labels[test_rows])[1]
     best, lowest, waited = network.state_dict(), math.inf, 0
     while len(history) < config.epochs and (waited < config.patience or not config.validation):
-        history.append(_epoch(network, optimizer, following, images, labels, train_rows, order, config))
+        shuffled = train_rows[torch.randperm(len(train_rows), generator=order)]
+        history.append(_epoch(network, judged, optimizer, following, images, labels, shuffled, config))
+        state = (judged.module if isinstance(judged, AveragedModel) else network).state_dict()
         if not config.validation:
-            best = copy.deepcopy(network.state_dict())
+            best = copy.deepcopy(state)
             continue
-        val_loss, val_accuracy = _evaluate(network, images[val_rows], labels[val_rows])
+        val_loss, val_accuracy = _evaluate(judged, images[val_rows], labels[val_rows])
         history[-1] |= {"val_loss": val_loss, "val_accuracy": val_accuracy}
         waited += 1
         if val_loss < lowest:
-            best, lowest, waited = copy.deepcopy(network.state_dict()), val_loss, 0
+            best, lowest, waited = copy.deepcopy(state), val_loss, 0
     network.load_state_dict(best)
     test_loss, test_accuracy = _evaluate(network, images[test_rows], labels[test_rows])
     return [*history, {"test_loss": test_loss, "test_accuracy": test_accuracy, "untrained_accuracy": untrained}]
@@ -181,33 +185,55 @@ def _normalised(images: torch.Tensor, train_rows: torch.Tensor, config: Config) 
     return images
 
 
+def _batches(rows: torch.Tensor, config: Config) -> list[torch.Tensor]:
+    """The rows of each step."""
+    size = config.batch_size * config.accumulate
+    return [step for step in rows.split(size) if len(step) == size or not config.drop_last]
+
+
 def _epoch(
     network: nn.Module,
+    judged: nn.Module,
     optimizer: torch.optim.Optimizer,
     following: lr_scheduler.LRScheduler,
     images: torch.Tensor,
     labels: torch.Tensor,
     rows: torch.Tensor,
-    order: torch.Generator,
     config: Config,
 ) -> dict[str, float]:
     network.train()
-    total, hits, rate = 0.0, 0, 0.0
-    for batch in rows[torch.randperm(len(rows), generator=order)].split(config.batch_size):
-        logits = network(images[batch])
-        loss = F.cross_entropy(logits, labels[batch])
+    total, hits, rate, seen = 0.0, 0, 0.0, 0
+    for step in _batches(rows, config):
         optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        for batch in step.split(config.batch_size):
+            logits = network(images[batch])
+            loss = F.cross_entropy(logits, labels[batch])
+            (loss * len(batch) / len(step)).backward()
+            total += loss.item() * len(batch)
+            hits += int((logits.argmax(1) == labels[batch]).sum())
+            seen += len(batch)
+        _limited_step(network, optimizer, config)
+        if isinstance(judged, AveragedModel):
+            judged.update_parameters(network)
         rate = float(optimizer.param_groups[0]["lr"])
         if config.schedule_every == "step":
             following.step()
-        total += loss.item() * len(batch)
-        hits += int((logits.argmax(1) == labels[batch]).sum())
     if config.schedule_every == "epoch":
         following.step()
     moving = {} if config.schedule == "constant" and not config.warmup else {"learning_rate": rate}
-    return {"train_loss": total / len(rows), "train_accuracy": hits / len(rows), **moving}
+    return {"train_loss": total / seen, "train_accuracy": hits / seen, **moving}
+
+
+def _limited_step(network: nn.Module, optimizer: torch.optim.Optimizer, config: Config) -> None:
+    if config.clip_norm:
+        nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+    if config.clip_value:
+        nn.utils.clip_grad_value_(network.parameters(), config.clip_value)
+    optimizer.step()
+    with torch.no_grad():
+        for weight in network.parameters() if config.max_norm else ():
+            if weight.dim() > 1:
+                weight.copy_(torch.renorm(weight, 2, 0, config.max_norm))
 
 
 @torch.no_grad()
