@@ -9,6 +9,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness import catalogue
+from harness.config import Config
+from harness.errors import UserError
 from harness.training.optim import SGD, Adam, StackOptimizer
 
 from .reference import TORCH, MuonAndAdamW
@@ -313,3 +315,9 @@ def test_settings_that_are_not_the_rules_own_are_refused() -> None:
         SGD(flat, {"lr": [0.1, 0.1]})
     with pytest.raises(RuntimeError, match="shape"):
         Adam(flat, {"lr": [0.1], "weight_decay": [0.0]})
+
+
+def test_what_torch_refuses_is_refused() -> None:
+    Config(optimizer="adam", nesterov=True, dampening=0.5).check()
+    with pytest.raises(UserError, match=r"^dampening: must be 0 with nesterov = true, got 0\.5$"):
+        Config(optimizer="sgd", nesterov=True, dampening=0.5).check()

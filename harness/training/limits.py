@@ -24,7 +24,7 @@ SMALLEST = 1e-6  # added to a norm that is divided by, as torch.nn.utils does
 SMALLEST_OF_UNIT = 1e-7  # the same, as torch.renorm does
 
 
-class Limit:
+class ModelLimit:
     """A number per model; infinite where a model has none, which changes nothing."""
 
     def __init__(self, limits: Tensor) -> None:
@@ -46,7 +46,7 @@ class Limit:
         return type(self)(self.limits[list(rows)])
 
 
-class ClipNorm(Limit):
+class ClipNorm(ModelLimit):
     """The norm of each model's gradient is at most its limit."""
 
     def before(self, gradient: Tensor) -> None:
@@ -54,14 +54,14 @@ class ClipNorm(Limit):
         gradient.mul_((self.limits / (norm + SMALLEST)).clamp_(max=1.0))
 
 
-class ClipValue(Limit):
+class ClipValue(ModelLimit):
     """No entry of a model's gradient is larger than its limit."""
 
     def before(self, gradient: Tensor) -> None:
         torch.clamp(gradient, -self.limits, self.limits, out=gradient)
 
 
-class MaxNorm(Limit):
+class MaxNorm(ModelLimit):
     """No unit's incoming weights, a row of a matrix or a kernel, have a larger norm (Srivastava et al., 2014)."""
 
     shapes: Sequence[Shape] = ()
@@ -80,7 +80,7 @@ class MaxNorm(Limit):
         return part
 
 
-class Average(Limit):
+class Average(ModelLimit):
     """An exponential moving average of each model's parameters after its steps; the first is taken as it is.
 
     `limits` are 1 less its decays here; with a decay of 0 the average is the parameters themselves.
