@@ -1,5 +1,7 @@
 """Learning rates that change: each schedule against torch's own class, step for step, alone and in company."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,14 +9,16 @@ import torch
 
 from harness import catalogue
 from harness.config import Config
+from harness.journal.records import Records
 from harness.parts.data import Data
+from harness.tracking.mlflow.entries import epoch_metrics, outcome_metrics
 from harness.training.cohort import Cohort
 from harness.training.loop import Trainer, train
 from harness.training.optim import SGD, Adam, StackOptimizer
 from harness.training.schedule import Schedule, factors, is_constant
 from harness.trial import Epoch, Outcome, Trial
 
-from .conftest import make_trial
+from .conftest import Done, make_trial
 from .reference import scheduler, train_alone
 
 STEPS = 7  # an epoch
@@ -165,3 +169,47 @@ def test_the_company_may_have_other_schedules(digits: Data) -> None:
     assert trainer.optimizer.schedule is not None
     assert trainer.optimizer.schedule.steps == 12  # 1,150 images
     assert Cohort.of([of(1)], digits).optimizer().schedule is None  # costs nothing
+
+
+STUDY = """
+dataset = "digits"
+[compare]
+schedule = ["constant", "cosine"]
+[tune]
+lr = { low = 1e-3, high = 1e-1, log = true }
+optimizer = ["adam", "lion"]
+beta2 = { low = 0.9, high = 0.999 }
+[fixed]
+width = 8
+epochs = 3
+final_lr_share = 0.1
+ema = 0.5
+[budget]
+trials = 3
+searches = 1
+seeds = 1
+[search]
+folds = 2
+"""
+
+
+def test_a_study_keeps_the_learning_rate_and_replays(
+    write_study: Callable[[str], Path], command: Callable[..., Done]
+) -> None:
+    folder = write_study(STUDY)
+    done = command("run", "studies/mine", "--offline", "--quiet")
+    assert done.returncode == 0, done.stderr
+    known = Records(folder / "journal.log").all
+    assert len(known) == 8
+    for record in known:
+        outcome, changes = record.outcome, record.trial.config.schedule == "cosine"
+        assert outcome is not None
+        assert ("learning_rate" in outcome.figures) == changes
+        rates = [epoch["learning_rate"] for epoch in outcome.history if changes]
+        assert rates == sorted(rates, reverse=True)
+        assert [metric.key for metric in epoch_metrics(outcome.history[0])].count("learning_rate") == changes
+        assert [metric.key for metric in outcome_metrics(outcome)].count("best/learning_rate") == changes
+    for which in (("--trial", "1"), ("--seed", str(known[-1].trial.seed))):
+        done = command("replay", "studies/mine", "cosine", *which)
+        assert done.returncode == 0, done.stderr
+        assert "learning_rate" in done.stdout
