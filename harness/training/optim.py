@@ -141,13 +141,17 @@ class StackOptimizer:
         self.look()
         if self.schedule is not None:
             self.factor = self.schedule.next(self.readable)
-            for name in self.rates:
+            for name in self.rates if self.needs_columns() else ():
                 self.now[name] = _as(self.table[self.settings.index(name), :, None] * self.factor, self.flat)
         for one in self.around:
             one.before(gradient)
         self.update(gradient)
         for one in self.around:
             one.after(self.flat)
+
+    def needs_columns(self) -> bool:
+        """Whether `update` reads the learning rates of this step in `now`."""
+        return True
 
     def look(self) -> None:
         """Take note of settings that have changed. On a GPU that cannot be known, so all may have."""
@@ -278,6 +282,9 @@ class Adam(StackOptimizer):
         if sizes != self.sizes:
             self.sizes = sizes
             self.parts = list(zip(*(tensor.split(sizes) for tensor in self.tensors(self.flat)), strict=True))
+
+    def needs_columns(self) -> bool:
+        return self.numbers is None or self.decaying is not None
 
     def tensors(self, flat: Tensor) -> list[Tensor]:
         """What the kernel moves: parameters, both moments, and with amsgrad the highest second one."""

@@ -11,7 +11,7 @@ CUDA graph. Durations are in epochs whatever `schedule_every` says; the tests ho
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from torch import Tensor
 
 from harness import catalogue
 from harness.config import Config
+
+AHEAD = 4096  # steps whose factors are computed at once
 
 Numbers = NDArray[np.float64]
 
@@ -135,18 +137,28 @@ class Schedule:
         self.configs, self.steps = list(configs), steps
         self.table = torch.ones(steps, len(configs), dtype=torch.float64, device=device)
         self.row = torch.zeros(1, dtype=torch.int64, device=device)
+        self.ahead, self.first = (
+            np.empty((0, len(configs))),
+            0,
+        )  # some epochs' factors on the host, from the epoch `first` on
         self.begin(0)
 
     def begin(self, epoch: int) -> None:
         """Write down the factors of an epoch, from 0, where steps and graphs find them."""
-        known: dict[Any, Numbers] = {}  # seeds of one configuration share theirs
-        for config in self.configs:
-            if config not in known:
-                known[config] = factors(config, self.steps, epoch * self.steps, self.steps)
-        self.ends = [float(known[config][-1]) for config in self.configs]  # of the epoch's last step
-        self.table.copy_(torch.from_numpy(np.stack([known[config] for config in self.configs], axis=1)))
+        place = (epoch - self.first) * self.steps
+        if not 0 <= place < len(self.ahead):
+            self.ahead, self.first, place = self._ahead(epoch), epoch, 0
+        rows = self.ahead[place : place + self.steps]
+        self.ends: list[float] = rows[-1].tolist()
+        self.table.copy_(torch.from_numpy(rows))
         self.row.zero_()
         self.done = 0
+
+    def _ahead(self, epoch: int) -> Numbers:
+        """The factors (steps, K) of this epoch and of some that follow: for small epochs each by itself costs more."""
+        count = self.steps * max(1, AHEAD // self.steps)
+        made = {config: factors(config, self.steps, epoch * self.steps, count) for config in set(self.configs)}
+        return np.stack([made[config] for config in self.configs], axis=1)
 
     def rates(self) -> list[float | None]:
         """The learning rate of each model at the epoch's last step; None of those where it never changes."""
@@ -170,5 +182,6 @@ class Schedule:
         part = self.__class__.__new__(self.__class__)
         part.configs, part.steps, part.done = [self.configs[row] for row in rows], self.steps, self.done
         part.table, part.row = self.table[:, list(rows)], self.row.clone()
+        part.ahead, part.first = self.ahead[:, list(rows)], self.first
         part.ends = [self.ends[row] for row in rows]
         return part
