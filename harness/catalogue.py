@@ -172,6 +172,7 @@ TARGET = Unit(
 RATIO = Unit("", 1.0, 4, "")  # of R2, which may be negative
 SECONDS = Unit("s", 1.0, 1, "s")
 EPOCHS = Unit("epochs", 1.0, 1, "epochs")
+RATE = Unit("", 1.0, 8, "", significant=4)
 COUNT = Unit("", 1.0, 0, "", thousands=True)
 
 
@@ -233,6 +234,7 @@ HIDDEN = (
 
 ACTIVATION = Knob("activation", str, "relu", "after every hidden layer", kind="activation")
 DROPOUT = Knob("dropout", float, 0.0, "share dropped after every hidden layer", low=0, below=1, in_stack="free")
+INPUT_DROPOUT = Knob("input_dropout", float, 0.0, "share dropped of the inputs", low=0, below=1)
 NORM = Knob(
     "norm",
     str,
@@ -256,6 +258,47 @@ INITIALISATION = Knob(
     in_stack="free",
 )
 MOMENTUM = Knob("momentum", float, 0.0, "of sgd and rmsprop", low=0, below=1, in_stack="free")
+BETA1 = Knob(
+    "beta1", float, None, "of the mean of gradients; if not said, as torch has it: 0.9", low=0, below=1, in_stack="free"
+)
+BETA2 = Knob(
+    "beta2",
+    float,
+    None,
+    "of the mean of their squares; if not said, as torch has it: 0.999, of lion 0.99",
+    low=0,
+    below=1,
+    in_stack="free",
+)
+EPS = Knob(
+    "eps",
+    float,
+    None,
+    "added to what the optimizer divides by; if not said, as torch has it: 1e-8, of adagrad 1e-10, of adadelta 1e-6",
+    above=0,
+    in_stack="free",
+)
+AMSGRAD = Knob(
+    "amsgrad", bool, False, "of adam and adamw: divide by the highest mean of squares so far (Reddi et al., 2018)"
+)
+LR_DECAY = Knob(
+    "lr_decay",
+    float,
+    0.1,
+    "factor of the learning rate: of schedule step and multistep each time, of exponential an epoch",
+    above=0,
+    high=1,
+    in_stack="free",
+)
+FINAL_LR_SHARE = Knob(
+    "final_lr_share",
+    float,
+    0.0,
+    "share of the learning rate at the end of schedule cosine, cosine_restarts, linear and onecycle",
+    low=0,
+    high=1,
+    in_stack="free",
+)
 
 GENERAL = (
     Knob("dataset", str, "mnist", "what is learned", kind="dataset"),
@@ -269,8 +312,48 @@ TRAINING = (
     Knob("optimizer", str, "adam", "the rule of a step", kind="optimizer"),
     Knob("lr", float, 1e-3, "learning rate", above=0, in_stack="free"),
     MOMENTUM,
-    Knob("weight_decay", float, 0.0, "L2 penalty; of adamw decoupled decay", low=0, in_stack="free"),
+    Knob("weight_decay", float, 0.0, "L2 penalty; of adamw, lion and muon decoupled decay", low=0, in_stack="free"),
+    Knob("decay_biases", bool, True, "weight decay acts on biases and scales too, not on weights alone"),
+    Knob("schedule", str, "constant", "how the learning rate goes on", kind="schedule", in_stack="free"),
+    Knob(
+        "schedule_every",
+        str,
+        "step",
+        "whether it changes at each step or each epoch",
+        choices=("step", "epoch"),
+        in_stack="free",
+    ),
+    Knob(
+        "warmup",
+        float,
+        0.0,
+        "epochs, or a part of one, in which the learning rate rises in a straight line; the schedule has the rest",
+        low=0,
+        high=MOST,
+        in_stack="free",
+    ),
+    Knob("clip_norm", float, 0.0, "the largest norm of a model's gradient; 0: any", low=0, in_stack="free"),
+    Knob("clip_value", float, 0.0, "the largest entry of a gradient, behind clip_norm; 0: any", low=0, in_stack="free"),
+    Knob(
+        "max_norm",
+        float,
+        0.0,
+        "the largest norm of a unit's incoming weights after a step (Srivastava et al., 2014); 0: any",
+        low=0,
+        in_stack="free",
+    ),
+    Knob(
+        "ema",
+        float,
+        0.0,
+        "decay a step of a moving average of the weights, which is what is judged and kept; 0: the weights themselves",
+        low=0,
+        below=1,
+        in_stack="free",
+    ),
     Knob("batch_size", int, 256, "images a step", low=1, high=MOST),
+    Knob("accumulate", int, 1, "batches whose mean gradient makes a step", low=1, high=MOST),
+    Knob("drop_last", bool, False, "the last step of an epoch is left out if it has fewer images than the others"),
     Knob("epochs", int, 20, "the most epochs of a training", low=1, high=MOST, in_stack="free"),
     Knob("patience", int, 10, "epochs to wait for a lower validation loss", low=1, high=MOST, in_stack="free"),
     Knob(
@@ -429,7 +512,7 @@ PARTS: tuple[Part, ...] = (
         "mlp",
         "harness.parts.models:mlp",
         "linear layers with activation and dropout between",
-        knobs=(*HIDDEN, ACTIVATION, DROPOUT, NORM, RESIDUAL, INITIALISATION),
+        knobs=(*HIDDEN, ACTIVATION, DROPOUT, INPUT_DROPOUT, NORM, RESIDUAL, INITIALISATION),
         idle=("width", "taper", "activation", "dropout", "norm"),
         idle_alone=("residual",),
     ),
@@ -462,6 +545,7 @@ PARTS: tuple[Part, ...] = (
             ),
             ACTIVATION,
             DROPOUT,
+            INPUT_DROPOUT,
             NORM,
             RESIDUAL,
             INITIALISATION,
@@ -546,24 +630,263 @@ PARTS: tuple[Part, ...] = (
         "sgd",
         "harness.training.optim:SGD",
         "stochastic gradient descent with momentum",
-        knobs=(MOMENTUM,),
+        knobs=(
+            MOMENTUM,
+            Knob("nesterov", bool, False, "of sgd: momentum looks ahead (Sutskever et al., 2013)"),
+            Knob(
+                "dampening",
+                float,
+                0.0,
+                "of sgd: share of a gradient that momentum leaves out",
+                low=0,
+                high=1,
+                in_stack="free",
+            ),
+        ),
         like="torch.optim:SGD",
     ),
-    Part("optimizer", "adam", "harness.training.optim:Adam", "Adam (Kingma and Ba, 2015)", like="torch.optim:Adam"),
+    Part(
+        "optimizer",
+        "adam",
+        "harness.training.optim:Adam",
+        "Adam (Kingma and Ba, 2015)",
+        knobs=(BETA1, BETA2, EPS, AMSGRAD),
+        like="torch.optim:Adam",
+    ),
     Part(
         "optimizer",
         "adamw",
         "harness.training.optim:AdamW",
         "Adam with decoupled weight decay (Loshchilov and Hutter, 2019)",
+        knobs=(BETA1, BETA2, EPS, AMSGRAD),
         like="torch.optim:AdamW",
     ),
     Part(
         "optimizer",
         "rmsprop",
         "harness.training.optim:RMSprop",
-        "RMSprop (Tieleman and Hinton, 2012), not centred, with momentum",
-        knobs=(MOMENTUM,),
+        "RMSprop (Tieleman and Hinton, 2012), with momentum",
+        knobs=(
+            MOMENTUM,
+            Knob(
+                "alpha",
+                float,
+                None,
+                "of rmsprop's mean of squares; if not said, as torch has it: 0.99",
+                low=0,
+                below=1,
+                in_stack="free",
+            ),
+            EPS,
+            Knob("centered", bool, False, "of rmsprop: squares are those of deviations from the mean gradient"),
+        ),
         like="torch.optim:RMSprop",
+    ),
+    Part(
+        "optimizer",
+        "nadam",
+        "harness.training.rules:NAdam",
+        "Adam with Nesterov's momentum (Dozat, 2016)",
+        knobs=(BETA1, BETA2, EPS),
+        like="torch.optim:NAdam",
+    ),
+    Part(
+        "optimizer",
+        "radam",
+        "harness.training.rules:RAdam",
+        "Adam whose first steps are rectified (Liu et al., 2020)",
+        knobs=(BETA1, BETA2, EPS),
+        like="torch.optim:RAdam",
+    ),
+    Part(
+        "optimizer",
+        "adamax",
+        "harness.training.rules:Adamax",
+        "Adam by the largest gradient (Kingma and Ba, 2015)",
+        knobs=(BETA1, BETA2, EPS),
+        like="torch.optim:Adamax",
+    ),
+    Part(
+        "optimizer",
+        "adagrad",
+        "harness.training.rules:Adagrad",
+        "by the sum of squares (Duchi et al., 2011)",
+        knobs=(EPS,),
+        like="torch.optim:Adagrad",
+    ),
+    Part(
+        "optimizer",
+        "adadelta",
+        "harness.training.rules:Adadelta",
+        "Adadelta (Zeiler, 2012); torch's learning rate is 1",
+        knobs=(
+            Knob(
+                "rho",
+                float,
+                None,
+                "of adadelta's means of squares; if not said, as torch has it: 0.9",
+                low=0,
+                below=1,
+                in_stack="free",
+            ),
+            EPS,
+        ),
+        like="torch.optim:Adadelta",
+    ),
+    Part(
+        "optimizer",
+        "lion",
+        "harness.training.rules:Lion",
+        "the sign of momentum, with decoupled weight decay (Chen et al., 2023)",
+        knobs=(BETA1, BETA2),
+    ),
+    Part(
+        "optimizer",
+        "muon",
+        "harness.training.muon:Muon",
+        "momentum made orthogonal, of weights; all else by adamw (Jordan et al., 2024)",
+        knobs=(
+            Knob("muon_momentum", float, 0.95, "of muon, Nesterov's", low=0, below=1, in_stack="free"),
+            Knob("adamw_lr", float, 3e-4, "learning rate of what muon leaves to adamw", above=0, in_stack="free"),
+            BETA1,
+            BETA2,
+            EPS,
+        ),
+        like="torch.optim:Muon",
+    ),
+    Part("schedule", "constant", "harness.training.schedule:constant", "the learning rate stays as it is"),
+    Part(
+        "schedule",
+        "step",
+        "harness.training.schedule:step",
+        "falls by a factor at equal distances",
+        knobs=(
+            LR_DECAY,
+            Knob("step_every", int, 10, "epochs between the falls of schedule step", low=1, high=MOST, in_stack="free"),
+        ),
+        like="torch.optim.lr_scheduler:StepLR",
+    ),
+    Part(
+        "schedule",
+        "multistep",
+        "harness.training.schedule:multistep",
+        "falls by a factor at some epochs",
+        knobs=(
+            LR_DECAY,
+            Knob(
+                "milestones",
+                tuple,
+                (),
+                "epochs behind the warm-up after which schedule multistep falls",
+                low=1,
+                high=MOST,
+                in_stack="free",
+            ),
+        ),
+        like="torch.optim.lr_scheduler:MultiStepLR",
+    ),
+    Part(
+        "schedule",
+        "exponential",
+        "harness.training.schedule:exponential",
+        "falls by a factor an epoch",
+        knobs=(LR_DECAY,),
+        like="torch.optim.lr_scheduler:ExponentialLR",
+    ),
+    Part(
+        "schedule",
+        "cosine",
+        "harness.training.schedule:cosine",
+        "falls along half a cosine (Loshchilov and Hutter, 2017)",
+        knobs=(FINAL_LR_SHARE,),
+        like="torch.optim.lr_scheduler:CosineAnnealingLR",
+    ),
+    Part(
+        "schedule",
+        "cosine_restarts",
+        "harness.training.schedule:cosine_restarts",
+        "the same, time and again",
+        knobs=(
+            FINAL_LR_SHARE,
+            Knob(
+                "restart_every",
+                int,
+                10,
+                "epochs before the first restart of schedule cosine_restarts",
+                low=1,
+                high=MOST,
+                in_stack="free",
+            ),
+            Knob(
+                "restart_growth",
+                int,
+                1,
+                "how many times as long each further one takes",
+                low=1,
+                high=100,
+                in_stack="free",
+            ),
+        ),
+        like="torch.optim.lr_scheduler:CosineAnnealingWarmRestarts",
+    ),
+    Part(
+        "schedule",
+        "linear",
+        "harness.training.schedule:linear",
+        "falls in a straight line",
+        knobs=(FINAL_LR_SHARE,),
+        like="torch.optim.lr_scheduler:LinearLR",
+    ),
+    Part(
+        "schedule",
+        "onecycle",
+        "harness.training.schedule:onecycle",
+        "rises to the learning rate and falls again, along cosines (Smith and Topin, 2018)",
+        knobs=(
+            FINAL_LR_SHARE,
+            Knob(
+                "initial_lr_share",
+                float,
+                0.04,
+                "share of the learning rate at the beginning of schedule onecycle",
+                above=0,
+                high=1,
+                in_stack="free",
+            ),
+            Knob(
+                "peak_at",
+                float,
+                0.3,
+                "share of the training after which schedule onecycle is at its highest",
+                above=0,
+                below=1,
+                in_stack="free",
+            ),
+        ),
+        like="torch.optim.lr_scheduler:OneCycleLR",
+    ),
+    Part(
+        "schedule",
+        "inverse_sqrt",
+        "harness.training.schedule:inverse_sqrt",
+        "1 / sqrt(1 + epochs / timescale) (Vaswani et al., 2017)",
+        knobs=(
+            Knob(
+                "timescale",
+                float,
+                1.0,
+                "epochs, of schedule inverse_sqrt; as much as the warm-up is the published form",
+                above=0,
+                in_stack="free",
+            ),
+        ),
+    ),
+    Part(
+        "schedule",
+        "inverse_scaling",
+        "harness.training.schedule:inverse_scaling",
+        "1 / t ** lr_power, t = 1, 2, ... (scikit-learn's invscaling)",
+        knobs=(Knob("lr_power", float, 0.5, "exponent of schedule inverse_scaling", low=0, high=10, in_stack="free"),),
     ),
     Task(
         "task",
@@ -707,6 +1030,7 @@ OTHER_FIGURES = {
         Figure("epochs", EPOCHS, "epochs"),
         Figure("seconds", SECONDS, "seconds"),
         Figure("parameters", COUNT, "parameters"),
+        Figure("learning_rate", RATE, "learning rate"),
     )
 }
 """What is known of a run besides its measures."""
@@ -766,16 +1090,16 @@ def _knobs(own: OwnModel | None) -> Iterator[Knob]:
 
 
 def training_knobs() -> Iterator[Knob]:
-    """The knobs of training and of all optimizers: those of any model."""
+    """The knobs of training, of all optimizers and of all schedules: those of any model."""
     yield from TRAINING
-    for one in _parts("optimizer").values():
+    for one in (*_parts("optimizer").values(), *_parts("schedule").values()):
         yield from one.knobs
 
 
 @cache
 def knobs(own: OwnModel | None = None) -> dict[str, Knob]:
     """Every knob by its name: those of the study, of all models (or of one that a user wrote), of training, of all
-    optimizers.
+    optimizers and schedules.
     """
     return {knob.name: knob for knob in _knobs(own)}
 

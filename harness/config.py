@@ -86,6 +86,8 @@ class Config:
 
     def check(self) -> None:
         """Raises UserError where values contradict each other, whatever the images: no network can be as they say."""
+        if self["optimizer"] == "sgd" and self["nesterov"] and self["dampening"]:
+            raise UserError(f"dampening: must be 0 with nesterov = true, got {show(self['dampening'])}")
         if self.own:
             return
         if self["residual"] and len(set(self.hidden)) > 1:

@@ -195,15 +195,14 @@ class Pace:
 def _group_seconds(group: Group, data: Data) -> float:
     """How long a group trains if none of it stops early: a few steps and a look at some held-out images, scaled up."""
     cohort = Cohort.of(group, data)
-    trainer, size = Trainer(cohort, cohort.optimizer()), int(cohort.config.batch_size)
-    batches = cohort.training.batches(size)
+    trainer, batches = Trainer(cohort, cohort.optimizer()), cohort.batches()
     first = next(batches)
     step = _timed(lambda: trainer.step(next(batches, first)), cohort)
     sample = (cohort.held_out if len(cohort.held_out) else cohort.training).sample(IMAGES)
     image = _timed(lambda: cohort.measure(sample, cohort.watched).figures(), cohort) / len(sample)
     epochs = max(int(trial.config.epochs) for trial in group)
     tests = 3 * len(cohort.tests) if group[0].stage == "confirm" else 0  # before, after, and training images again
-    return epochs * math.ceil(len(cohort.training) / size) * step + (epochs * len(cohort.held_out) + tests) * image
+    return epochs * cohort.steps * step + (epochs * len(cohort.held_out) + tests) * image
 
 
 def _timed(work: Callable[[], object], cohort: Cohort) -> float:

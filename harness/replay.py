@@ -275,8 +275,8 @@ def _measured(then: Figures, now: Figures) -> list[str]:
     """
     seen = {name.partition("_")[0] for name, value in then.items() if math.isfinite(value)}
     names = [*then, *(name for name in now if name not in then and name.partition("_")[0] not in seen)]
-    order = ("train", "val", "test", "untrained")
-    names.sort(key=lambda name: order.index(name.partition("_")[0]))
+    order = {images: place for place, images in enumerate(("train", "val", "test", "untrained"))}
+    names.sort(key=lambda name: order.get(name.partition("_")[0], len(order)))
     losses = [name for name in names if catalogue.figure(name).unit.relative]
     return [*losses, *(name for name in names if name not in losses)]
 

@@ -13,15 +13,15 @@ import pytest
 from .conftest import ROOT, clean_environment
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
-NEW = {"activation": "celu", "optimizer": "adagrad", "dataset": "parity", "measure": "kappa", "crew": "patient"}
+NEW = {"activation": "celu", "optimizer": "asgd", "dataset": "parity", "measure": "kappa", "crew": "patient"}
 STUDY = """
 dataset = "parity"
 metric = "kappa"
 [compare]
 activation = ["celu", "relu"]
 [fixed]
-optimizer = "adagrad"
-lr = 0.03
+optimizer = "asgd"
+lr = 0.3
 width = 16
 epochs = 12
 [budget]
@@ -79,7 +79,7 @@ def test_the_additions_have_the_right_types(changed: Path) -> None:
 
 def test_the_additions_pass_the_tests_that_are_derived_from_the_catalogue(changed: Path) -> None:
     files = [f"tests/test_{name}.py" for name in ("trial", "stack", "optim", "measures", "architecture")]
-    wanted = "celu or adagrad or kappa or every or one_window or nothing_flows"
+    wanted = "celu or asgd or kappa or every or one_window or nothing_flows"
     said = run(changed, "pytest", "-p", "no:cacheprovider", "-q", "-k", wanted, *files)
     assert int(re.findall(r"(\d+) passed", said)[0]) > 10 if "passed" in said else said.count(".") > 10
 

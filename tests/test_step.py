@@ -148,6 +148,7 @@ def fake_gpu(without_values: Callable[[dict[str, Any], str], Cohort]) -> Iterato
 def one_step(cohort: Cohort) -> Step:
     noise = [member.noise for member in cohort.members]
     step = Step(cohort.task, cohort.stack, cohort.optimizer(), cohort.training, noise)
+    step.most = 64 // int(cohort.config.accumulate)
     step(next(cohort.training.batches(64)))
     return step
 
@@ -156,7 +157,16 @@ CONFIGS: list[dict[str, Any]] = [
     *({knob: name} for knob in ("optimizer", "activation") for name in catalogue.names(knob)),
     *({"precision": precision} for precision in catalogue.knob("precision").choices),
     *({"normalisation": pixels} for pixels in catalogue.knob("normalisation").choices),
+    *({"schedule": name, "warmup": 0.5} for name in catalogue.names("schedule")),
+    {"optimizer": "muon", "schedule": "cosine", "decay_biases": False},
+    {"clip_norm": 0.1, "clip_value": 0.1, "max_norm": 1.0, "ema": 0.9},
+    {"accumulate": 3, "drop_last": True, "ema": 0.9},
+    {"input_dropout": 0.2},
     {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.1},
+    {"optimizer": "sgd", "momentum": 0.9, "nesterov": True},
+    {"optimizer": "sgd", "momentum": 0.9, "dampening": 0.5, "decay_biases": False},
+    *({"optimizer": name, "amsgrad": True, "beta1": 0.8, "beta2": 0.9, "eps": 1e-6} for name in ("adam", "adamw")),
+    {"optimizer": "rmsprop", "centered": True, "alpha": 0.9},
     {"dropout": 0.2},
     {"split": "pooled"},
     {"model": "cnn", "channels": (4,), "kernel": 2},

@@ -9,6 +9,7 @@ can share a stack.
 import contextlib
 import math
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import lru_cache
 from itertools import pairwise, product
@@ -55,7 +56,7 @@ def mlp(config: Config, inputs: Shape, outputs: int) -> nn.Sequential:
     config.check()
     network = _dense(config, math.prod(inputs), outputs)
     fill(network, config)
-    return network
+    return _with_input_dropout(network, config)
 
 
 def cnn(config: Config, inputs: Shape, outputs: int) -> nn.Sequential:
@@ -72,7 +73,14 @@ def cnn(config: Config, inputs: Shape, outputs: int) -> nn.Sequential:
         sides = [1, 1]
     network = nn.Sequential(*layers, nn.Flatten(), *_dense(config, channels * math.prod(sides), outputs))
     fill(network, config)
-    return network
+    return _with_input_dropout(network, config)
+
+
+def _with_input_dropout(network: nn.Sequential, config: Config) -> nn.Sequential:
+    """The network behind a dropout of its inputs, if there is one; its own layers keep their names."""
+    if not config.input_dropout:
+        return network
+    return nn.Sequential(OrderedDict([("input_dropout", nn.Dropout(config.input_dropout)), *network.named_children()]))
 
 
 def _convolutions(config: Config, inputs: Shape) -> tuple[list[nn.Module], Shape]:

@@ -119,7 +119,7 @@ def table_of(name: str, frame: Frame, asked: Asked, task: str = "", splits: Fram
     _check_names(name, frame, asked)
     learned = _learned(name, frame, asked.target, task)
     columns, inputs, notes = _features(name, frame, _chosen(frame, asked))
-    whole, validation = Split(*map(torch.from_numpy, (inputs, learned.values, frame.index.to_numpy()))), 0
+    whole, validation = Split(*map(torch.from_numpy, (inputs, learned.values, np.array(frame.index)))), 0
     train, test = whole, None
     if asked.split_column:
         rows = _by_column(name, frame, asked.split_column, learned)

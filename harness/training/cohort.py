@@ -11,6 +11,7 @@ company.
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,9 @@ from harness.parts.preparing import prepare
 from harness.parts.tasks import ClassTally, Learning, NumberTally, Tally, described, task_of
 from harness.training.augment import augment_of
 from harness.training.feed import Feed
+from harness.training.limits import around_of
 from harness.training.optim import StackOptimizer
+from harness.training.schedule import Schedule, is_constant
 from harness.training.stack import Stack, Weights
 from harness.trial import MOST_PREDICTIONS, Epoch, Example, Outcome, Status, Trial, pack
 
@@ -111,8 +114,13 @@ class Cohort:
         stack = Stack.of(networks, device, config.precision, input_shape(config, data.shape))
         feeds = _feeds(trials, data)
         task = task_of([trial.config for trial in trials], feeds[0].seen)
-        noise = {seed: generator(seed, NOISE, device) for seed in dict.fromkeys(trial.seed for trial in trials)}
-        members = [Member(trial, noise[trial.seed], stack.weights(row).clone()) for row, trial in enumerate(trials)]
+        # one generator for trials of one seed, if they draw alike: whoever drops more would move it for the others
+        keys = [(trial.seed, *(each[row] > 0 for each in stack.rates.values())) for row, trial in enumerate(trials)]
+        noise = {key: generator(key[0], NOISE, device) for key in dict.fromkeys(keys)}
+        members = [
+            Member(trial, noise[key], stack.weights(row).clone())
+            for row, (trial, key) in enumerate(zip(trials, keys, strict=True))
+        ]
         return cls(data, task, members, stack, *feeds)
 
     def __len__(self) -> int:
@@ -142,7 +150,29 @@ class Cohort:
         """The rule that moves its networks, at its beginning, with a setting of its own for each."""
         rule: type[StackOptimizer] = catalogue.built_by("optimizer", self.config.optimizer)
         configs = [member.trial.config for member in self.members]
-        return rule(self.stack.flat, {name: [config[name] for config in configs] for name in rule.settings})
+        return rule(
+            self.stack.flat,
+            {name: [config[name] for config in configs] for name in (*rule.settings, *rule.constants)},
+            {name: self.config[name] for name in (*rule.options, "decay_biases")},
+            self.stack.shapes,
+            None if all(map(is_constant, configs)) else Schedule(configs, self.steps, self.stack.flat.device),
+            around_of(configs, self.stack),
+        )
+
+    @property
+    def steps(self) -> int:
+        """How many steps an epoch has."""
+        whole, left = divmod(len(self.training), self.step_size)
+        return whole + (left > 0 and not (whole and self.config.drop_last))
+
+    @property
+    def step_size(self) -> int:
+        """How many rows a model sees in a step."""
+        return int(self.config.batch_size) * int(self.config.accumulate)
+
+    def batches(self) -> Iterator[Tensor]:
+        """Indices of the rows of an epoch's steps, shuffled anew."""
+        return islice(self.training.batches(self.step_size), self.steps)
 
     def measure(self, feed: Feed, names: Sequence[str], keep: bool = False) -> Tally:
         """The measures of those names of every network, over all rows of a feed; `keep` as `Learning.tally` has it."""

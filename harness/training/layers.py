@@ -631,14 +631,15 @@ class Masks:
 
 @dataclass(eq=False)
 class Dropout(Layer):
-    """Inverted dropout; x: (K, B, ...)."""
+    """Inverted dropout; x: (K or 1, B, ...)."""
 
     def __post_init__(self) -> None:
         self.masks = Masks(self.rates[""], self.memory)
 
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
-        self.mask = None if noise is None else self.masks.draw(noise, x.shape)
-        return x if self.mask is None else torch.mul(x, self.mask, out=self.memory((self, "y"), *x.shape))
+        shape = (self.models, *x.shape[1:])  # of inputs that all models share each drops others
+        self.mask = None if noise is None else self.masks.draw(noise, shape)
+        return x if self.mask is None else torch.mul(x, self.mask, out=self.memory((self, "y"), *shape))
 
     def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         return dy if self.mask is None else dy.mul_(self.mask)

@@ -12,13 +12,14 @@ group or alone (to float32 rounding). A trial that is done leaves at once, and t
 
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
 from harness.config import Config
 from harness.parts.data import Data
 from harness.training.cohort import Cohort, verdicts
+from harness.training.limits import Average
 from harness.training.optim import StackOptimizer
 from harness.training.step import make_step
 from harness.trial import Epoch, Outcome, Trial
@@ -68,6 +69,7 @@ class Trainer:
         self.cohort, self.optimizer = cohort, optimizer
         noise = [member.noise for member in cohort.members]
         self.step = make_step(cohort.task, cohort.stack, optimizer, cohort.training, noise)
+        self.step.most = int(cohort.config.batch_size)
 
     def only(self, rows: Sequence[int]) -> "Trainer":
         """Go on with some rows."""
@@ -77,20 +79,35 @@ class Trainer:
     def epoch(self) -> Events:
         """Train for an epoch, and measure; the epochs of all that still train."""
         cohort, clock = self.cohort, time.perf_counter()
+        if self.optimizer.schedule is not None:
+            self.optimizer.schedule.begin(len(cohort.members[cohort.going[0]].history))
         with _precision(cohort.config, cohort.stack.flat.device):
-            for batch in cohort.training.batches(cohort.config.batch_size):
+            for batch in cohort.batches():
                 self.step(batch)
-            figures = self._figures()
-        share = (time.perf_counter() - clock) / len(cohort.going)
-        return [*self._remember(figures, share)]
+            with self._judged():
+                figures = self._figures()
+                share = (time.perf_counter() - clock) / len(cohort.going)
+                return [*self._remember(figures, share)]
 
-    def _figures(self) -> list[Mapping[str, float]]:
+    def _judged(self) -> AbstractContextManager[None]:
+        """Averaged weights in the place of those that train, where there are averages."""
+        averages = [one for one in self.optimizer.around if isinstance(one, Average)]
+        return averages[0].judged(self.cohort.stack.flat) if averages else nullcontext()
+
+    def _figures(self) -> Sequence[Mapping[str, float]]:
         """The epoch's figures by name, of each row."""
         held_out = self.cohort.measure(self.cohort.held_out, self.cohort.watched).figures()
         names = [f"train_{name}" for name in self.cohort.task.running] + [f"val_{name}" for name in held_out]
         table = torch.stack([*self.step.figures(), *held_out.values()])
         columns = table.T.tolist()  # the one time in an epoch that the loop waits for the device
-        return [dict(zip(names, column, strict=True)) for column in columns]
+        figures = [dict(zip(names, column, strict=True)) for column in columns]
+        if self.optimizer.schedule is None:
+            return figures
+        rates = self.optimizer.schedule.rates()
+        return [
+            {**one, **({} if rate is None else {"learning_rate": rate})}
+            for one, rate in zip(figures, rates, strict=True)
+        ]
 
     def _remember(self, figures: Sequence[Mapping[str, float]], seconds: float) -> Iterator[tuple[Trial, Epoch]]:
         now = time.time()

@@ -118,6 +118,11 @@ class Stack:
         self.root.backward(slope, needs_dx=False)
         return self.gradient
 
+    @property
+    def shapes(self) -> list[Shape]:
+        """Those of the parameters that lie one after the other in a row."""
+        return [tuple(parameter.shape) for parameter in _trained(self.template).values()]
+
     def weights(self, row: int) -> Weights:
         """What one network has learned, as views."""
         return Weights(self.flat[row], {name: buffer[row] for name, buffer in self.buffers.items()})

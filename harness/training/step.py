@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from harness.catalogue import MOST
 from harness.parts.tasks import Learning
 from harness.training.feed import Feed
 from harness.training.optim import StackOptimizer
@@ -32,6 +33,8 @@ class Step:
         self.task, self.stack, self.optimizer, self.feed, self.noise = task, stack, optimizer, feed, noise
         self.sums = torch.zeros(len(task.running), len(stack), device=stack.flat.device)  # of losses, hits, ...
         self.images = 0
+        self.most = MOST  # rows of a model in one pass; a step's gradient is the mean over its passes
+        self.mean: Tensor | None = None
 
     def __call__(self, batch: Tensor) -> None:
         """Train on the images of a batch of indices (R, B)."""
@@ -41,11 +44,24 @@ class Step:
     @torch.no_grad()
     def run(self, batch: Tensor) -> None:
         """The work of a step, all of it on the device."""
+        if batch.shape[1] <= self.most:
+            self.optimizer.step(self.gradient(batch))
+            return
+        if self.mean is None:
+            self.mean = torch.zeros_like(self.stack.gradient)
+        self.mean.zero_()
+        for part in batch.split(self.most, dim=1):
+            self.mean.add_(self.gradient(part), alpha=part.shape[1] / batch.shape[1])
+        self.optimizer.step(self.mean)
+
+    def gradient(self, batch: Tensor) -> Tensor:
+        """The gradient (K, P) of the mean loss; the running figures are taken note of."""
         x, y = self.feed.cut(batch, self.noise)
         sums, slope = self.task.loss(self.stack(x, self.noise), y.expand(len(self.stack), *y.shape[1:]))
-        self.optimizer.step(self.stack.backward(slope))
+        gradient = self.stack.backward(slope)
         for row, one in zip(self.sums, sums, strict=True):
             row += one
+        return gradient
 
     def figures(self) -> Tensor:
         """The task's running figures (R, K): the means over all steps since the last call."""

@@ -65,6 +65,7 @@ def metric_name(figure: str) -> str:
         "test": f"test/{what}",
         "untrained": f"test/{figure}",
         "best": f"best/{what}",
+        "learning": f"best/{figure}",
     }.get(images, figure)
 
 
