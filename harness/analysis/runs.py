@@ -52,7 +52,8 @@ def _figures(results: Results, runs: pd.DataFrame) -> list[str]:
     """The measures that one of the runs has, and always those that the study is about."""
     known = [name for name in catalogue.figure_names() if name in runs and catalogue.figure(name).measure]
     lead = (results.study.metric, "loss")
-    return [name for name in known if catalogue.figure(name).measure in lead or runs[name].notna().any()]
+    rate = ["learning_rate"] if "learning_rate" in runs else []
+    return rate + [name for name in known if catalogue.figure(name).measure in lead or runs[name].notna().any()]
 
 
 def _last_line(reason: object) -> object:
