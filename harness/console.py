@@ -17,15 +17,19 @@ from harness.figures import NONE, text
 from harness.study.study import Study
 from harness.trial import Epoch, Level, Outcome, Trial
 
+UNFOLDED = 1000  # columns
+
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on standard output."""
-    table = Table(box=SIMPLE)
+    """A table on standard output; where that is no terminal, which has a width, no line is folded."""
+    terminal, table = Terminal(), Table(box=SIMPLE)
+    if not terminal.is_terminal:
+        terminal.width = UNFOLDED
     for column in headings:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(escape(printable(cell)) for cell in row))
-    Terminal().print(table)
+    terminal.print(table)
 
 
 class Progress:

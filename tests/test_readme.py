@@ -43,7 +43,13 @@ def test_every_command_works_as_written(tmp_path: Path, smoke: Path) -> None:
             arguments, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, (command, done.stderr)
-        shows = {"list": "finished", "replay": "same: all figures", "power": "budget.searches = "}
+        shows = {
+            "list": "finished",
+            "replay": "same: all figures",
+            "power": "budget.searches = ",
+            "new": "wrote studies/progress/study.toml",
+            "-c": "",
+        }
         assert next((text for word, text in shows.items() if f" {word}" in line), "report.html") in done.stdout
     assert (tmp_path / "reports" / "gelu" / "plots" / "accuracy_vs_activation.png").exists()
 
