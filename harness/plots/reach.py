@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from harness.plots.base import GREY, STYLE, level_style, new_figure
 
 DASHES = ("-", "--", "-.", ":")
-APART = 0.008  # of the height, between lines that would hide each other
+APART = 0.02  # between the first line and the last, which would else hide each other: as a share of runs
 
 
 def reach_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figure:
@@ -24,12 +24,12 @@ def reach_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figur
         levels = list(table["level"].unique())
         for place, row in enumerate(levels):
             own, colour = table[table["level"] == row], level_style(int(row))["color"]
-            line = 100 * (own["share"] + APART * (place - (len(levels) - 1) / 2))
+            line = 100 * (own["share"] + APART * (place / max(1, len(levels) - 1) - 0.5))
             style = DASHES[int(row) % len(DASHES)]
             axes.plot(own["epoch"], line, style, drawstyle="steps-post", color=colour, label=names[int(row)])
             stopped = own["stopped"] > 0
-            axes.plot(own.loc[stopped, "epoch"], line[stopped], "x", color=colour, markersize=7, clip_on=False)
-        axes.set(xlabel="epoch", ylabel="runs there (%)", ylim=(-4, 104), xlim=(0, table["epoch"].max()))
+            axes.plot(own.loc[stopped, "epoch"], line[stopped], "x", color=colour, markersize=7)
+        axes.set(xlabel="epoch", ylabel="runs there (%)", ylim=(-4, 104), xlim=(0, 1.02 * table["epoch"].max()))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         lines = list(axes.get_lines()[::2])
         if (table["stopped"] > 0).any():

@@ -93,6 +93,6 @@ def reach_pictures(findings: Findings, label: str, names: Sequence[str]) -> dict
             "reach:reach_figure",
             (table, shown, f"{label}: runs with a {target}"),
             f"Share of the confirmation runs that have reached a {target}, by epoch; crosses: where a run stopped that "
-            "had not.",
+            "had not. Lines are up to a point off, so that none hides another.",
         )
     }
