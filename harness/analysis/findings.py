@@ -14,7 +14,7 @@ from functools import cached_property
 import pandas as pd
 
 from harness import catalogue
-from harness.analysis import arrival, caveats, effects, luck, runs, search, tables, words, worth
+from harness.analysis import arrival, caveats, course, effects, luck, runs, search, tables, words, worth
 from harness.analysis.results import Results
 from harness.catalogue import Measure
 from harness.study.study import Study
@@ -80,6 +80,11 @@ class Findings:
     def share_there(self) -> pd.DataFrame:
         """The share of each value's runs that had reached it, by epoch (`arrival.share_table`)."""
         return arrival.share_table(self.results)
+
+    @cached_property
+    def course(self) -> pd.DataFrame:
+        """Training and test figures by epoch, where tests were measured after each (`course.course_table`)."""
+        return course.course_table(self.results)
 
     @cached_property
     def measures(self) -> pd.DataFrame:

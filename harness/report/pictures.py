@@ -9,6 +9,7 @@ from harness.analysis import Findings
 from harness.analysis.units import finished, searched
 from harness.catalogue import Value
 from harness.plots import Picture
+from harness.report.course import course_pictures
 from harness.report.escape import in_picture
 from harness.report.mistakes import names_of
 from harness.report.reach import reach_pictures
@@ -45,6 +46,7 @@ def make_pictures(findings: Findings) -> dict[str, Picture]:
         _of_time,
     )
     known = {name: picture for part in parts for name, picture in part(findings, label, names)}
+    known |= course_pictures(findings, label, names)
     return known | reach_pictures(findings, label, names) | worth_pictures(findings, label, names)
 
 

@@ -38,7 +38,7 @@ def reach_texts(findings: Findings) -> list[str]:
 def _first(findings: Findings) -> list[str]:
     """Whose median is the lowest."""
     medians = findings.reach["epoch"]
-    if medians.notna().sum() < 2:
+    if medians.dropna().nunique() < 2:
         return []
     study, least = findings.study, medians.min()
     names = [study.level_name(study.levels[row]) for row in np.flatnonzero(medians == least)]

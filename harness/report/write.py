@@ -106,6 +106,8 @@ def _tables(findings: Findings) -> dict[str, pd.DataFrame]:
         tables["effects"] = findings.effects
     if len(findings.other_measures):
         tables["measures"] = findings.measures
+    if len(findings.course):
+        tables["course"] = findings.course
     if findings.study.reach is not None:
         tables["reach"] = findings.reach
     if findings.study.published:

@@ -71,7 +71,8 @@ class Budget(Table):
     `failures` is the share of a generation's trials, or of the confirmation's, above which the study stops.
     `gpus_per_stack` may be a fraction: several groups then share a GPU of a cluster. With `confirm_defaults` the
     defaults are trained with the seeds of each search's confirmations too; with `ablation` also what lies between them
-    and the winner, one tuned hyperparameter after the other.
+    and the winner, one tuned hyperparameter after the other. With `test_each_epoch` confirmations measure the test rows
+    after every epoch.
     """
 
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
@@ -84,6 +85,7 @@ class Budget(Table):
     gpus_per_stack: Positive = 1.0
     confirm_defaults: bool = False
     ablation: bool = False
+    test_each_epoch: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -554,7 +556,8 @@ class Study(Table):
         pool = self.search_seed(search) if held_out else None
         if self.source.test_rows:
             pool = search if self.tune else number
-        return Trial(level, "confirm", number, self.confirmation_seed(search, number), config, search, pool)
+        seed, watched = self.confirmation_seed(search, number), self.budget.test_each_epoch
+        return Trial(level, "confirm", number, seed, config, search, pool, tested_each_epoch=watched)
 
     def identity(self) -> dict[str, Any]:
         """What the trials in a journal depend on, as JSON types: an edit of anything else needs no new journal, nor
