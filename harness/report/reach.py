@@ -19,8 +19,8 @@ TARGET = (
     "{units}; their intervals take two of the values (no distribution is assumed), and need six {counted}."
 )
 STOPPED = (
-    "Not there (censored): {who}. These stay among the runs that are counted, later than any other: stopping early is "
-    "part of what is compared."
+    "Not there (censored): {who}. These stay among the runs that are counted, later than any other: when a training "
+    "stops is part of what is compared."
 )
 
 
