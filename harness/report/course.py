@@ -81,7 +81,7 @@ def course_pictures(findings: Findings, label: str, names: Sequence[str]) -> dic
         "course": Picture(
             "course:course_figure",
             (own, shown, measure, f"{label}: {measure.words} after each epoch"),
-            f"Mean {measure.words} on the test {findings.study.things} after each epoch, and in training during it; "
-            f"bands are 95 % intervals over {findings.unit}, epoch by epoch.",
+            f"Mean {measure.words} on the test {findings.study.things} after each epoch"
+            f"{', and in training during it' if 'train' in set(own['images']) else ''}; bands are 95 % intervals over {findings.unit}, epoch by epoch.",
         )
     }
