@@ -82,6 +82,7 @@ def course_pictures(findings: Findings, label: str, names: Sequence[str]) -> dic
             "course:course_figure",
             (own, shown, measure, f"{label}: {measure.words} after each epoch"),
             f"Mean {measure.words} on the test {findings.study.things} after each epoch"
-            f"{', and in training during it' if 'train' in set(own['images']) else ''}; bands are 95 % intervals over {findings.unit}, epoch by epoch.",
+            f"{', and in training during it' if 'train' in set(own['images']) else ''}; bands are 95 % intervals "
+            f"over {findings.unit}, epoch by epoch.",
         )
     }
