@@ -68,7 +68,8 @@ class Trial:
     once) or "ablation" (the same seed of the defaults, or of what lies between them and that winner). `number` counts
     within level, search and stage, from 0: an ablation has that of the confirmation whose seed it shares. `pool` is the
     seed that draws the test images of a pooled split where that is not its own: those that its search never saw. `fold`
-    is that of a training which is one of several that make up a search trial (`Study.trainings`).
+    is that of a training which is one of several that make up a search trial (`Study.trainings`). A confirmation that
+    is `tested_each_epoch` has test figures in every Epoch; nothing is chosen by them, and it is the same trial without.
     """
 
     level: Level
@@ -79,6 +80,7 @@ class Trial:
     search: int = 0
     pool: int | None = None
     fold: Fold | None = None
+    tested_each_epoch: bool = field(default=False, compare=False)
 
     @property
     def is_tested(self) -> bool:
@@ -108,7 +110,7 @@ class Epoch(Figured):
     """The figures of one epoch. `number` counts from 1, `time` is the Unix time of its end.
 
     Training figures are averaged over the epoch's batches while the weights move (dropout on); validation figures are
-    those of the weights at the epoch's end, NaN where nothing is held out.
+    those of the weights at the epoch's end, NaN where nothing is held out; so are test figures, where there are any.
     """
 
     number: int

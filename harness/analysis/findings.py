@@ -14,7 +14,7 @@ from functools import cached_property
 import pandas as pd
 
 from harness import catalogue
-from harness.analysis import caveats, effects, luck, runs, search, tables, words, worth
+from harness.analysis import arrival, caveats, course, effects, luck, runs, search, tables, words, worth
 from harness.analysis.results import Results
 from harness.catalogue import Measure
 from harness.study.study import Study
@@ -70,6 +70,21 @@ class Findings:
     def learning(self) -> pd.DataFrame:
         """Loss by epoch of the confirmation runs (`tables.learning_table`)."""
         return tables.learning_table(self.results)
+
+    @cached_property
+    def reach(self) -> pd.DataFrame:
+        """When the runs of each compared value did (`arrival.reach_table`)."""
+        return arrival.reach_table(self.results)
+
+    @cached_property
+    def share_there(self) -> pd.DataFrame:
+        """The share of each value's runs that had reached it, by epoch (`arrival.share_table`)."""
+        return arrival.share_table(self.results)
+
+    @cached_property
+    def course(self) -> pd.DataFrame:
+        """Training and test figures by epoch, where tests were measured after each (`course.course_table`)."""
+        return course.course_table(self.results)
 
     @cached_property
     def measures(self) -> pd.DataFrame:

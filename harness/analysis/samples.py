@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtrc, fdtrc, gammaln, nctdtr, stdtr, stdtrit
+from scipy.special import bdtr, chdtrc, fdtrc, gammaln, nctdtr, stdtr, stdtrit
 
 from harness.study.notes import FEWEST
 
@@ -38,6 +38,17 @@ def t_interval(sample: Sample, overlap: float = 0.0) -> tuple[float, float]:
     """Student's 95 % interval of the mean; see `standard_error`."""
     mean, half = sample.mean() if len(sample) else np.nan, critical(len(sample) - 1) * standard_error(sample, overlap)
     return float(mean - half), float(mean + half)
+
+
+def median_interval(sample: Sample) -> tuple[float, float]:
+    """The 95 % interval of the median from two of the values (Conover, 1999, section 3.2), whatever their distribution;
+    NaN below six values. Values may be infinite: of what never came.
+    """
+    known = np.flatnonzero(bdtr(np.arange(len(sample) // 2), len(sample), 0.5) <= (1 - CONFIDENCE) / 2)
+    if not len(known):
+        return np.nan, np.nan
+    ordered = np.sort(sample)
+    return float(ordered[known[-1]]), float(ordered[-1 - known[-1]])
 
 
 def critical(freedom: float, share: float = 1 - CONFIDENCE) -> float:

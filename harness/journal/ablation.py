@@ -82,7 +82,7 @@ def ablations(study: Study, level: Level, search: int, steps: Sequence[Step]) ->
 
 def ablation(study: Study, level: Level, search: int, number: int, config: Config) -> Trial:
     """A training with the seed of the confirmation of that number."""
-    return replace(study.confirmation(level, search, number, config), stage="ablation")
+    return replace(study.confirmation(level, search, number, config), stage="ablation", tested_each_epoch=False)
 
 
 def ablation_of(study: Study, level: Level, frozen: FrozenTrial) -> Trial:

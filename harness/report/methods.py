@@ -167,10 +167,21 @@ def _confirmation(study: Study) -> str:
     return (
         f"Each {_axis(study)} is then trained with {study.budget.seeds} fresh seeds, the same for all{shared}; "
         f"{_varies(study)} vary with the seed.{_refit(study)} Only these runs read the test {study.things}, before and "
-        f"after training. All figures above are their means; training {study.measure.words} is that of the final "
-        "weights, "
+        f"after training{_each_epoch(study)}. All figures above are their means; "
+        f"training {study.measure.words} is that of the final weights, "
         f"without dropout, on the training {study.things} or an even sample of them that is at least as large as "
         "the test set."
+    )
+
+
+def _each_epoch(study: Study) -> str:
+    """What else is measured on test rows, and for what that is not used."""
+    if not study.budget.test_each_epoch:
+        return ""
+    return (
+        " and, for the course of training alone, after every epoch (budget.test_each_epoch): nothing is selected by "
+        "these figures, neither when to stop, nor which weights are kept, nor who wins; their time is part of the "
+        "training's"
     )
 
 

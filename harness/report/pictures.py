@@ -9,8 +9,10 @@ from harness.analysis import Findings
 from harness.analysis.units import finished, searched
 from harness.catalogue import Value
 from harness.plots import Picture
+from harness.report.course import course_pictures
 from harness.report.escape import in_picture
 from harness.report.mistakes import names_of
+from harness.report.reach import reach_pictures
 from harness.report.worth import worth_pictures
 from harness.study.labels import class_names, target_names
 from harness.study.space import Choice, Range
@@ -44,7 +46,8 @@ def make_pictures(findings: Findings) -> dict[str, Picture]:
         _of_time,
     )
     known = {name: picture for part in parts for name, picture in part(findings, label, names)}
-    return known | worth_pictures(findings, label, names)
+    known |= course_pictures(findings, label, names)
+    return known | reach_pictures(findings, label, names) | worth_pictures(findings, label, names)
 
 
 def means_name(study: Study) -> str:

@@ -12,6 +12,7 @@ from harness.catalogue import Measure
 from harness.errors import listed
 from harness.figures import difference, text
 from harness.plots import Picture
+from harness.report.course import course_grid, course_texts
 from harness.report.escape import code
 from harness.report.grids import (
     cells_grid,
@@ -29,6 +30,7 @@ from harness.report.grids import (
 from harness.report.methods import methods
 from harness.report.mistakes import mistakes_grid, worst_rows
 from harness.report.pictures import OF_NUMBERS, means_name
+from harness.report.reach import reach_grid, reach_texts
 from harness.report.worth import ABLATION, worth_grids, worth_texts
 from harness.study.study import Study
 
@@ -114,6 +116,8 @@ def make_sections(findings: Findings, pictures: Mapping[str, Picture]) -> list[S
         *_differences(findings, captions),
         *_spread(findings),
         Section("Training against test", grids=[gaps_grid(findings)], pictures=_of(captions, "learning_curves")),
+        *_course(findings, captions),
+        *_reach(findings, captions),
         *_other_measures(findings),
         *_classes(findings, captions),
         *_numbers(findings, captions),
@@ -214,6 +218,18 @@ def _spread(findings: Findings) -> Iterator[Section]:
     if known.any():
         said = (SPREAD if known["images"] else SPREAD_OF_RUNS).format(things=findings.study.things)
         yield Section("Where the spread comes from", [said], [spread_grid(findings)])
+
+
+def _course(findings: Findings, captions: Captions) -> Iterator[Section]:
+    """Figures epoch by epoch, where that was asked for."""
+    if len(findings.course):
+        yield Section("Epoch by epoch", course_texts(findings), [course_grid(findings)], _of(captions, "course"))
+
+
+def _reach(findings: Findings, captions: Captions) -> Iterator[Section]:
+    """How soon the runs were where the study wants them."""
+    if findings.study.reach is not None:
+        yield Section("Time to target", reach_texts(findings), [reach_grid(findings)], _of(captions, "reach"))
 
 
 def _other_measures(findings: Findings) -> Iterator[Section]:

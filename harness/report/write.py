@@ -23,6 +23,7 @@ from harness.report.page import render
 from harness.report.pictures import make_pictures
 from harness.report.sections import Page, make_sections
 from harness.study.places import report_folder
+from harness.study.settle import check_reach
 from harness.study.study import Study
 
 SMALL_TABLE = "\\centering\n\\footnotesize\n\\setlength{\\tabcolsep}{4pt}"
@@ -105,6 +106,10 @@ def _tables(findings: Findings) -> dict[str, pd.DataFrame]:
         tables["effects"] = findings.effects
     if len(findings.other_measures):
         tables["measures"] = findings.measures
+    if len(findings.course):
+        tables["course"] = findings.course
+    if findings.study.reach is not None:
+        tables["reach"] = findings.reach
     if findings.study.published:
         tables["published"] = findings.published
     if findings.study.tune:
@@ -145,10 +150,13 @@ def report_study(study: Study, folder: Path, second: Second | None = None) -> Pa
 def findings_of(study: Study, folder: Path) -> Findings:
     """What came of the study in `folder`, as its journal has it.
 
-    Words and published figures are the study file's present ones; what was run is what the journal says.
+    Words, published figures and the target are the study file's present ones; what was run is what the journal says.
     """
     results = read_results(find_journal(study, folder))
     if study.levels != results.study.levels:
         return find(results)
-    words = {"question": study.question, "note": study.note, "published": study.published}
-    return find(replace(results, study=results.study.model_copy(update=words)))
+    claim = results.study.claim.model_copy(update={"reach": study.claim.reach})
+    words = {"question": study.question, "note": study.note, "published": study.published, "claim": claim}
+    known = results.study.model_copy(update=words)
+    check_reach(known)
+    return find(replace(results, study=known))

@@ -20,7 +20,7 @@ from harness.errors import UserError, listed, nearest
 from harness.study import toml
 from harness.study.own import is_own, read_loader, read_own, why_not
 from harness.study.places import study_folder
-from harness.study.settle import check_task, implied_task, uses
+from harness.study.settle import check_reach, check_task, implied_task, uses
 from harness.study.source import KEYS, LISTS, Source, check_name, check_source, is_built_in, is_loader, means_file
 from harness.study.space import LARGEST_GRID, Choice, Range, Space, Table, describe, ends, grid_size, holds
 from harness.study.study import (
@@ -540,6 +540,7 @@ def _fits_together(study: Study) -> None:
                 f"got {len(figures)}"
             )
     _budget_fits(study)
+    check_reach(study)
     if study.tune:
         _can_be_searched(study)
 

@@ -7,7 +7,7 @@ study = settled_as(study, then)     # by what its journal has settled
 from collections.abc import Iterator, Sequence
 
 from harness import catalogue
-from harness.catalogue import Task
+from harness.catalogue import RATIO, SHARE, Measure, Task
 from harness.errors import UserError, listed, one_of
 from harness.study.space import Choice
 from harness.study.study import About, Study
@@ -31,7 +31,9 @@ def settled(study: Study, about: Sequence[About]) -> Study:
         raise UserError(f"task: {first.name} is learned by {first.task}, got {study.task!r}")
     known = study.model_copy(update={"task": first.task, "about": tuple(about)})
     check_task(known)
-    return known if known.metric else known.model_copy(update={"metric": catalogue.task(first.task).metric})
+    known = known if known.metric else known.model_copy(update={"metric": catalogue.task(first.task).metric})
+    check_reach(known)
+    return known
 
 
 def settled_as(study: Study, then: Study) -> Study:
@@ -76,6 +78,35 @@ def check_task(study: Study) -> None:
         measure = catalogue.figure(name).measure
         if measure and measure not in task.measures:
             raise UserError(f"published.{name}: a {task.name} has {listed(task.measures)}")
+
+
+def check_reach(study: Study) -> None:
+    """A target must be one that figures can have, once the metric is known, and that confirmations measure. Raises
+    UserError.
+    """
+    if study.claim.reach is None:
+        return
+    got = f"got {study.claim.reach:g}"
+    if study.tune and study.search.refit == "all":
+        raise UserError(f"claim.reach: is of validation figures, and search.refit = 'all' holds nothing out, {got}")
+    for level in study.levels:
+        if not study.held_out(study.config(level, {})):
+            raise UserError(f"claim.reach: is of validation figures, and validation = 0 holds nothing out, {got}")
+    if study.metric:
+        _check_target(study.measure, study.claim.reach)
+
+
+def _check_target(measure: Measure, reach: float) -> None:
+    """Whether a figure of that measure can be so, in its unit; a share that is meant in percent is told."""
+    unit, got = measure.unit, f"got {reach:g}"
+    if unit is SHARE and measure.better == "higher" and 0 < reach <= 1:
+        raise UserError(f"claim.reach: {measure.words} is in percent, as tables show it: {100 * reach:g}, {got}")
+    if unit in (SHARE, RATIO) and reach > unit.factor:
+        raise UserError(
+            f"claim.reach: {measure.words} is at most {unit.factor:g}{unit.symbol and ' '}{unit.symbol}, {got}"
+        )
+    if unit is not RATIO and reach <= 0:
+        raise UserError(f"claim.reach: {measure.words} must be above 0, {got}")
 
 
 def _check_what_it_lacks(study: Study, task: Task) -> None:

@@ -37,6 +37,9 @@ SEARCHES = 5
 UNSAID = 1000
 """The most trials of a search whose budget is in minutes, where nothing is said."""
 
+ROUNDING = 1e-6
+"""How far below a target, as a share of it, a figure may be that is equal to it but for float32."""
+
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Line = Annotated[str, Field(max_length=2000)]  # MLflow takes no more than a few thousand characters
@@ -68,7 +71,8 @@ class Budget(Table):
     `failures` is the share of a generation's trials, or of the confirmation's, above which the study stops.
     `gpus_per_stack` may be a fraction: several groups then share a GPU of a cluster. With `confirm_defaults` the
     defaults are trained with the seeds of each search's confirmations too; with `ablation` also what lies between them
-    and the winner, one tuned hyperparameter after the other.
+    and the winner, one tuned hyperparameter after the other. With `test_each_epoch` confirmations measure the test rows
+    after every epoch.
     """
 
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
@@ -81,6 +85,7 @@ class Budget(Table):
     gpus_per_stack: Positive = 1.0
     confirm_defaults: bool = False
     ablation: bool = False
+    test_each_epoch: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -193,10 +198,12 @@ def figure_type(name: str) -> TypeAdapter[tuple[float, ...]]:
 
 class Claim(Table):
     """What the study is to show. Differences below `matters` are too small to matter: in points of a share, else in
-    the measure's own unit.
+    the measure's own unit. `reach` is a validation figure that trainings are to reach soon: a share in percent, as
+    tables show it, else in the measure's own unit.
     """
 
     matters: NonNegative | None = None
+    reach: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
 def _folder_name(name: str) -> str:
@@ -432,6 +439,16 @@ class Study(Table):
         """The smallest difference in the study's measure that matters, if it says so."""
         return None if self.claim.matters is None else self.claim.matters / self.measure.unit.factor
 
+    @property
+    def reach(self) -> float | None:
+        """The target of validation figures, in the study's measure, if there is one."""
+        return None if self.claim.reach is None else self.claim.reach / self.measure.unit.factor
+
+    def is_there(self, figure: float) -> bool:
+        """Whether a validation figure of the study's measure has reached the target, if there is one; NaN has not."""
+        target = self.reach
+        return target is not None and self.measure.sign() * (figure - target) >= -ROUNDING * abs(target)
+
     def level_name(self, level: Level) -> str:
         """A level as people read it: "depth=3", "widths=500-400" where the value is a tuple, "depth=3,dropout=0.2"."""
         return named(self.values_of(level))
@@ -539,7 +556,8 @@ class Study(Table):
         pool = self.search_seed(search) if held_out else None
         if self.source.test_rows:
             pool = search if self.tune else number
-        return Trial(level, "confirm", number, self.confirmation_seed(search, number), config, search, pool)
+        seed, watched = self.confirmation_seed(search, number), self.budget.test_each_epoch
+        return Trial(level, "confirm", number, seed, config, search, pool, tested_each_epoch=watched)
 
     def identity(self) -> dict[str, Any]:
         """What the trials in a journal depend on, as JSON types: an edit of anything else needs no new journal, nor

@@ -88,7 +88,7 @@ class Member:
             seconds=self.seconds,
             parameters=len(self.best_weights.flat),
             best_epoch=best.number,
-            figures=best.figures,
+            figures={name: value for name, value in best.figures.items() if not name.startswith("test_")},
             history=tuple(self.history),
             weights=weights,
         )

@@ -97,8 +97,10 @@ class Trainer:
     def _figures(self) -> Sequence[Mapping[str, float]]:
         """The epoch's figures by name, of each row."""
         held_out = self.cohort.measure(self.cohort.held_out, self.cohort.watched).figures()
+        tested = self._tested()
         names = [f"train_{name}" for name in self.cohort.task.running] + [f"val_{name}" for name in held_out]
-        table = torch.stack([*self.step.figures(), *held_out.values()])
+        names += [f"test_{name}" for name in tested]
+        table = torch.stack([*self.step.figures(), *held_out.values(), *tested.values()])
         columns = table.T.tolist()  # the one time in an epoch that the loop waits for the device
         figures = [dict(zip(names, column, strict=True)) for column in columns]
         if self.optimizer.schedule is None:
@@ -108,6 +110,14 @@ class Trainer:
             {**one, **({} if rate is None else {"learning_rate": rate})}
             for one, rate in zip(figures, rates, strict=True)
         ]
+
+    def _tested(self) -> Mapping[str, torch.Tensor]:
+        """The watched figures of the test rows, where the study asks for them after every epoch: trials of one stage,
+        so all of them or none.
+        """
+        if not all(member.trial.tested_each_epoch for member in self.cohort.members):
+            return {}
+        return self.cohort.measure(self.cohort.tests, self.cohort.watched).figures()
 
     def _remember(self, figures: Sequence[Mapping[str, float]], seconds: float) -> Iterator[tuple[Trial, Epoch]]:
         now = time.time()

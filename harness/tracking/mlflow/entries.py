@@ -51,6 +51,13 @@ def outcome_metrics(outcome: Outcome) -> list[Metric]:
     return [Metric(name, float(value), now, 0) for name, value in named.items()]
 
 
+def arrival_metrics(study: Study, trial: Trial, outcome: Outcome) -> list[Metric]:
+    """When a confirmation was where the study wants it, if it was: `reached_epoch`."""
+    known = (epoch.number for epoch in outcome.history if study.is_there(epoch[f"val_{study.metric}"]))
+    first = next(known, None) if trial.stage == "confirm" else None
+    return [] if first is None else [Metric("reached_epoch", float(first), milliseconds(outcome.ended), 0)]
+
+
 def measured(figures: Figures) -> dict[str, float]:
     """Without what was not measured."""
     return {name: value for name, value in figures.items() if value == value}  # NaN is not

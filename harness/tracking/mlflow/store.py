@@ -19,6 +19,7 @@ from mlflow import MlflowClient  # isort: skip
 from mlflow.entities import Metric, Param, Run  # isort: skip
 
 from harness.tracking.mlflow.entries import (
+    arrival_metrics,
     digest,
     epoch_metrics,
     measured,
@@ -123,7 +124,7 @@ class MlflowStore:
         for epoch in outcome.history:
             self.epoch(key, epoch)
         run = self._running[key]
-        run.pending += outcome_metrics(outcome)
+        run.pending += outcome_metrics(outcome) + arrival_metrics(self.study, trial, outcome)
         self._write(run, [Param(name, value) for name, value in params(trial).items()])
         with tempfile.TemporaryDirectory() as folder:
             write_artifacts(Path(folder), self.study, trial, outcome)
