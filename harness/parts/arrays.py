@@ -105,8 +105,8 @@ def of_arrays(name: str, x: Any, y: Any, x_test: Any = None, y_test: Any = None,
         targets.check_all_trained(values[:count].numpy(), classes, f"{name}: x_train and y_train")
     return data_of(
         name,
-        Split(inputs[:count], values[:count]),
-        Split(inputs[count:], values[count:]) if given else None,
+        Split(inputs[:count], values[:count], torch.arange(count)),
+        Split(inputs[count:], values[count:], torch.arange(len(inputs) - count)) if given else None,
         shape,
         white=white,
         classes=classes,
