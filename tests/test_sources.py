@@ -192,6 +192,12 @@ TABLES: dict[str, tuple[str, dict[str, Any], str]] = {
         "t.csv, row 23, column a: is '?', where most are numbers; leave it empty where a number is missing, or name "
         "the column in drop",
     ),
+    "decimal commas": (
+        "a;y\n1,5;2\n2;3\n",
+        {},
+        "t.csv, row 2, column a: is '1,5', a number with a comma; write it with a decimal point and no other marks, or "
+        "name the column in drop",
+    ),
     "text in target": (
         csv("1,x"),
         {},

@@ -86,8 +86,8 @@ class Data:
     numbers. Of the trainable rows the last `validation` are those that the data set itself gives for validation.
     `test_splits` are further ways to choose test rows, each the indices (M,) of its test rows: all others are trainable
     then. `numbers` (N,) are the rows' where they come from: of a text file as an editor counts, of an
-    array from 0. `notes` are what was done to a user's data, sentence by sentence. `fingerprint` is the sha256 of inputs
-    and targets, in hexadecimal.
+    array from 0. `notes` are what was done to a user's data, sentence by sentence. `fingerprint` is the sha256 of
+    inputs and targets, in hexadecimal.
     """
 
     name: str
