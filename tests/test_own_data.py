@@ -18,6 +18,7 @@ from harness.errors import UserError
 from harness.journal import Records, edits
 from harness.loading import load_study
 from harness.parts.data import Column, Data, Split, data_of
+from harness.report.methods import methods
 from harness.study.file import read_study
 from harness.study.settle import settled, settled_as
 from harness.study.study import About, Study
@@ -429,3 +430,14 @@ def test_a_changed_program_is_refused_before_it_is_executed(write_study: Write, 
         assert "sha256" in changed.stderr.splitlines()[0]
         assert "+    return x, x[:, 1]" in changed.stderr
         assert "executed" not in changed.stdout
+
+
+def test_methods_say_what_is_compared_and_which_rows_are_given(numbered: Path) -> None:
+    study, _, _ = loaded(read_study(numbered), numbered)
+    said = " ".join(methods(study))
+    assert "The test rows of 4 splits are given in rows.csv: each seed has the split of its number." in said
+    assert "with loss = mse." in said
+    said += " ".join(methods(study.model_copy(update={"axis": "scaling", "levels": ("none", "standard")})))
+    said += " ".join(methods(study.model_copy(update={"axis": "loss", "levels": ("mse", "mae")})))
+    assert "Numbers become what scaling says, which is compared, by the rows that a training sees alone;" in said
+    assert "with the loss that is compared." in said
