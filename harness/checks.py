@@ -97,6 +97,8 @@ def _check_sizes(study: Study, trial: Trial, data: Data) -> None:
         raise UserError(
             f"test_fraction: {config.test_fraction:g} of the {rows:,} {things} of {data.name} leaves {left}"
         )
+    if len(whole) == rows:
+        raise UserError(f"{data.name}: has {rows:,} {things}, too few for a fifth of them to be the test set")
     if study.search.folds > len(whole):
         raise UserError(f"search.folds: {data.name} has {some}, fewer than {study.search.folds} folds")
     if not config.validation:

@@ -58,7 +58,7 @@ def differences(then: Mapping[str, str], now: Mapping[str, str], data: str) -> I
     """What differs between two records, a line each. Of the data sets only `data` counts; commands may differ."""
     old, new = _fingerprint(then, data), _fingerprint(now, data)
     if old != new:
-        yield f"OTHER DATA: the images or labels of {data} are not those of then (sha256 {old[:12]}, now {new[:12]})"
+        yield f"OTHER DATA: the data of {data} is not that of then (sha256 {old[:12]}, now {new[:12]})"
     for name in dict.fromkeys([*WORDS, *now, *then]):
         old, new = then.get(name, "not recorded"), now.get(name, "not recorded")
         if old != new and name not in ("command", "data", "data_sha256", "trainable", "git_dirty", "lanes"):

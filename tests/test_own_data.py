@@ -17,7 +17,8 @@ from harness.checks import check_data
 from harness.errors import UserError
 from harness.journal import Records, edits
 from harness.loading import load_study
-from harness.parts.data import Data
+from harness.parts.data import Column, Data, Split, data_of
+from harness.report.methods import methods
 from harness.study.file import read_study
 from harness.study.settle import settled, settled_as
 from harness.study.study import About, Study
@@ -330,6 +331,13 @@ def test_splits_that_leave_nothing_are_told(write_study: Write, digits: Data) ->
         "stratify = false none has a share of its own",
     )
     check_data(study(), {"digits": one})
+    x = torch.arange(4.0)[:, None]
+    tiny = data_of("few.csv", Split(x, x), None, (1,), target_names=("y",), columns=(Column("x"),))
+    sizes(
+        study("dataset=few.csv", "target=y", "task=regression"),
+        tiny,
+        "few.csv: has 4 rows, too few for a fifth of them to be the test set",
+    )
 
 
 def test_what_has_no_effect_on_the_data_is_told(write_study: Write, digits: Data) -> None:
@@ -398,6 +406,9 @@ def test_a_changed_program_is_refused_before_it_is_executed(write_study: Write, 
     assert planned.returncode == 0, planned.stderr
     assert "executed" not in planned.stdout
     assert "not told here, since that would run data.py" in planned.stdout
+    tuned = trained("run", "studies/mine", "--dry-run", "--set", "tune.lr={low=0.01,high=0.1}")
+    assert (tuned.returncode, tuned.stderr) == (0, ""), "what is searched is told before its metric is known"
+    assert "tunes     lr from 0.01 to 0.1" in tuned.stdout
     ran = trained("run", "studies/mine", "--offline", "--quiet", "--device", "cpu")
     assert ran.returncode == 0, ran.stderr
     assert "runs studies/mine/data.py (sha256 " in ran.stdout
@@ -419,3 +430,14 @@ def test_a_changed_program_is_refused_before_it_is_executed(write_study: Write, 
         assert "sha256" in changed.stderr.splitlines()[0]
         assert "+    return x, x[:, 1]" in changed.stderr
         assert "executed" not in changed.stdout
+
+
+def test_methods_say_what_is_compared_and_which_rows_are_given(numbered: Path) -> None:
+    study, _, _ = loaded(read_study(numbered), numbered)
+    said = " ".join(methods(study))
+    assert "The test rows of 4 splits are given in rows.csv: each seed has the split of its number." in said
+    assert "with loss = mse." in said
+    said += " ".join(methods(study.model_copy(update={"axis": "scaling", "levels": ("none", "standard")})))
+    said += " ".join(methods(study.model_copy(update={"axis": "loss", "levels": ("mse", "mae")})))
+    assert "Numbers become what scaling says, which is compared, by the rows that a training sees alone;" in said
+    assert "with the loss that is compared." in said

@@ -172,3 +172,17 @@ def test_the_pictures_of_a_run() -> None:
         draw.loss([{"number": 1, "train_loss": 0.5, "val_loss": 0.6}], 1, "depth=1", ""),
     ):
         assert image.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("area", "nothing"), [(0.9, False), (0.52, True)])
+def test_by_its_area_under_the_curve_something_may_be_learned_at_the_recall_of_guessing(
+    area: float, nothing: bool, studied: Callable[..., Findings]
+) -> None:
+    def measured(trial: Trial) -> Outcome:
+        outcome = of_classes(trial)
+        figures = {f"{rows}_auc": area for rows in ("train", "val", "test")}
+        return replace(outcome, figures={**outcome.figures, **figures})
+
+    about = {"name": "digits", "task": "classification", "things": "rows", "classes": CLASSES}
+    flags = studied(measured, metric="auc", about=(about,)).flags
+    assert any("depth 1" in flag and "nothing was learned" in flag for flag in flags) == nothing

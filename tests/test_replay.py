@@ -170,7 +170,7 @@ def test_what_differs_around_the_run_is_told(
     file.write_text(file.read_text().replace("epochs = 6", "epochs = 7"))
     assert replay("1", "--trial", "0") == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "OTHER DATA: the images or labels of digits are not those of then (sha256 000000000000, now " in said
+    assert "OTHER DATA: the data of digits is not that of then (sha256 000000000000, now " in said
     assert "torch 1.0.0 then, " in said
     assert "code: commit ffffffffffff then, " in said or f"code: commit {'f' * 40} then, not in a git" in said
     assert "code: with uncommitted changes then" in said

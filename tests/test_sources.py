@@ -192,6 +192,12 @@ TABLES: dict[str, tuple[str, dict[str, Any], str]] = {
         "t.csv, row 23, column a: is '?', where most are numbers; leave it empty where a number is missing, or name "
         "the column in drop",
     ),
+    "decimal commas": (
+        "a;y\n1,5;2\n2;3\n",
+        {},
+        "t.csv, row 2, column a: is '1,5', a number with a comma; write it with a decimal point and no other marks, or "
+        "name the column in drop",
+    ),
     "text in target": (
         csv("1,x"),
         {},
@@ -448,8 +454,11 @@ CLASSES = np.arange(30) % 3
 
 
 def test_arrays_are_tables_or_images() -> None:
-    np.savez(STUDY / "one.npz", X=RANDOM.normal(size=(30, 4)), Y=np.array(["b", "a", "c"])[CLASSES])
+    x = RANDOM.normal(size=(30, 4)).astype(np.float32)
+    np.savez(STUDY / "one.npz", X=x, Y=np.array(["b", "a", "c"])[CLASSES])
     data = get("one.npz")
+    assert data.numbers is not None
+    assert (data.inputs.numpy() == x[data.numbers]).all(), "an array's rows are counted from 0, as in x[7]"
     assert (data.shape, data.classes, len(data.train), len(data.test)) == ((4,), ("a", "b", "c"), 24, 6)
     assert [column.name for column in data.columns] == ["0", "1", "2", "3"]
     assert data.inputs.dtype == torch.float32
@@ -467,6 +476,8 @@ def test_arrays_are_tables_or_images() -> None:
         assert (data.shape, data.white, data.classes, data.trainable) == ((3, 5, 4), 255.0, ("0", "5", "10"), 20)
         assert (data.inputs.numpy() == BYTES.reshape(30, -1)).all()
         assert data.targets.tolist() == CLASSES.tolist()
+        assert data.numbers is not None
+        assert data.numbers.tolist() == [*range(20), *range(10)], "each array's by itself"
 
 
 @pytest.mark.parametrize(

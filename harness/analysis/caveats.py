@@ -229,8 +229,8 @@ def _without_spread(seen: Seen, runs: Mapping[int, Sample]) -> Iterator[str]:
 
 
 def learned_nothing(results: Results, row: int) -> bool:
-    """Whether a level's runs stay at chance: an R2 of about 0 or below, or a recall whose mean over the classes is that
-    of guessing, but for two of its standard errors.
+    """Whether a level's runs stay at chance: an R2 of about 0 or below; an area under the ROC curve of a half, where
+    that is the metric; else a recall whose mean over the classes is that of guessing, but for two standard errors.
     """
     if results.study.task == "regression":
         return mean_of(results, row, "test_r2") < LEARNED
@@ -239,9 +239,19 @@ def learned_nothing(results: Results, row: int) -> bool:
         return False
     sizes = table.groupby("true")["count"].sum()
     sizes = sizes[sizes > 0] / sum(level == row for level, _, _ in results.confusions)
+    if results.study.metric == "auc":
+        return mean_of(results, row, "test_auc") < 0.5 + 2 * _error_of_guessed_auc(sizes)
     recalls, chance = table.loc[table["true"] == table["predicted"], "share"].sum() / len(sizes), 1 / len(sizes)
     error = math.sqrt(chance * (1 - chance) * float((1 / sizes).sum())) / len(sizes)
     return len(sizes) > 1 and bool(recalls < chance + 2 * error)
+
+
+def _error_of_guessed_auc(sizes: "pd.Series[float]") -> float:
+    """The standard error of an area under the ROC curve where shares tell nothing, by the rank sum's (Mann and Whitney,
+    1947); of several classes the root of the mean of their squares, which is no less than that of their mean.
+    """
+    others = sizes.sum() - sizes
+    return math.sqrt(float(((sizes.sum() + 1) / (12 * sizes * others)).mean()))
 
 
 def _at_the_ceiling(seen: Seen, row: int, sample: Sample) -> bool:

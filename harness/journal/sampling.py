@@ -31,8 +31,8 @@ def make_pruner(study: Study) -> BasePruner:
 
 
 def direction(study: Study) -> Literal["maximize", "minimize"]:
-    """Which way the study's measure is better, in Optuna's words."""
-    return "maximize" if study.measure.better == "higher" else "minimize"
+    """Which way the study's measure is better, in Optuna's words; any, before its data has told which it is."""
+    return "maximize" if study.metric and study.measure.better == "higher" else "minimize"
 
 
 Weigh = Callable[[Config], int]

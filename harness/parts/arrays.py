@@ -100,13 +100,13 @@ def of_arrays(name: str, x: Any, y: Any, x_test: Any = None, y_test: Any = None,
     _check(name, names, parts)
     inputs, shape, white = _inputs(name, names[::2], parts[::2])
     values, classes, notes = _targets(name, names[1::2], parts[1::2], task)
-    count = len(parts[0])
+    train, test = _halves(inputs, values, len(parts[0]))
     if given and classes:
-        targets.check_all_trained(values[:count].numpy(), classes, f"{name}: x_train and y_train")
+        targets.check_all_trained(train.targets.numpy(), classes, f"{name}: x_train and y_train")
     return data_of(
         name,
-        Split(inputs[:count], values[:count]),
-        Split(inputs[count:], values[count:]) if given else None,
+        train,
+        test if given else None,
         shape,
         white=white,
         classes=classes,
@@ -115,6 +115,12 @@ def of_arrays(name: str, x: Any, y: Any, x_test: Any = None, y_test: Any = None,
         notes=notes,
         stratified=True,
     )
+
+
+def _halves(inputs: Tensor, values: Tensor, count: int) -> tuple[Split, Split]:
+    """The first `count` rows and the others, each numbered from 0 as its array is."""
+    first, others = ((inputs[cut], values[cut]) for cut in (slice(count), slice(count, None)))
+    return Split(*first, torch.arange(count)), Split(*others, torch.arange(len(values) - count))
 
 
 def _shape(array: Array) -> str:

@@ -44,7 +44,7 @@ def _table(name: str, load: Callable[[], Any], target: str = "") -> Data:
     numbers = torch.from_numpy(bunch.target.astype(np.float32 if target else np.int64))
     return data_of(
         name,
-        Split(inputs, numbers[:, None] if target else numbers),
+        Split(inputs, numbers[:, None] if target else numbers, torch.arange(len(inputs))),
         None,
         (inputs.shape[1],),
         classes=() if target else bunch.target_names,

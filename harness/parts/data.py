@@ -37,7 +37,7 @@ class MissingDataError(UserError):
 class Split:
     """Inputs as (N, D) uint8 or float32, and their targets: classes (N,) int64, or numbers (N, T) float32.
 
-    `numbers` (N,) int64 are the rows' in the file that they come from, where there is one.
+    `numbers` (N,) int64 are the rows' in the file or array that they come from.
     """
 
     inputs: Tensor
@@ -85,8 +85,9 @@ class Data:
     `classes` are the names of the classes; of a regression there are none, and `target_names` are the names of the T
     numbers. Of the trainable rows the last `validation` are those that the data set itself gives for validation.
     `test_splits` are further ways to choose test rows, each the indices (M,) of its test rows: all others are trainable
-    then. `numbers` (N,) are the rows' in the user's file, as an editor counts. `notes` are what was done to a user's
-    data, sentence by sentence. `fingerprint` is the sha256 of inputs and targets, in hexadecimal.
+    then. `numbers` (N,) are the rows' where they come from: of a text file as an editor counts, of an
+    array from 0. `notes` are what was done to a user's data, sentence by sentence. `fingerprint` is the sha256 of
+    inputs and targets, in hexadecimal.
     """
 
     name: str

@@ -40,6 +40,9 @@ DATE = re.compile(
 )
 
 
+DECIMAL_COMMA = re.compile(r"[-+]?\d[\d.]*,\d+")
+
+
 class UnusableColumnError(UserError):
     """A column that a table cannot be learned from; without it the table may be as it should."""
 
@@ -333,6 +336,9 @@ def _check_kinds(place: _Place, values: Sequence[Any]) -> None:
     there = [value for value in values if value is not None]
     if dates := [value for value in there if hasattr(value, "isoformat")] or _written_dates(there):
         raise place.dates(dates[0])
+    if (row := _with_comma(values)) is not None:
+        hint = "write it with a decimal point and no other marks, or name the column in drop"
+        raise place.unusable(f"is {values[row]!r}, a number with a comma", hint, row)
     for row, value in enumerate(values):
         if not isinstance(value, str | bool | int | float | None):
             raise place.unusable(f"is neither number nor text but {type(value).__name__}", row=row)
@@ -349,6 +355,14 @@ def _check_texts(place: _Place, texts: Sequence[str | None]) -> None:
 def _written_dates(values: Sequence[Any]) -> Sequence[Any]:
     """The values, if all are texts that mean dates or times."""
     return values if all(DATE.fullmatch(str(value)) for value in values) else ()
+
+
+def _with_comma(values: Sequence[Any]) -> int | None:
+    """The first row of a number that is written with a comma, where all values are numbers but for their marks."""
+    texts = [str(value) for value in values if value is not None]
+    if not all(_is_number(re.sub("[.,]", "", text)) for text in texts):
+        return None
+    return next((row for row, value in enumerate(values) if DECIMAL_COMMA.fullmatch(str(value))), None)
 
 
 def _is_number(text: str) -> bool:

@@ -233,26 +233,52 @@ def _axis(study: Study) -> str:
 
 def _images(study: Study, config: Config) -> str:
     """Which images are trained on, held out and tested on, and what becomes of their pixels."""
-    texts = []
-    if config.split == "pooled":
-        who = "search holds out" if study.tune and study.seeding == "sequence" else "seed draws"
-        texts.append(
-            f"Each {who} {100 * config.test_fraction:.3g} % of all {study.things} anew as its test {study.things}."
-        )
+    texts = [*_tested(study, config)]
     if study.tune and study.search.folds > 1:
         if not _is_refit(study):
-            held_out = f"{100 * config.validation:.3g} % of the training {study.things}"
-            texts.append(f"Confirmations hold out {held_out} for validation.")
+            texts.append(f"Confirmations hold out {_held_out(study, config)}.")
     elif config.validation:
-        texts.append(f"{100 * config.validation:.3g} % of the training {study.things} are held out for validation.")
+        texts.append(f"{_held_out(study, config).replace(' for', ' are held out for', 1)}.")
     else:
         texts.append(f"All training {study.things} are trained on; nothing is held out for validation.")
-    return " ".join(
-        [*texts, *(_numbers(config) if study.things == "rows" else [_pixels(config)]), *_targets(study, config)]
+    become = _numbers(study, config) if study.things == "rows" else _pixels(study, config)
+    return " ".join([*texts, become, *_targets(study, config)])
+
+
+def _tested(study: Study, config: Config) -> Iterator[str]:
+    """Which are for the test, where that is not the data set's own."""
+    who = "search" if study.tune and study.seeding == "sequence" else "seed"
+    splits = study.about[0].test_splits if study.about else 0
+    if splits:
+        yield (
+            f"The test {study.things} of {splits} splits are given in {study.source.test_rows}: each {who} has the "
+            "split of its number."
+        )
+    elif study.source.split_column:
+        yield f"Column {study.source.split_column} says which {study.things} are for the test."
+    elif config.split == "pooled":
+        draws = "holds out" if who == "search" else "draws"
+        share = f"{100 * config.test_fraction:.3g} %"
+        yield f"Each {who} {draws} {share} of all {study.things} anew as its test {study.things}."
+
+
+def _held_out(study: Study, config: Config) -> str:
+    """Which are for validation."""
+    stratify = study.things == "rows" if config.stratify is None else config.stratify
+    is_shared = stratify and catalogue.task(study.task or "classification").stratified
+    return (
+        f"{100 * config.validation:.3g} % of the training {study.things} for validation"
+        f"{', with equal shares of each class' if is_shared else ''}"
+        f"{f', or those that column {name} gives' if (name := study.source.split_column) else ''}"
     )
 
 
-def _numbers(config: Config) -> list[str]:
+def _chosen(study: Study, key: str) -> str:
+    """How a hyperparameter has more than one value; empty where it has one."""
+    return "compared" if key in study.axes else "tuned" if key in study.tune else ""
+
+
+def _numbers(study: Study, config: Config) -> str:
     """What becomes of a table's numbers."""
     scaled = {
         "standard": "are scaled to mean 0 and deviation 1",
@@ -260,28 +286,33 @@ def _numbers(config: Config) -> list[str]:
         "minmax": "are scaled to [0, 1]",
         "none": "are taken as they are",
     }
-    learned = "" if config.scaling == "none" else ", by the rows that a training sees alone"
-    return [
-        f"Numbers {scaled[str(config.scaling)]}{learned}; missing ones are replaced by the median of these rows, with "
-        "an input that says so."
-    ]
+    how, learned = scaled[str(config.scaling)], config.scaling != "none"
+    if chosen := _chosen(study, "scaling"):
+        how, learned = f"become what scaling says, which is {chosen}", True
+    return (
+        f"Numbers {how}{', by the rows that a training sees alone' if learned else ''}; missing ones are replaced by "
+        f"the median of {'these rows' if learned else 'the rows that a training sees'}, with an input that says so."
+    )
 
 
 def _targets(study: Study, config: Config) -> list[str]:
     """How numbers are learned."""
     if study.task != "regression":
         return []
-    return [f"What is learned are standard scores of the training {study.things}, with loss = {config.loss or 'mse'}."]
+    chosen = _chosen(study, "loss")
+    loss = f"the loss that is {chosen}" if chosen else f"loss = {config.loss or 'mse'}"
+    return [f"What is learned are standard scores of the training {study.things}, with {loss}."]
 
 
-def _pixels(config: Config) -> str:
+def _pixels(study: Study, config: Config) -> str:
     """What becomes of pixels."""
     pixels = {
         "scale": "are scaled to [0, 1]",
         "half": "are scaled to [0, 1], less 0.5, over 0.5",
         "standard": "are normalised to mean 0 and deviation 1 over the training images",
     }
-    return f"Pixels {pixels[str(config.normalisation)]}."
+    chosen = _chosen(study, "normalisation")
+    return f"Pixels {f'become what normalisation says, which is {chosen}' if chosen else pixels[config.normalisation]}."
 
 
 def _stopping(study: Study, config: Config) -> str:
