@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.luck import noise_of_validation
-from harness.analysis.results import Results
+from harness.analysis.results import Results, finished
 from harness.analysis.samples import CONFIDENCE, EQUAL, Sample, outlier_p, spread_p
 from harness.analysis.tables import best_row, class_table, matters, with_digits
-from harness.analysis.units import finished, mean_of, searched, spread_of, test_images
+from harness.analysis.units import mean_of, searched, spread_of, test_images
 from harness.analysis.words import names
 from harness.catalogue import SHARE, Measure
 from harness.figures import difference, interval, share, text
@@ -111,8 +111,7 @@ def _lucky(seen: Seen) -> Iterator[str]:
 def _of_the_levels(seen: Seen) -> Iterator[str]:
     study, results = seen.study, seen.results
     for row, cells in enumerate(seen.table.to_dict("records")):
-        runs = results.runs[results.runs["level"] == row]
-        yield from (f"{_name(study, row)}: {note}" for note in _of_a_level(study, cells, runs))
+        yield from (f"{_name(study, row)}: {note}" for note in _of_a_level(study, cells, results.by_level[row]))
 
 
 def _of_a_level(study: Study, cells: Cells, runs: pd.DataFrame) -> Iterator[str]:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy.special import chdtrc, fdtrc, ndtr
 
 from harness.analysis.findings import Findings
+from harness.analysis.results import finished
 from harness.analysis.samples import CONFIDENCE, EQUAL
-from harness.analysis.units import finished
 from harness.catalogue import RATIO, SHARE, Measure, show
 
 WAYS = 300_000  # to arrange ranks, up to which p is exact

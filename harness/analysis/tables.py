@@ -18,7 +18,7 @@ import pandas as pd
 
 from harness import catalogue
 from harness.analysis import new_images
-from harness.analysis.results import Results, Run
+from harness.analysis.results import Results, Run, finished
 from harness.analysis.samples import (
     CONFIDENCE,
     Sample,
@@ -32,16 +32,7 @@ from harness.analysis.samples import (
     t_interval,
     variance_components,
 )
-from harness.analysis.units import (
-    by_unit,
-    finished,
-    mean_of,
-    overlap,
-    sample_of,
-    searched,
-    spread_of,
-    test_images,
-)
+from harness.analysis.units import by_unit, mean_of, overlap, sample_of, searched, spread_of, test_images
 from harness.catalogue import RATIO, SHARE, Measure, Unit, Value, show
 from harness.figures import settled
 from harness.study.study import Study
@@ -65,7 +56,7 @@ def compare_table(results: Results) -> pd.DataFrame:
 
 def _compare_row(results: Results, row: int) -> dict[str, object]:
     study, metric = results.study, results.study.metric
-    runs = results.runs[results.runs["level"] == row]
+    runs = results.by_level[row]
     trials, confirmed = searched(runs), finished(runs)
     sample = sample_of(results, row, f"test_{metric}")
     return {

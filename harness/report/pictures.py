@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from harness.analysis import Findings
-from harness.analysis.units import finished, searched
+from harness.analysis.results import finished
+from harness.analysis.units import searched
 from harness.catalogue import Value
 from harness.plots import Picture
 from harness.report.escape import in_picture
