@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.storages import JournalStorage
+from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -29,7 +30,7 @@ from harness.errors import UserError
 from harness.journal.ablation import Ablations, ablation_name, ablations, is_wanted, paths
 from harness.journal.clock import StudyClock
 from harness.journal.earlier import with_earlier
-from harness.journal.file import FORMAT, cut_torn_line, open_journal
+from harness.journal.file import FORMAT, create_studies, cut_torn_line, open_journal
 from harness.journal.level import (
     Place,
     SearchTrials,
@@ -84,11 +85,15 @@ class Ledger:
         self.study = study = begun(study, journal, known)
         self._storage = known or open_journal(journal)
         self._places = places(study)
+        self._create([search_name(study, self._places[0])])
         first = self._open(search_name(study, self._places[0]))
         self._note(first, environment, how)
+        wanted = study.levels if is_wanted(study) else ()
+        names = [search_name(study, place) for place in self._places]
+        names += [seeds_name(study, level) for level in study.levels]
+        self._create([*names, *(ablation_name(study, level) for level in wanted)])
         self._searches = {place: self._open(search_name(study, place)) for place in self._places}
         self._seeds = {level: self._open(seeds_name(study, level)) for level in study.levels}
-        wanted = study.levels if is_wanted(study) else ()
         self._ablations = Ablations(study, {level: self._open(ablation_name(study, level)) for level in wanted})
         self._asked: dict[tuple[Place, int], optuna.Trial] = {}  # the generation at work
         self._steps: dict[tuple[Place, int], set[int]] = {}  # what each is judged by: epochs from 0, or folds
@@ -310,14 +315,11 @@ class Ledger:
                 yield trial, self._ablations.known[trial]
 
     def _open(self, name: str) -> optuna.Study:
-        """The Optuna study of that name, made if need be."""
-        return optuna.create_study(
-            storage=self._storage,
-            study_name=name,
-            direction=direction(self.study),
-            load_if_exists=True,
-            pruner=make_pruner(self.study),
-        )
+        """The Optuna study of that name, which there is."""
+        return optuna.load_study(study_name=name, storage=self._storage, pruner=make_pruner(self.study))
+
+    def _create(self, names: Sequence[str]) -> None:
+        create_studies(self._storage, names, StudyDirection[direction(self.study).upper()])
 
     def _note(self, first: optuna.Study, environment: Mapping[str, Any], how: Mapping[str, Any]) -> None:
         """Write what all trials depend on into the first of the Optuna studies, where readers look for it."""

@@ -149,7 +149,9 @@ def _learning_in_one(table: pd.DataFrame, names: Sequence[str], title: str, unit
         colours = ScalarMappable(Normalize(0, len(names) - 1), "viridis")
         own = table[table["kind"] == kind]
         lines = {int(row): line[["epoch", "mean"]].to_numpy(float) for row, line in own.groupby("level")}
-        axes.add_collection(LineCollection(list(lines.values()), colors=colours.to_rgba(list(lines)), linewidths=0.8))
+        axes.add_collection(
+            LineCollection(list(lines.values()), colors=colours.to_rgba(np.array(list(lines))), linewidths=0.8)
+        )
         axes.scatter(own["epoch"], own["mean"], s=4, c=colours.to_rgba(own["level"]))
         if len(own):
             log_ticks(axes, axes.yaxis)

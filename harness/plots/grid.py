@@ -86,14 +86,8 @@ def lines_figure(table: pd.DataFrame, seeds: pd.DataFrame, keys: Sequence[str], 
         for index, (name, own) in enumerate(lines):
             x = own[first].to_numpy(float) if numeric else np.arange(len(own), dtype=float)
             aside = BESIDE_EACH_OTHER * _closest(x) * (index - (len(lines) - 1) / 2)
-            _line(
-                axes,
-                x + aside,
-                own,
-                seeds,
-                measure,
-                {**level_style(index), "label": name if index % step == 0 else None},
-            )
+            style = {**level_style(index), "label": None if index % step else name}
+            _line(axes, x + aside, own, seeds, measure, style)
         value_ticks(axes, x, own[first], numeric)
         axes.plot([], [], ".", color=GREY, label="each seed")
         if table[f"published_test_{measure.name}"].notna().any():

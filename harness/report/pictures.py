@@ -305,13 +305,14 @@ def _of_search(findings: Findings, label: str, names: list[str]) -> Named:
                 f"Best validation {measure.words} after k search trials{_over_searches(findings)}.{_of_best(findings)}",
             ),
         )
+    rows = _best(findings)
     if len(findings.importance):
         yield (
             "importance",
             Picture(
                 "search:importance_figure",
                 (
-                    _only(_with_relevance(findings), _best(findings)),
+                    _only(_with_relevance(findings), rows),
                     names,
                     f"{label}: importance of the hyperparameters",
                 ),

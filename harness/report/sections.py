@@ -45,8 +45,8 @@ PAIRS = (
 )
 ON_NEW = " “On new {things}”: the 95 % interval for other test {things} of their kind, each pair by itself."
 AGAINST_BEST = (
-    " Of {all:,} pairs the {shown:,} with the best value are shown. Which value that is was seen in the same figures, so "
-    "intervals, p (Holm) and “detectable” count all {all:,}."
+    " Of {all:,} pairs the {shown:,} with the best value are shown. Which value that is was seen in the same figures, "
+    "so intervals, p (Holm) and “detectable” count all {all:,}."
 )
 WITHIN = " Pairs are those within a row or a column of the grid; cells that differ in both keys are not tested."
 EFFECTS = (
