@@ -320,8 +320,8 @@ def _compare(table: dict[str, Any], own: OwnModel | None, folder: Path) -> Compa
     if cells > MOST_LEVELS:
         what = "cells of two keys" if len(compared) > 1 else "values"
         raise UserError(
-            f"compare: at most {MOST_LEVELS:,} {what} can be compared, got {cells:,}; each is searched and confirmed on its "
-            "own, and a key with that many values is one to tune"
+            f"compare: at most {MOST_LEVELS:,} {what} can be compared, got {cells:,}; each is searched and "
+            "confirmed on its own; a key with that many values is one to tune"
         )
     return compared
 
