@@ -88,12 +88,10 @@ class Ledger:
         self._create([search_name(study, self._places[0])])
         first = self._open(search_name(study, self._places[0]))
         self._note(first, environment, how)
-        wanted = study.levels if is_wanted(study) else ()
-        names = [search_name(study, place) for place in self._places]
-        names += [seeds_name(study, level) for level in study.levels]
-        self._create([*names, *(ablation_name(study, level) for level in wanted)])
+        self._create(_names(study))
         self._searches = {place: self._open(search_name(study, place)) for place in self._places}
         self._seeds = {level: self._open(seeds_name(study, level)) for level in study.levels}
+        wanted = study.levels if is_wanted(study) else ()
         self._ablations = Ablations(study, {level: self._open(ablation_name(study, level)) for level in wanted})
         self._asked: dict[tuple[Place, int], optuna.Trial] = {}  # the generation at work
         self._steps: dict[tuple[Place, int], set[int]] = {}  # what each is judged by: epochs from 0, or folds
@@ -357,6 +355,16 @@ class Ledger:
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
         return self._searches[place_of(trial)].get_trials(deepcopy=False)[trial.number]
+
+
+def _names(study: Study) -> list[str]:
+    """What all Optuna studies of a journal are called."""
+    wanted = study.levels if is_wanted(study) else ()
+    return [
+        *(search_name(study, place) for place in places(study)),
+        *(seeds_name(study, level) for level in study.levels),
+        *(ablation_name(study, level) for level in wanted),
+    ]
 
 
 def place_of(trial: Trial) -> Place:
