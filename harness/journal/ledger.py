@@ -85,10 +85,7 @@ class Ledger:
         self.study = study = begun(study, journal, known)
         self._storage = known or open_journal(journal)
         self._places = places(study)
-        self._create([search_name(study, self._places[0])])
-        first = self._open(search_name(study, self._places[0]))
-        self._note(first, environment, how)
-        self._create(_names(study))
+        first = self._begin(environment, how)
         self._searches = {place: self._open(search_name(study, place)) for place in self._places}
         self._seeds = {level: self._open(seeds_name(study, level)) for level in study.levels}
         wanted = study.levels if is_wanted(study) else ()
@@ -315,6 +312,15 @@ class Ledger:
     def _open(self, name: str) -> optuna.Study:
         """The Optuna study of that name, which there is."""
         return optuna.load_study(study_name=name, storage=self._storage, pruner=make_pruner(self.study))
+
+    def _begin(self, environment: Mapping[str, Any], how: Mapping[str, Any]) -> optuna.Study:
+        """The first of the Optuna studies, which has what all depend on; then all others are there too."""
+        names = _names(self.study)
+        self._create(names[:1])
+        first = self._open(names[0])
+        self._note(first, environment, how)
+        self._create(names)
+        return first
 
     def _create(self, names: Sequence[str]) -> None:
         create_studies(self._storage, names, StudyDirection[direction(self.study).upper()])
