@@ -73,7 +73,7 @@ def run(
     """Run a study, or go on with it, and write its report."""
     from harness.crews.how import How
     from harness.study.file import read_study
-    from harness.study.places import report_folder, study_folder
+    from harness.study.places import check_label, report_folder, study_folder
 
     budget = {"trials": trials, "minutes": minutes, "searches": searches, "seeds": seeds}
     given = {**{f"budget.{key}": value for key, value in budget.items()}, "epochs": epochs}
@@ -83,6 +83,7 @@ def run(
         checked = read_study(study, changes, dataset)
         check_device(device)
         check_crew(crew)
+        check_label(study_folder(study), checked.label)
         report_folder(checked.label)  # one that leads out is refused before anything is made
         if dry_run:
             from harness.run import dry_run as tell
@@ -210,7 +211,7 @@ def compare(
 ) -> None:
     """Put studies that have run, or one study's data sets, into one table and plot."""
     from harness.study.file import read_study
-    from harness.study.places import report_folder, study_folder
+    from harness.study.places import named_by, report_folder, study_folder
 
     with plain_errors():
         from harness.report.compare import compare as compare_results
@@ -218,9 +219,9 @@ def compare(
 
         several = []
         for name in studies:
-            path, _, dataset = name.partition("@")
-            study = read_study(path, dataset=dataset or None)
-            several += find_studies(study, study_folder(Path(path)), dataset or None)
+            path, dataset = named_by(name)
+            study = read_study(path, dataset=dataset)
+            several += find_studies(study, study_folder(Path(path)), dataset)
         target = out or report_folder("-".join(["compare", *(findings.study.label for findings in several)]))
         compare_results(several, target)
         typer.echo(f"report   {target / 'report.html'}\ntables   {target / 'tables' / 'studies.csv'}")

@@ -15,6 +15,9 @@ from dataclasses import replace
 
 from harness.catalogue import NATS, SECONDS, SHARE, Measure, Unit
 
+SIDE_BY_SIDE = 12
+"""Compared values that a page shows one by one; of more it shows the best, or all in one picture."""
+
 NONE = "–"
 FAR = 100  # times the median, beyond which a figure has no say in how many digits the others have
 

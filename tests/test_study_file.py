@@ -151,7 +151,7 @@ BAD = {
     ),
     "too large a grid": (
         f'dataset = "digits"\n[compare]\ndepth = {list(range(1, 401))}\nwidth = {list(range(1, 401))}',
-        "compare: a grid may have 100,000 cells, this one has 160,000",
+        "compare: at most 1,000 cells of two keys can be compared, got 160,000",
     ),
     "a key of two compared and tuned": (
         'dataset = "digits"\n[compare]\ndepth = [1]\nwidth = [8]\n[tune]\nwidth = [8, 16]',

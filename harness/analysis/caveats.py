@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.luck import noise_of_validation
-from harness.analysis.results import Results
+from harness.analysis.results import Results, finished
 from harness.analysis.samples import CONFIDENCE, EQUAL, Sample, outlier_p, spread_p
 from harness.analysis.tables import best_row, class_table, matters, with_digits
-from harness.analysis.units import finished, mean_of, searched, spread_of, test_images
-from harness.analysis.words import names
+from harness.analysis.units import mean_of, searched, spread_of, test_images
+from harness.analysis.words import NAMED, names
 from harness.catalogue import SHARE, Measure
-from harness.figures import difference, interval, share, text
+from harness.figures import SIDE_BY_SIDE, difference, interval, share, text
 from harness.study.notes import FEWEST, notes
 from harness.study.space import Choice, Range, is_number
 from harness.study.study import Study
@@ -65,15 +65,15 @@ class Seen:
 
 def flags(seen: Seen) -> list[str]:
     """What to know, sentence by sentence."""
-    return [
-        *notes(seen.study),
-        *_of_the_search(seen),
-        *_of_the_levels(seen),
-        *_of_the_spread(seen),
-        *_of_the_images(seen),
-        *_still_rising(seen),
-        *_at_the_edge(seen),
-    ]
+    kinds = (_of_the_search, _of_the_levels, _of_the_spread, _of_the_images, _still_rising, _at_the_edge)
+    return [*notes(seen.study), *(note for kind in kinds for note in _not_too_many(seen.study, list(kind(seen))))]
+
+
+def _not_too_many(study: Study, said: list[str]) -> list[str]:
+    """Of many values the first notes of a kind, and how many more there are."""
+    if len(study.levels) <= SIDE_BY_SIDE or len(said) <= SIDE_BY_SIDE:
+        return said
+    return [*said[:NAMED], f"{len(said) - NAMED:,} more notes of this kind, on other values."]
 
 
 def _of_the_search(seen: Seen) -> Iterator[str]:
@@ -109,10 +109,14 @@ def _lucky(seen: Seen) -> Iterator[str]:
 
 
 def _of_the_levels(seen: Seen) -> Iterator[str]:
-    study, results = seen.study, seen.results
+    study, known = seen.study, list[tuple[int, str]]()
     for row, cells in enumerate(seen.table.to_dict("records")):
-        runs = results.runs[results.runs["level"] == row]
-        yield from (f"{_name(study, row)}: {note}" for note in _of_a_level(study, cells, runs))
+        known += [(row, note) for note in _of_a_level(study, cells, seen.results.by_level[row])]
+    if len(study.levels) <= SIDE_BY_SIDE:
+        yield from (f"{_name(study, row)}: {note}" for row, note in known)
+    else:  # what is said of many is said once
+        for note in dict.fromkeys(note for _, note in known):
+            yield f"{names(study, [row for row, own in known if own == note])}: {note}"
 
 
 def _of_a_level(study: Study, cells: Cells, runs: pd.DataFrame) -> Iterator[str]:
@@ -262,13 +266,16 @@ def _at_the_ceiling(seen: Seen, row: int, sample: Sample) -> bool:
 def _unequal_spreads(seen: Seen, runs: Mapping[int, Sample]) -> Iterator[str]:
     study = seen.study
     known = {row: sample for row, sample in runs.items() if len(sample) >= FEWEST}
-    pairs = list(combinations(known, 2))
+    pairs, comparisons = list(combinations(known, 2)), len(known) * (len(known) - 1) // 2
+    if len(known) > SIDE_BY_SIDE:  # of many the two that are farthest apart
+        ranked = sorted(known, key=lambda row: float(known[row].var(ddof=1)))
+        pairs = [(ranked[0], ranked[-1])]
     worst = min(pairs, key=lambda pair: np.nan_to_num(spread_p(known[pair[0]], known[pair[1]]), nan=1.0), default=None)
     if worst is None:
         return
     less, more = sorted(worst, key=lambda row: float(known[row].std(ddof=1)))
     spreads = [float(known[row].std(ddof=1)) for row in (less, more)]
-    if spread_p(known[less], known[more]) * len(pairs) < 1 - CONFIDENCE and spreads[1] > RATIO * spreads[0]:
+    if spread_p(known[less], known[more]) * comparisons < 1 - CONFIDENCE and spreads[1] > RATIO * spreads[0]:
         one, two = (difference(spread, seen.measure.unit) for spread in spreads)
         yield (
             f"Runs of {_name(study, more)} spread {spreads[1] / spreads[0]:.1f} times as much as those of "

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy.special import chdtrc, fdtrc, ndtr
 
 from harness.analysis.findings import Findings
+from harness.analysis.results import finished
 from harness.analysis.samples import CONFIDENCE, EQUAL
-from harness.analysis.units import finished
 from harness.catalogue import RATIO, SHARE, Measure, show
 
 WAYS = 300_000  # to arrange ranks, up to which p is exact
@@ -165,7 +165,7 @@ def of_grid(findings: Findings) -> Across | None:
 def _verdicts_of_cells(findings: Findings, places: pd.DataFrame, values: Sequence[str]) -> pd.DataFrame:
     """Which values a grid told apart on each data set, by its own test of all its pairs."""
     rows = []
-    for pair in findings.pairs.to_dict("records"):
+    for pair in findings.all_pairs.to_dict("records"):
         first, second = (places.loc[int(pair[side])] for side in ("first", "second"))
         if first["dataset"] == second["dataset"] and {first["value"], second["value"]} <= set(values):
             ahead = second if findings.study.measure.sign() * pair["difference"] > 0 else first
@@ -189,7 +189,7 @@ def _runs(findings: Findings, name: str) -> pd.DataFrame:
 def _verdicts(findings: Findings, name: str, values: Sequence[str]) -> pd.DataFrame:
     """Which values a study told apart by its own test of all its pairs."""
     study, rows = findings.study, []
-    for pair in findings.pairs.to_dict("records"):
+    for pair in findings.all_pairs.to_dict("records"):
         first, second = (study.level_name(study.levels[int(pair[side])]) for side in ("first", "second"))
         if first in values and second in values:
             better = second if study.measure.sign() * pair["difference"] > 0 else first

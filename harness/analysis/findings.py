@@ -38,8 +38,19 @@ class Findings:
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """A row per pair of compared values: their difference (`tables.paired_table`)."""
+        """A row per pair of compared values, of many with the best: their difference (`tables.paired_table`)."""
         return tables.paired_table(self.results)
+
+    @cached_property
+    def tested_pairs(self) -> int:
+        """How many pairs there are, shown or not: what tests and intervals of `pairs` count."""
+        return len(tables.tested_pairs(self.results))
+
+    @cached_property
+    def all_pairs(self) -> pd.DataFrame:
+        """`pairs` with a row for each pair, however many there are."""
+        shown = len(self.pairs) == self.tested_pairs
+        return self.pairs if shown else tables.paired_table(self.results, is_whole=True)
 
     @cached_property
     def effects(self) -> pd.DataFrame:

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtri
 
-from harness.analysis.results import Results
+from harness.analysis.results import Results, finished
 from harness.analysis.samples import CONFIDENCE, EQUAL, POWER, Sample, critical, detectable, outlier_p, power
-from harness.analysis.units import finished, overlap
+from harness.analysis.units import overlap
 from harness.errors import UserError
 from harness.study.notes import FEWEST
 from harness.study.study import Study

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,27 @@ class Results:
     others: tuple[str, ...] = ()
     steps: pd.DataFrame = field(default_factory=pd.DataFrame)
     infeasible: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    seen: dict[tuple[int, str], pd.Series] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What `units.by_unit` has found: every figure of every level is asked for many times."""
+
+    @cached_property
+    def by_level(self) -> Mapping[int, pd.DataFrame]:
+        """`runs` level by level."""
+        nothing = dict.fromkeys(range(len(self.study.levels)), self.runs.iloc[:0])
+        return {**nothing, **{int(row): own for row, own in self.runs.groupby("level")}}
+
+    @cached_property
+    def confirmed(self) -> Mapping[int, pd.DataFrame]:
+        """The confirmation runs that came to their end, by level, each numbered by its `search` and `number`."""
+        runs = finished(self.runs).set_index(["search", "number"])
+        return {int(row): own for row, own in runs.groupby("level")}
+
+
+def finished(runs: pd.DataFrame) -> pd.DataFrame:
+    """The confirmation runs that came to their end, in order of their seeds."""
+    return runs[(runs["stage"] == "confirm") & (runs["status"] == "finished")].sort_values(
+        ["level", "search", "number"]
+    )
 
 
 def read_results(journal: Path) -> Results:

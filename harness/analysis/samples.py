@@ -72,31 +72,40 @@ class Family:
     high: Sample
 
 
-def holm_family(mean: Sample, error: Sample, n: Sample) -> Family:
+def holm_family(mean: Sample, error: Sample, n: Sample, of: int = 0) -> Family:
     """Test means of n values with those standard errors against 0, all together.
 
     The intervals belong to Holm's test (Guilbaud, 2008; Strassburger and Bretz, 2008): of m means of which k are
     told apart from 0, the others have intervals at 1 - 0.05 / (m - k), which hold 0. Those of the k are at
     1 - 0.05 / m; where such a one would reach over 0 it ends there, 0 left out.
+
+    `of` is how many there are, where these are but some, picked by what was measured: m is then that number. Whichever
+    are picked, a false difference is told with 5 % at most, since one is told only where some mean that is 0 has a p
+    below 0.05 / (how many are 0).
     """
     tested = ~np.isnan(error)
     p = t_p(mean, error, n - 1)
-    corrected = holm(p)
+    size = max(int(tested.sum()), of)
+    corrected = holm(p, size)
     clear = corrected < 1 - CONFIDENCE
-    left = max(1, int(tested.sum() - clear.sum()))
-    shares = np.where(clear, 1 - CONFIDENCE, (1 - CONFIDENCE) * tested.sum() / left) / max(1, tested.sum())
+    left = max(1, size - int(clear.sum()))
+    shares = np.where(clear, 1 - CONFIDENCE, (1 - CONFIDENCE) * size / left) / max(1, size)
     half = np.array([critical(size - 1, share) for size, share in zip(n, shares, strict=True)]) * error
     low = np.where(clear & (mean > 0), np.maximum(mean - half, 0.0), mean - half)
     high = np.where(clear & (mean < 0), np.minimum(mean + half, 0.0), mean + half)
     return Family(p, corrected, low, high)
 
 
-def holm(p: Sample) -> Sample:
-    """Holm's step-down correction (Holm, 1979): p-values that keep the family-wise error rate. NaN are not counted."""
+def holm(p: Sample, of: int = 0) -> Sample:
+    """Holm's step-down correction (Holm, 1979): p-values that keep the family-wise error rate. NaN are not counted.
+
+    `of` is the size of the family where these are but some of it.
+    """
     known = np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(p[known], kind="stable")]
     corrected = np.full_like(p, np.nan)
-    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0)
+    times = max(of, len(order)) - np.arange(len(order))
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * times), 1.0)
     return corrected
 
 

@@ -6,8 +6,9 @@ from itertools import combinations
 import pandas as pd
 
 from harness.analysis.findings import Findings
+from harness.analysis.results import finished
 from harness.analysis.tables import PAIRED, as_family, paired
-from harness.analysis.units import finished, overlap
+from harness.analysis.units import overlap
 from harness.catalogue import show
 from harness.trial import Level
 

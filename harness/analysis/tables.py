@@ -18,7 +18,7 @@ import pandas as pd
 
 from harness import catalogue
 from harness.analysis import new_images
-from harness.analysis.results import Results, Run
+from harness.analysis.results import Results, Run, finished
 from harness.analysis.samples import (
     CONFIDENCE,
     Sample,
@@ -32,18 +32,9 @@ from harness.analysis.samples import (
     t_interval,
     variance_components,
 )
-from harness.analysis.units import (
-    by_unit,
-    finished,
-    mean_of,
-    overlap,
-    sample_of,
-    searched,
-    spread_of,
-    test_images,
-)
+from harness.analysis.units import by_unit, mean_of, overlap, sample_of, searched, spread_of, test_images
 from harness.catalogue import RATIO, SHARE, Measure, Unit, Value, show
-from harness.figures import settled
+from harness.figures import SIDE_BY_SIDE, settled
 from harness.study.study import Study
 
 Counts = tuple[tuple[int, ...], ...]
@@ -65,7 +56,7 @@ def compare_table(results: Results) -> pd.DataFrame:
 
 def _compare_row(results: Results, row: int) -> dict[str, object]:
     study, metric = results.study, results.study.metric
-    runs = results.runs[results.runs["level"] == row]
+    runs = results.by_level[row]
     trials, confirmed = searched(runs), finished(runs)
     sample = sample_of(results, row, f"test_{metric}")
     return {
@@ -243,29 +234,47 @@ def spread_table(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def paired_table(results: Results) -> pd.DataFrame:
-    """A row for each pair of compared values: their difference in m on the test images, over the units of both.
-    Of two keys the pairs are those that differ in one of them: within the columns of the grid, then within its rows.
+MOST_PAIRS = SIDE_BY_SIDE * (SIDE_BY_SIDE - 1) // 2
+
+
+def tested_pairs(results: Results) -> list[tuple[int, int]]:
+    """All pairs of values that were measured. Of two keys those that differ in one of them: within the columns of the
+    grid, then within its rows.
+    """
+    study = results.study
+    known = [row for row in range(len(study.levels)) if len(by_unit(results, row, f"test_{study.metric}"))]
+    if not study.is_grid:
+        return list(combinations(known, 2))
+    differing = {pair: study.differing(*pair) for pair in combinations(known, 2)}
+    return [pair for key in study.axes for pair, keys in differing.items() if keys == (key,)]
+
+
+def paired_table(results: Results, is_whole: bool = False) -> pd.DataFrame:
+    """A row for each of the `tested_pairs`: their difference in m on the test images, over the units of both. Of more
+    than `MOST_PAIRS` those with the best value, unless the table is to be whole.
 
     `difference` is the mean of `second` minus `first`; `p` is that of the paired t-test and `p_holm` the same after
     Holm's (1979) correction for the number of pairs, `low` and `high` the simultaneous 95 % interval that belongs to
-    it. `new_low` and `new_high` bound it for other test images of their kind, by itself. `detectable` is the smallest
-    true difference that this comparison would have found with 80 % power. `improvement` is the probability that a run
+    it. Both count all pairs, also those that are not shown: each could have been one with the best. `new_low` and
+    `new_high` bound it for other test images of their kind, by itself. `detectable` is the smallest true difference
+    that this comparison would have found with 80 % power. `improvement` is the probability that a run
     of `second` is better than a run of `first`.
     """
     name = f"test_{results.study.metric}"
-    known = [row for row in range(len(results.study.levels)) if len(by_unit(results, row, name))]
-    differing = {pair: results.study.differing(*pair) for pair in combinations(known, 2)}
-    pairs = [pair for key in results.study.axes for pair, keys in differing.items() if keys == (key,)]
+    pairs = shown = tested_pairs(results)
+    if len(pairs) > MOST_PAIRS and not is_whole:
+        means = pd.DataFrame({name: [mean_of(results, row, name) for row in range(len(results.study.levels))]})
+        best = best_row(results.study, means)
+        shown = [pair for pair in pairs if best in pair]
     rows = []
-    for first, second in pairs:
+    for first, second in shown:
         gaps = (by_unit(results, second, name) - by_unit(results, first, name)).dropna().to_numpy(float)
         runs = [np.concatenate(spread_of(results, row, name)) for row in (first, second)]
         cells = paired(gaps, runs, results.study.measure, overlap(results.study, first))
         ends = new_images.interval_of_difference(results, first, second)
         rows.append({"first": first, "second": second, **cells, "new_low": ends[0], "new_high": ends[1]})
     columns = ["first", "second", *PAIRED, "new_low", "new_high"]
-    return as_family(pd.DataFrame(rows, columns=columns))
+    return as_family(pd.DataFrame(rows, columns=columns), len(pairs) if len(shown) < len(pairs) else 0)
 
 
 PAIRED = ("n", "difference", "error", "improvement")
@@ -282,10 +291,13 @@ def paired(gaps: Sample, runs: Sequence[Sample], measure: Measure, pooled: float
     }
 
 
-def as_family(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of differences with what is said of all rows together: intervals, p-values, what could be found."""
+def as_family(table: pd.DataFrame, of: int = 0) -> pd.DataFrame:
+    """The table of differences with what is said of all rows together: intervals, p-values, what could be found.
+
+    `of` is the number of all where the table has but some; see `holm_family`.
+    """
     mean, error, n = (table[name].to_numpy(float) for name in ("difference", "error", "n"))
-    family, comparisons = holm_family(mean, error, n), int((~np.isnan(error)).sum())
+    family, comparisons = holm_family(mean, error, n, of), max(int((~np.isnan(error)).sum()), of)
     found = [detectable(one, int(size), comparisons) for one, size in zip(error, n, strict=True)]
     known = table.drop(columns="error").assign(low=family.low, high=family.high, p=family.p, p_holm=family.p_holm)
     return known.assign(detectable=found)

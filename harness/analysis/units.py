@@ -12,13 +12,6 @@ from harness.analysis.samples import Sample
 from harness.study.study import Study
 
 
-def finished(runs: pd.DataFrame) -> pd.DataFrame:
-    """The confirmation runs that came to their end, in order of their seeds."""
-    return runs[(runs["stage"] == "confirm") & (runs["status"] == "finished")].sort_values(
-        ["level", "search", "number"]
-    )
-
-
 def searched(runs: pd.DataFrame) -> pd.DataFrame:
     """The search trials that have an outcome, in order."""
     return runs[(runs["stage"] == "search") & (runs["status"] != "waiting")].sort_values(["level", "search", "number"])
@@ -26,15 +19,19 @@ def searched(runs: pd.DataFrame) -> pd.DataFrame:
 
 def figures_of(results: Results, row: int, name: str) -> pd.Series:
     """A figure of a level's confirmations, of those that have it, by `search` and `number`."""
-    runs = finished(results.runs)
     column = "trained_epochs" if name == "epochs" else name  # `epochs` is the limit
-    own = runs[runs["level"] == row].set_index(["search", "number"])
-    return own.get(column, pd.Series(index=own.index, dtype=float)).astype(float).dropna()
+    own = results.confirmed.get(row)
+    if own is None or column not in own:
+        return pd.Series(index=pd.MultiIndex.from_arrays([[], []], names=["search", "number"]), dtype=float)
+    return own[column].astype(float).dropna()
 
 
 def by_unit(results: Results, row: int, name: str) -> pd.Series:
     """A figure of a level's confirmations by what is independent: search by search its mean, or seed by seed."""
-    return figures_of(results, row, name).groupby(level=unit(results.study)).mean()
+    if (row, name) not in results.seen:
+        runs, alone = figures_of(results, row, name), results.study.searches == 1  # then each run is a unit
+        results.seen[row, name] = runs.droplevel("search") if alone else runs.groupby(level="search").mean()
+    return results.seen[row, name]
 
 
 def unit(study: Study) -> str:

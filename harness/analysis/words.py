@@ -7,10 +7,12 @@ import pandas as pd
 from harness.analysis.samples import CONFIDENCE, EQUAL
 from harness.analysis.tables import best_row, with_digits
 from harness.catalogue import Measure, Unit, show
-from harness.figures import difference, interval, reach, text
+from harness.figures import SIDE_BY_SIDE, difference, interval, reach, text
 from harness.study.notes import FEWEST
 from harness.study.study import Study
 from harness.trial import named
+
+NAMED = 5  # of more values than fit into a sentence
 
 
 def answer(study: Study, table: pd.DataFrame, pairs: pd.DataFrame) -> str:
@@ -152,6 +154,9 @@ def _lead(study: Study) -> str:
 
 
 def _listed(parts: Sequence[str]) -> str:
+    """All of them, or the first and how many more."""
+    if len(parts) > SIDE_BY_SIDE:
+        parts = [*parts[:NAMED], f"{len(parts) - NAMED:,} others"]
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if parts[1:] else parts[0]
 
 

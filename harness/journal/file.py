@@ -7,7 +7,7 @@ made from it.
 import os
 import re
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 
 from harness.errors import UserError
 from harness.journal.lines import DamagedError, Lines, sealed
 from harness.study.places import advice
 from harness.study.study import Study
 
+CREATE_STUDY = 0  # Optuna's code for it
 HEAD = 100_000  # bytes of a journal, which say what it is of
 FORMAT = 4
 """Of what is written into journals: since 2 figures lie there by name, and with every outcome its Config; since 3 a
@@ -81,6 +83,18 @@ def open_journal(journal: Path) -> JournalStorage:
         if isinstance(error, UserError):
             raise
         raise DamagedError(journal, backend.line, "Optuna cannot take it in") from error  # has no checksum
+
+
+def create_studies(storage: JournalStorage, names: Iterable[str], direction: StudyDirection) -> None:
+    """See to it that there are Optuna studies of those names, with one write and one wait for the disk for all of them.
+    Optuna's own `create_study` writes and waits for each, also for those that there are.
+    """
+    known = {one.study_name for one in storage.get_all_studies()}
+    head = {"op_code": CREATE_STUDY, "worker_id": storage._replay_result.worker_id}
+    logs = [{**head, "study_name": name, "directions": [direction]} for name in dict.fromkeys(names)]
+    if new := [log for log in logs if log["study_name"] not in known]:
+        storage._backend.append_logs(new)
+        storage._sync_with_backend()
 
 
 def open_to_read(journal: Path) -> tuple[JournalStorage, dict[str, dict[str, Any]]]:

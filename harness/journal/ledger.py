@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.storages import JournalStorage
+from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -29,7 +30,7 @@ from harness.errors import UserError
 from harness.journal.ablation import Ablations, ablation_name, ablations, is_wanted, paths
 from harness.journal.clock import StudyClock
 from harness.journal.earlier import with_earlier
-from harness.journal.file import FORMAT, cut_torn_line, open_journal
+from harness.journal.file import FORMAT, create_studies, cut_torn_line, open_journal
 from harness.journal.level import (
     Place,
     SearchTrials,
@@ -84,8 +85,7 @@ class Ledger:
         self.study = study = begun(study, journal, known)
         self._storage = known or open_journal(journal)
         self._places = places(study)
-        first = self._open(search_name(study, self._places[0]))
-        self._note(first, environment, how)
+        first = self._begin(environment, how)
         self._searches = {place: self._open(search_name(study, place)) for place in self._places}
         self._seeds = {level: self._open(seeds_name(study, level)) for level in study.levels}
         wanted = study.levels if is_wanted(study) else ()
@@ -310,14 +310,20 @@ class Ledger:
                 yield trial, self._ablations.known[trial]
 
     def _open(self, name: str) -> optuna.Study:
-        """The Optuna study of that name, made if need be."""
-        return optuna.create_study(
-            storage=self._storage,
-            study_name=name,
-            direction=direction(self.study),
-            load_if_exists=True,
-            pruner=make_pruner(self.study),
-        )
+        """The Optuna study of that name, which there is."""
+        return optuna.load_study(study_name=name, storage=self._storage, pruner=make_pruner(self.study))
+
+    def _begin(self, environment: Mapping[str, Any], how: Mapping[str, Any]) -> optuna.Study:
+        """The first of the Optuna studies, which has what all depend on; then all others are there too."""
+        names = _names(self.study)
+        self._create(names[:1])
+        first = self._open(names[0])
+        self._note(first, environment, how)
+        self._create(names)
+        return first
+
+    def _create(self, names: Sequence[str]) -> None:
+        create_studies(self._storage, names, StudyDirection[direction(self.study).upper()])
 
     def _note(self, first: optuna.Study, environment: Mapping[str, Any], how: Mapping[str, Any]) -> None:
         """Write what all trials depend on into the first of the Optuna studies, where readers look for it."""
@@ -355,6 +361,16 @@ class Ledger:
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
         return self._searches[place_of(trial)].get_trials(deepcopy=False)[trial.number]
+
+
+def _names(study: Study) -> list[str]:
+    """What all Optuna studies of a journal are called."""
+    wanted = study.levels if is_wanted(study) else ()
+    return [
+        *(search_name(study, place) for place in places(study)),
+        *(seeds_name(study, level) for level in study.levels),
+        *(ablation_name(study, level) for level in wanted),
+    ]
 
 
 def place_of(trial: Trial) -> Place:

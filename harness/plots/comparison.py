@@ -7,14 +7,17 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from harness.catalogue import Measure, Unit, show
+from harness.figures import SIDE_BY_SIDE, bracketed, interval, number
 from harness.figures import axis as axis_label
-from harness.figures import bracketed, interval, number
 from harness.plots.base import GREY, INK, STYLE, level_style, log_ticks, new_figure, panels
 
 LINES: Any = {
@@ -72,7 +75,9 @@ def _means(axes: Axes, x: Any, shown: pd.DataFrame) -> None:
 
 def _dots(axes: Axes, x: Any, rows: pd.Series, figures: pd.Series) -> None:
     """A dot for each seed, in its compared value's colour."""
-    for row, own in figures.groupby(rows):
+    if len(x) > SIDE_BY_SIDE:
+        axes.plot(x[rows.to_numpy(int)], figures, ".", color=GREY, alpha=0.5, markersize=4, zorder=1)
+    for row, own in figures.groupby(rows) if len(x) <= SIDE_BY_SIDE else ():
         colour = level_style(int(row))["color"]
         axes.plot(np.full(len(own), x[int(row)]), own, ".", color=colour, alpha=0.75, markersize=6, zorder=3)
     axes.plot([], [], ".", color=GREY, label="test, each seed")
@@ -115,8 +120,10 @@ KINDS: Any = {
 
 def learning_figure(table: pd.DataFrame, names: Sequence[str], title: str, unit: str = "nats") -> Figure:
     """Training and validation loss by epoch, a panel per compared value; `table` is `Findings.learning`, `unit` that of
-    the loss.
+    the loss. Of many values a line for each, in one panel.
     """
+    if len(names) > SIDE_BY_SIDE:
+        return _learning_in_one(table, names, title, unit)
     with mpl.rc_context(STYLE):
         columns = min(3, max(1, len(names)))
         figure, grid = panels(len(names), 3, (3.2, 2.6), sharex=True, sharey=True)
@@ -131,6 +138,28 @@ def learning_figure(table: pd.DataFrame, names: Sequence[str], title: str, unit:
         if lines:
             figure.legend(handles=lines, loc="outside lower center", ncols=2)
         figure.suptitle(title)
+    return figure
+
+
+def _learning_in_one(table: pd.DataFrame, names: Sequence[str], title: str, unit: str) -> Figure:
+    """A line for each value, coloured by its place among them."""
+    kind = "val" if (table["kind"] == "val").any() else "train"
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(6.4, 4.2)
+        colours = ScalarMappable(Normalize(0, len(names) - 1), "viridis")
+        own = table[table["kind"] == kind]
+        lines = {int(row): line[["epoch", "mean"]].to_numpy(float) for row, line in own.groupby("level")}
+        axes.add_collection(
+            LineCollection(list(lines.values()), colors=colours.to_rgba(np.array(list(lines))), linewidths=0.8)
+        )
+        axes.scatter(own["epoch"], own["mean"], s=4, c=colours.to_rgba(own["level"]))
+        if len(own):
+            log_ticks(axes, axes.yaxis)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        bar = figure.colorbar(colours, ax=axes)
+        bar.set_ticks([0, len(names) - 1], labels=[names[0], names[-1]])
+        words = "validation loss" if kind == "val" else "training loss"
+        axes.set(xlabel="epoch", ylabel=bracketed(words, unit), title=title)
     return figure
 
 
@@ -224,7 +253,13 @@ def cost_figure(
 
 
 def _points(axes: Axes, costs: pd.Series, shown: pd.DataFrame, names: Sequence[str]) -> None:
-    """A mark with its interval for each compared value that was measured."""
+    """A mark with its interval for each compared value that was measured; of many all alike."""
+    if len(shown) > SIDE_BY_SIDE:
+        own = shown[shown["test"].notna()]
+        bars = np.nan_to_num([own["test"] - own["low"], own["high"] - own["test"]])
+        style: Any = {"color": INK, "alpha": 0.5, "markersize": 3, "label": "a compared value"}
+        axes.errorbar(costs[own.index].astype(float), own["test"], yerr=bars, fmt="o", **style)
+        return
     for row, cells in enumerate(shown.to_dict("records")):
         if not np.isnan(cells["test"]):
             bars = np.nan_to_num([[cells["test"] - cells["low"]], [cells["high"] - cells["test"]]])
@@ -252,8 +287,9 @@ def _cost_ticks(axes: Axes, costs: pd.Series) -> None:
 
 
 def value_ticks(axes: Axes, x: Any, values: pd.Series, numeric: bool) -> None:
-    """A tick at every compared value: there are few, and they are what the reader looks for."""
+    """A tick at every compared value: they are what the reader looks for. Of many some."""
+    step = 1 if len(x) <= SIDE_BY_SIDE else -(-len(x) // SIDE_BY_SIDE)
     if numeric and len(x) > 2 and (x > 0).all() and np.ptp(np.diff(np.log(x))) < 0.1 < np.ptp(np.diff(x)):
         axes.set_xscale("log")  # 16, 32, 64, ...: evenly spaced by ratio
-    axes.set_xticks(x, [show(value) for value in values])
+    axes.set_xticks(x[::step], [show(value) for value in values[::step]])
     axes.minorticks_off()

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from harness.catalogue import Measure, Unit, show
+from harness.figures import SIDE_BY_SIDE, interval, number
 from harness.figures import axis as axis_label
-from harness.figures import interval, number
 from harness.plots.base import COLOURS, GREY, INK, STYLE, level_style, new_figure
 from harness.plots.comparison import BESIDE, value_ticks
 
@@ -30,17 +30,21 @@ def heat_figure(table: pd.DataFrame, keys: Sequence[str], measure: Measure, titl
     shape = len(names[0]), len(names[1])
     means = measure.unit.factor * table[f"test_{measure.name}"].to_numpy(float).reshape(shape)
     with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure, axes = new_figure(max(4.6, 1.25 * shape[1] + 2.4), max(2.6, 0.75 * shape[0] + 1.5))
+        figure, axes = new_figure(
+            max(4.6, 1.25 * min(shape[1], SIDE_BY_SIDE) + 2.4), max(2.6, 0.75 * min(shape[0], SIDE_BY_SIDE) + 1.5)
+        )
         colours = "cividis" if measure.better == "higher" else "cividis_r"
         picture = axes.imshow(means, cmap=colours, aspect="auto")
         figure.colorbar(picture, label=axis_label(measure, "test"))
         for (row, column), cells in zip(np.ndindex(*shape), table.to_dict("records"), strict=True):
             shade = _shade(means, means[row, column])
             dark = shade < DARK if measure.better == "higher" else np.isfinite(means[row, column]) and shade > 1 - DARK
-            axes.text(column, row, _cell(cells, measure), color="white" if dark else "black", fontsize=8, **IN_CELL)
+            if max(shape) <= SIDE_BY_SIDE:  # else there is no room
+                axes.text(column, row, _cell(cells, measure), color="white" if dark else "black", fontsize=8, **IN_CELL)
         _frame(axes, measure.sign() * means)
-        axes.set_xticks(range(shape[1]), names[1])
-        axes.set_yticks(range(shape[0]), names[0])
+        down, across = (-(-size // SIDE_BY_SIDE) for size in shape)
+        axes.set_xticks(range(0, shape[1], across), names[1][::across])
+        axes.set_yticks(range(0, shape[0], down), names[0][::down])
         axes.set(ylabel=keys[0].replace("_", " "), xlabel=keys[1].replace("_", " "))
         axes.set_title(title, fontsize=10)
     return figure
@@ -78,10 +82,12 @@ def lines_figure(table: pd.DataFrame, seeds: pd.DataFrame, keys: Sequence[str], 
     numeric = pd.api.types.is_numeric_dtype(table[first])
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(6.6, 4.2)
+        step = -(-len(lines) // SIDE_BY_SIDE)  # of many lines some are named
         for index, (name, own) in enumerate(lines):
             x = own[first].to_numpy(float) if numeric else np.arange(len(own), dtype=float)
             aside = BESIDE_EACH_OTHER * _closest(x) * (index - (len(lines) - 1) / 2)
-            _line(axes, x + aside, own, seeds, measure, {**level_style(index), "label": name})
+            style = {**level_style(index), "label": None if index % step else name}
+            _line(axes, x + aside, own, seeds, measure, style)
         value_ticks(axes, x, own[first], numeric)
         axes.plot([], [], ".", color=GREY, label="each seed")
         if table[f"published_test_{measure.name}"].notna().any():

@@ -1,6 +1,6 @@
 """What the search did: its best so far, every trial by its hyperparameters, their importance, and a timeline."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from harness.catalogue import Measure, Value, show
+from harness.figures import SIDE_BY_SIDE
 from harness.figures import axis as axis_label
 from harness.plots.base import GREY, STYLE, level_style, log_ticks, new_figure, panels
 
@@ -92,13 +93,16 @@ def slice_figure(
             grid[0].set_ylim(*_slice_limits(figures, measure))
         for axes in grid[::3]:
             axes.set_ylabel(axis_label(measure, "validation"))
-        figure.legend(handles=_level_marks(names), loc="outside lower center", ncols=5, fontsize=8)
+        figure.legend(handles=_level_marks(names, set(runs["level"])), loc="outside lower center", ncols=5, fontsize=8)
         figure.suptitle(title)
     return figure
 
 
-def _level_marks(names: Sequence[str]) -> list[Line2D]:
-    return [Line2D([], [], linestyle="none", label=name, **level_style(row)) for row, name in enumerate(names)]
+def _level_marks(names: Sequence[str], rows: Container[int]) -> list[Line2D]:
+    """Of many values those that are drawn."""
+    few = len(names) <= SIDE_BY_SIDE
+    shown = [(row, name) for row, name in enumerate(names) if few or row in rows]
+    return [Line2D([], [], linestyle="none", label=name, **level_style(row)) for row, name in shown]
 
 
 def _slice(axes: Axes, runs: pd.DataFrame, key: str, scale: str | tuple[Value, ...], levels: int) -> None:
@@ -152,7 +156,7 @@ def importance_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> 
 def timeline_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figure:
     """Which trial trained when, and what came of it; `table` is `Findings.timeline`."""
     with mpl.rc_context(STYLE):
-        figure, axes = new_figure(7.2, 0.9 + 0.55 * len(names))
+        figure, axes = new_figure(7.2, 0.9 + 0.55 * min(len(names), SIDE_BY_SIDE))
         unit, factor = _time_unit(table["end"].max())
         boxes = _boxes(table, factor)
         for status, colour in STATES.items():
@@ -162,7 +166,8 @@ def timeline_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Fi
                     style: Any = {"facecolors": colour, "alpha": alpha, "rasterized": len(table) > MANY}
                     axes.add_collection(PolyCollection(list(chosen), edgecolors="white", linewidths=0.2, **style))
         axes.autoscale_view()
-        axes.set_yticks(range(len(names)), names)
+        step = -(-len(names) // SIDE_BY_SIDE)
+        axes.set_yticks(range(0, len(names), step), names[::step])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set(xlabel=f"{unit} since the first trial began", title=title)
         axes.legend(handles=_marks(table), loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import pandas as pd
 
 from harness.analysis import Findings
-from harness.analysis.units import finished, searched
-from harness.catalogue import Value
+from harness.analysis.results import finished
+from harness.analysis.units import searched
+from harness.catalogue import Value, show
+from harness.figures import SIDE_BY_SIDE
 from harness.plots import Picture
 from harness.report.course import course_pictures
 from harness.report.escape import in_picture
@@ -21,7 +23,8 @@ from harness.trial import named
 
 OUTSIDE = " Grey: what the constraint excludes; marks on the axis: proposals there, which were not trained."
 
-PANELS = 12  # of predictions
+PANELS = SIDE_BY_SIDE  # of values in one picture
+ROWS = 40  # of differences or effects below each other
 OF_NUMBERS = ("predicted", "residuals")  # what the names of their pictures begin with
 
 Named = Iterator[tuple[str, Picture]]
@@ -46,8 +49,22 @@ def make_pictures(findings: Findings) -> dict[str, Picture]:
         _of_time,
     )
     known = {name: picture for part in parts for name, picture in part(findings, label, names)}
-    known |= course_pictures(findings, label, names)
-    return known | reach_pictures(findings, label, names) | worth_pictures(findings, label, names)
+    known |= course_pictures(findings, label, names) | reach_pictures(findings, label, names)
+    return known | worth_pictures(findings, label, names, _best(findings))
+
+
+def _best(findings: Findings) -> list[int]:
+    """The rows that pictures with a panel or a line for each value show: all, or of many the best, in order."""
+    study = findings.study
+    figures = study.measure.sign() * findings.table[f"test_{study.metric}"].astype(float)
+    if len(figures) <= PANELS:
+        return list(range(len(figures)))
+    return sorted(int(row) for row in figures.sort_values(ascending=False, kind="stable").index[:PANELS])
+
+
+def _of_best(findings: Findings) -> str:
+    """What captions of such pictures add."""
+    return "" if len(findings.table) <= PANELS else f" Of the {PANELS} values that did best; tables have all."
 
 
 def means_name(study: Study) -> str:
@@ -94,7 +111,10 @@ def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
                 f"{label}: loss of the confirmation runs",
                 study.figure("test_loss").unit.symbol,
             ),
-            "Loss per epoch of the confirmation runs, mean and range over seeds, log axis.",
+            "Loss per epoch of the confirmation runs, mean and range over seeds, log axis."
+            if len(names) <= SIDE_BY_SIDE
+            else "Loss per epoch of the confirmation runs on validation data (of training, where none is held out): a "
+            "line for each value, the mean over seeds, log axis.",
         ),
     )
 
@@ -102,15 +122,16 @@ def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
 def _of_effects(findings: Findings, label: str, names: list[str]) -> Named:
     study, table = findings.study, findings.effects
     if len(table):
-        what = [named({key: row[key] for key in study.axes if row[key] != ""}) for row in table.to_dict("records")]
+        shown = table if len(table) <= ROWS else table.loc[sorted(table["p"].sort_values(kind="stable").index[:ROWS])]
+        what = [named({key: row[key] for key in study.axes if row[key] != ""}) for row in shown.to_dict("records")]
         measure = findings.measure
         yield (
             "effects",
             Picture(
                 "grid:forest_figure",
-                (table, what, measure.unit, f"{label}: effects on the mean test {measure.words}"),
+                (shown, what, measure.unit, f"{label}: effects on the mean test {measure.words}"),
                 f"Main effects (black) and interactions (blue) of {' and '.join(study.axes)} with their simultaneous "
-                "95 % intervals; filled: Holm's p < 0.05.",
+                f"95 % intervals; filled: Holm's p < 0.05.{_some(shown, table, 'with the smallest p')}",
             ),
         )
 
@@ -119,8 +140,8 @@ def _of_differences(findings: Findings, label: str, names: list[str]) -> Named:
     measure, pairs = findings.measure, findings.pairs
     if not len(pairs) or pairs["n"].max() == 0:
         return
-    if findings.study.is_grid:
-        yield "differences", _within(findings, label)
+    if findings.study.is_grid or len(names) > SIDE_BY_SIDE:
+        yield "differences", _below_each_other(findings, label)
     else:
         title = f"{label}: test {measure.words}, row minus column"
         yield (
@@ -134,20 +155,37 @@ def _of_differences(findings: Findings, label: str, names: list[str]) -> Named:
         )
 
 
-def _within(findings: Findings, label: str) -> Picture:
-    """Differences within the rows and columns of a grid: in a matrix of all cells most places would be empty."""
-    study, table = findings.study, findings.pairs
-    what = []
+def _some(shown: pd.DataFrame, table: pd.DataFrame, which: str) -> str:
+    return "" if len(shown) == len(table) else f" The {len(shown)} {which}; the table has all."
+
+
+def _below_each_other(findings: Findings, label: str) -> Picture:
+    """Differences within the rows and columns of a grid, or from the best of many values: in a matrix most places would
+    be empty.
+    """
+    study, table, what = findings.study, findings.pairs, list[str]()
+    if len(table) > ROWS:
+        table = table.loc[sorted(table["difference"].abs().sort_values(kind="stable").index[:ROWS])]
+    words, unit = findings.measure.words, findings.measure.unit
+    closest = _some(table, findings.pairs, "closest to the best")
+    if not study.is_grid:
+        for first, second in zip(table["first"], table["second"], strict=True):
+            what.append(f"{show(study.levels[second])} − {show(study.levels[first])}")
+        return Picture(
+            "grid:forest_figure",
+            (table, what, unit, f"{label}: differences from the best in test {words}"),
+            f"Mean paired differences in test {words} from the best {study.axis.replace('_', ' ')}, with the "
+            f"simultaneous 95 % intervals of all pairs; filled: Holm's p < 0.05.{closest}",
+        )
     for first, second in zip(table["first"], table["second"], strict=True):
         one, two = study.shown(study.levels[first]), study.shown(study.levels[second])
         [differs], [same] = study.differing(first, second), [key for key in one if one[key] == two[key]]
         what.append(f"{same}={one[same]}: {differs} {two[differs]} − {one[differs]}")
-    words, unit = findings.measure.words, findings.measure.unit
     return Picture(
         "grid:forest_figure",
         (table, what, unit, f"{label}: differences in test {words}"),
         f"Mean paired differences in test {words} within rows and columns, with the simultaneous 95 % intervals of all "
-        "of them; filled: Holm's p < 0.05.",
+        f"of them; filled: Holm's p < 0.05.{closest}",
     )
 
 
@@ -177,13 +215,17 @@ def _outside(findings: Findings) -> tuple[tuple[int | None, int | None], list[in
 
 def _of_classes(findings: Findings, label: str, names: list[str]) -> Named:
     if not findings.classes.empty:
-        things, classes = findings.study.things, [_classes(findings, row) for row in range(len(names))]
+        things, rows, table = findings.study.things, _best(findings), findings.classes
+        classes = [_classes(findings, row) for row in rows]
+        if len(rows) < len(names):
+            table = table[table["level"].isin(rows)].assign(level=lambda own: own["level"].map(rows.index))
         yield (
             "confusion",
             Picture(
                 "classes:confusion_figure",
-                (findings.classes, names, f"{label}: test {things} of all seeds, by class", classes),
-                "Confusion counts of all seeds: rows true classes, columns predicted; the diagonal shows accuracies.",
+                (table, [names[row] for row in rows], f"{label}: test {things} of all seeds, by class", classes),
+                "Confusion counts of all seeds: rows true classes, columns predicted; the diagonal shows accuracies."
+                f"{_of_best(findings)}",
             ),
         )
 
@@ -262,18 +304,23 @@ def _of_search(findings: Findings, label: str, names: list[str]) -> Named:
             "tuning",
             Picture(
                 "search:tuning_figure",
-                (findings.tuning, names, measure, f"{label}: what the search found"),
-                f"Best validation {measure.words} after k search trials{_over_searches(findings)}.",
+                (_only(findings.tuning, _best(findings)), names, measure, f"{label}: what the search found"),
+                f"Best validation {measure.words} after k search trials{_over_searches(findings)}.{_of_best(findings)}",
             ),
         )
+    rows = _best(findings)
     if len(findings.importance):
         yield (
             "importance",
             Picture(
                 "search:importance_figure",
-                (_with_relevance(findings), names, f"{label}: importance of the hyperparameters"),
+                (
+                    _only(_with_relevance(findings), rows),
+                    names,
+                    f"{label}: importance of the hyperparameters",
+                ),
                 "Importance of each hyperparameter within its range (Optuna's PED-ANOVA on the finished trials). "
-                "Faded: no effect was seen; shares add up to 1 even where nothing matters.",
+                f"Faded: no effect was seen; shares add up to 1 even where nothing matters.{_of_best(findings)}",
             ),
         )
 
@@ -284,6 +331,11 @@ def _with_relevance(findings: Findings) -> pd.DataFrame:
     return findings.importance.merge(relevance, how="left", on=["level", "hyperparameter"])
 
 
+def _only(table: pd.DataFrame, rows: list[int]) -> pd.DataFrame:
+    """What a table has of those levels."""
+    return table if set(table["level"]) <= set(rows) else table[table["level"].isin(rows)]
+
+
 def _over_searches(findings: Findings) -> str:
     if findings.study.searches == 1:
         return ""
@@ -292,7 +344,7 @@ def _over_searches(findings: Findings) -> str:
 
 def _of_slices(findings: Findings, label: str, names: list[str]) -> Named:
     study = findings.study
-    done = _where_it_matters(study, searched(findings.results.runs))
+    done = _only(_where_it_matters(study, searched(findings.results.runs)), _best(findings))
     if len(done):
         scales = {key: _scale(domain) for key, domain in study.tune.items()}
         measure = findings.measure
@@ -303,7 +355,8 @@ def _of_slices(findings: Findings, label: str, names: list[str]) -> Named:
             Picture(
                 "search:slice_figure",
                 (done, scales, names, measure, f"{label}: finished search trials"),
-                f"Validation {measure.words} of each finished search trial by its hyperparameters; {cut}.",
+                f"Validation {measure.words} of each finished search trial by its hyperparameters; {cut}."
+                f"{_of_best(findings)}",
             ),
         )
 

@@ -46,6 +46,10 @@ PAIRS = (
     "power."
 )
 ON_NEW = " “On new {things}”: the 95 % interval for other test {things} of their kind, each pair by itself."
+AGAINST_BEST = (
+    " Of {all:,} pairs the {shown:,} with the best value are shown. Which value that is was seen in the same figures, "
+    "so intervals, p (Holm) and “detectable” count all {all:,}."
+)
 WITHIN = " Pairs are those within a row or a column of the grid; cells that differ in both keys are not tested."
 EFFECTS = (
     "A main effect is how far the mean over all cells of a value lies from the mean of all cells; an interaction is "
@@ -187,6 +191,8 @@ def _differences(findings: Findings, captions: Captions) -> Iterator[Section]:
     if len(findings.pairs):
         said = PAIRS.format(by="search by search, over those" if findings.study.searches > 1 else "over the seeds")
         said += WITHIN if findings.study.is_grid else ""
+        if len(findings.pairs) < findings.tested_pairs:
+            said += AGAINST_BEST.format(shown=len(findings.pairs), all=findings.tested_pairs)
         new = ON_NEW.format(things=findings.study.things) if findings.pairs["new_low"].notna().any() else ""
         yield Section("Differences", [said + new], [pairs_grid(findings)], _of(captions, "differences"))
 

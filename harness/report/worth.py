@@ -80,15 +80,17 @@ def _ablation(findings: Findings) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def worth_pictures(findings: Findings, label: str, names: Sequence[str]) -> dict[str, Picture]:
-    """The ablation, where there was one."""
-    if not len(findings.ablation):
+def worth_pictures(findings: Findings, label: str, names: Sequence[str], rows: Sequence[int]) -> dict[str, Picture]:
+    """The ablation of the values in those rows, where there was one."""
+    table = findings.ablation
+    table = table[table["level"].isin(rows)] if len(rows) < len(names) and len(table) else table
+    if not len(table):
         return {}
     shown, measure = [in_picture(name) for name in names], findings.measure
     return {
         "ablation": Picture(
             "worth:ablation_figure",
-            (findings.ablation, shown, measure, f"{label}: from the defaults to the winners"),
+            (table, shown, measure, f"{label}: from the defaults to the winners"),
             f"Mean test {measure.words} of the defaults (dotted), and what each hyperparameter brought when it was set "
             "to the winner's value, from above to below; lines are 95 % intervals of all steps together, grey bars "
             "steps that made it worse.",

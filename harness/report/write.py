@@ -22,7 +22,7 @@ from harness.report.mistakes import mistakes_table, named_classes, predictions_t
 from harness.report.page import render
 from harness.report.pictures import make_pictures
 from harness.report.sections import Page, make_sections
-from harness.study.places import report_folder
+from harness.study.places import check_copy, check_label, report_folder
 from harness.study.settle import check_reach
 from harness.study.study import Study
 
@@ -143,7 +143,9 @@ def latex_table(table: pd.DataFrame, label: str, caption: str) -> str:
 
 def report_study(study: Study, folder: Path, second: Second | None = None) -> Path:
     """Read the journal of the study in `folder` and write its report, which goes to `reports/<label>`."""
+    check_label(folder, study.label)
     findings = findings_of(study, folder)
+    check_copy(folder, findings.study.name)
     return write(findings, report_folder(findings.study.label), second)
 
 

@@ -22,7 +22,7 @@ from harness.study.own import is_own, read_loader, read_own, why_not
 from harness.study.places import study_folder
 from harness.study.settle import check_reach, check_task, implied_task, uses
 from harness.study.source import KEYS, LISTS, Source, check_name, check_source, is_built_in, is_loader, means_file
-from harness.study.space import LARGEST_GRID, Choice, Range, Space, Table, describe, ends, grid_size, holds
+from harness.study.space import Choice, Range, Space, Table, describe, ends, grid_size, holds
 from harness.study.study import (
     Bounds,
     Budget,
@@ -45,6 +45,7 @@ TABLES = ("compare", "tune", "fixed", "budget", "search", "constraint", "claim",
 Parsed = TypeVar("Parsed")
 LONGEST = 1000  # items of a list of whole numbers
 OF_EFFECTS = ("n", "p", "low", "high", "difference", "error", "p_holm", "detectable", "improvement", "mean")
+MOST_LEVELS = 1000  # of which each has an Optuna study for each search, and a row of every table
 MOST_KEYS = 2  # that can be compared: a table has rows and columns
 Compared = Mapping[str, tuple[Value, ...]]
 """The compared keys with their values."""
@@ -316,8 +317,12 @@ def _compare(table: dict[str, Any], own: OwnModel | None, folder: Path) -> Compa
         _no_columns(own, table)
     compared = {key: _compared(catalogue.knob(key, own), values, folder) for key, values in table.items()}
     cells = math.prod(map(len, compared.values()))
-    if cells > LARGEST_GRID:
-        raise UserError(f"compare: a grid may have {LARGEST_GRID:,} cells, this one has {cells:,}")
+    if cells > MOST_LEVELS:
+        what = "cells of two keys" if len(compared) > 1 else "values"
+        raise UserError(
+            f"compare: at most {MOST_LEVELS:,} {what} can be compared, got {cells:,}; each is searched and "
+            "confirmed on its own; a key with that many values is one to tune"
+        )
     return compared
 
 

@@ -69,6 +69,43 @@ def advice(command: str, journal: Path) -> str:
     return shlex.join(words)
 
 
+def named_by(argument: str) -> tuple[str, str | None]:
+    """The study's folder and the data set of studies/a@digits, if no folder is called so."""
+    path, _, dataset = argument.rpartition("@")
+    is_folder = (Path(argument) / "study.toml").is_file()
+    return (argument, None) if is_folder or not path else (path, dataset or None)
+
+
+def check_label(folder: Path, label: str) -> None:
+    """What a study in `folder` is called on a data set must not be what another study beside it is called: they would
+    share report and experiment. Raises UserError.
+    """
+    name = folder.resolve().name
+    if label != name and (folder.parent / label / "study.toml").is_file():
+        raise UserError(
+            f"{folder}: on this data set it is called {label}, as is the study {folder.parent / label}, and they would "
+            "share report and experiment; rename one of the two folders"
+        )
+    for other in folder.parent.glob("*/journal-*.log"):
+        of = other.parent.name
+        if label == name != of and f"{of}{other.stem.removeprefix('journal')}" == name:
+            raise UserError(
+                f"{folder}: {other.parent} on other data ({other.name}) is called {name} too, and they would share "
+                "report and experiment; rename this folder"
+            )
+
+
+def check_copy(folder: Path, name: str) -> None:
+    """A journal that was copied from the study called `name`, beside this one, would write into that one's report.
+    Raises UserError.
+    """
+    if name != folder.resolve().name and (folder.parent / name / "study.toml").is_file():
+        raise UserError(
+            f"{folder}: its journal is a copy of that of {folder.parent / name}, whose report it would overwrite; "
+            "remove the journal here, or start anew with --fresh"
+        )
+
+
 def report_folder(name: str) -> Path:
     """Where the report of that name goes; raises UserError if anything leads out."""
     return _inside(Path("reports") / name, ("**/*",))
