@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from harness.analysis.results import Results
+from harness.analysis.results import Results, finished
 from harness.analysis.tables import estimate, keys_of, possible
-from harness.analysis.units import finished, overlap, unit
+from harness.analysis.units import overlap, unit
 
 COLUMNS = ("epoch", "images", "measure", "mean", "low", "high", "n", "runs")
 
