@@ -350,8 +350,11 @@ def bench(
         ),
     ] = "",
     contenders: Annotated[
-        str, typer.Option(help="Letters: a bare, b tutorial, c Lightning, d Ray, e-g ours, h scikit-learn.")
-    ] = "abcdefgh",
+        str,
+        typer.Option(
+            help="Letters: a bare, b tutorial, c Lightning, d Ray, e-g ours, h scikit-learn, i ours without MLflow."
+        ),
+    ] = "abcdefghi",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of every contender.")] = 3,
     once_above: Annotated[float, typer.Option(help="One round only for what is so many times slower.")] = float("inf"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

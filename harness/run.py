@@ -190,14 +190,7 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> None:
     except UserError as error:
         again = f"once it can be, {advice('report', journal)} writes it from the journal"
         raise StudyStoppedError(f"{error}; {again}") from None
-    recorded = list(ledger.recorded())
-    tracker.summary(findings.headline, target)
-    patience = WAIT + len(recorded) / 5  # seconds: more than a healthy store takes
-    tracker.drain(patience)
-    if tracker.missing:  # the store may have come back meanwhile
-        tracker.catch_up(recorded, patience)
-        tracker.summary(findings.headline, target)
-        tracker.drain(patience)
+    hand_over(tracker, list(ledger.recorded()), lambda: tracker.summary(findings.headline, target))
     if tracker.failure:
         number = (tracker.missing or "some") if tracker.is_open else "all"
         say(
@@ -212,6 +205,19 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> None:
     elif tracker.is_open:
         label = findings.study.label
         say(f"MLflow   {shown_store()}, experiment {label} (browse it with: harness ui)")
+
+
+def hand_over(
+    tracker: Tracker, recorded: Sequence[tuple[Trial, Outcome]], summarise: Callable[[], None] = lambda: None
+) -> None:
+    """See to it that the store has all that is recorded, for as long as a healthy one takes."""
+    summarise()
+    patience = WAIT + len(recorded) / 5  # seconds: more than that
+    tracker.drain(patience)
+    if tracker.missing:  # it was too slow, or may have come back meanwhile
+        tracker.catch_up(recorded, patience)
+        summarise()
+        tracker.drain(patience)
 
 
 @dataclass(frozen=True)

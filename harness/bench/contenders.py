@@ -36,6 +36,11 @@ def harness_stacked(work: Work, device: torch.device) -> Timed:
     return _harness(work, device, None)
 
 
+def harness_offline(work: Work, device: torch.device) -> Timed:
+    """The same without MLflow, as `--offline` has it: for comparison with what tracks nothing."""
+    return _harness(work, device, None, offline=True)
+
+
 def training_alone(work: Work, device: torch.device) -> Timed:
     """The training part of harness alone: no search, journal, MLflow or artifacts."""
     from harness.crews.grouping import by_cost, group_trials
@@ -57,16 +62,16 @@ def training_alone(work: Work, device: torch.device) -> Timed:
     return run
 
 
-def _harness(work: Work, device: torch.device, size: int | None) -> Timed:
+def _harness(work: Work, device: torch.device, size: int | None, offline: bool = False) -> Timed:
     from harness import environment
     from harness.console import Progress
     from harness.crews.how import How
     from harness.journal import Ledger
-    from harness.run import Driver, hire
+    from harness.run import Driver, hand_over, hire
     from harness.tracking.tracker import Tracker
 
     keep_freed_memory()
-    tracker = Tracker()
+    tracker = Tracker(offline)
     data, study = load(work.dataset, device), work.study()
     facts = environment.describe([data], device)
     ledger = Ledger(study, Path("journal.log"), facts)
@@ -77,6 +82,7 @@ def _harness(work: Work, device: torch.device, size: int | None) -> Timed:
     def run() -> list[float]:
         with tracker:
             Driver(ledger, tracker, Progress(study, quiet=True), known, hire(How(group_size=size), known), size).run()
+            hand_over(tracker, list(ledger.recorded()))
         assert tracker.failure is None, tracker.failure
         return [outcome[work.figure] for _, outcome in ledger.recorded()]
 
@@ -92,4 +98,5 @@ CONTENDERS: dict[str, Callable[[Work, torch.device], Timed]] = {
     "f": harness_stacked,
     "g": training_alone,
     "h": scikit_learn,
+    "i": harness_offline,
 }

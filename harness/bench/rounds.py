@@ -29,6 +29,7 @@ NAMES = {
     "f": "harness",
     "g": "harness, its training part alone",
     "h": "scikit-learn's MLP",
+    "i": "harness, without MLflow",
 }
 APART = (("harness.bench.measure", "throughput"), ("harness.bench.answers",), ("harness.bench.searches",))
 """What is measured besides the works: modules that print tables."""

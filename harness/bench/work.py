@@ -107,7 +107,7 @@ WORKS = {
                 60,
                 10,
                 depths=(2, 3, 4, 5),
-                contenders="aefh",
+                contenders="aefhi",
             )
             for name, dataset, what in (
                 ("classes", "breast_cancer", "two classes"),
