@@ -21,6 +21,9 @@ from harness.errors import UserError, listed, nearest, one_of
 Value = bool | int | float | str | tuple[int, ...]
 """What a hyperparameter can be set to."""
 
+TABLE_FILES = (".csv", ".tsv", ".parquet", ".feather")
+"""How the names of files end that have columns."""
+
 MOST = 1_000_000  # of anything that is counted: a slip of the keyboard must not take all memory
 
 

@@ -31,14 +31,13 @@ def arrivals_table(results: Results) -> pd.DataFrame:
     return table.assign(seconds=table["seconds"] * table["epoch"] / table["last"])[columns].reset_index(drop=True)
 
 
-def reach_table(results: Results) -> pd.DataFrame:
-    """A row for each level: of its `runs` how many were `there`, and their `share`; `epoch` and `seconds` are medians
-    over `n` units (of a search the median of its runs), with the 95 % intervals `epoch_low` to `epoch_high` and
-    `seconds_low` to `seconds_high` (`samples.median_interval`). A run that is not there counts as infinitely late, so a
-    median is NaN unless more than half of the units are, and an end is infinite that lies beyond all that are.
-    `stopped_first` and `stopped_last` are the epochs between which those ended that are not there.
+def reach_table(results: Results, arrivals: pd.DataFrame) -> pd.DataFrame:
+    """A row for each level, of the `arrivals_table`: of its `runs` how many were `there`, and their `share`; `epoch` and
+    `seconds` are medians over `n` units (of a search the median of its runs), with the 95 % intervals `epoch_low` to
+    `epoch_high` and `seconds_low` to `seconds_high` (`samples.median_interval`). A run that is not there counts as
+    infinitely late, so a median is NaN unless more than half of the units are, and an end is infinite that lies beyond
+    all that are. `stopped_first` and `stopped_last` are the epochs between which those ended that are not there.
     """
-    arrivals = arrivals_table(results)
     return pd.DataFrame([_row(results, row, arrivals) for row in range(len(results.study.levels))])
 
 
@@ -68,11 +67,11 @@ def _middle(which: str, sample: Sample) -> dict[str, float]:
     return {which: float(middle), f"{which}_low": low, f"{which}_high": high}
 
 
-def share_table(results: Results) -> pd.DataFrame:
+def share_table(arrivals: pd.DataFrame) -> pd.DataFrame:
     """The share of runs that are there by epoch: `level`, `epoch` (from 0 to the last of all runs), `share`, and how
     many `stopped` after that epoch without having been there.
     """
-    arrivals, rows = arrivals_table(results), []
+    rows = []
     for row, own in arrivals.groupby("level"):
         missing = own[own["epoch"].isna()]
         for epoch in range(int(arrivals["last"].max()) + 1):

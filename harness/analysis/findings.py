@@ -83,14 +83,19 @@ class Findings:
         return tables.learning_table(self.results)
 
     @cached_property
+    def arrivals(self) -> pd.DataFrame:
+        """When each confirmation run had what the study wants (`arrival.arrivals_table`)."""
+        return arrival.arrivals_table(self.results)
+
+    @cached_property
     def reach(self) -> pd.DataFrame:
         """When the runs of each compared value did (`arrival.reach_table`)."""
-        return arrival.reach_table(self.results)
+        return arrival.reach_table(self.results, self.arrivals)
 
     @cached_property
     def share_there(self) -> pd.DataFrame:
         """The share of each value's runs that had reached it, by epoch (`arrival.share_table`)."""
-        return arrival.share_table(self.results)
+        return arrival.share_table(self.arrivals)
 
     @cached_property
     def course(self) -> pd.DataFrame:
@@ -150,7 +155,7 @@ class Findings:
     @cached_property
     def seeds(self) -> pd.DataFrame:
         """A row per confirmation run (`runs.seeds_table`)."""
-        return runs.seeds_table(self.results)
+        return runs.seeds_table(self.results, self.arrivals)
 
     @cached_property
     def trials(self) -> pd.DataFrame:

@@ -12,7 +12,6 @@ defaults), and what was measured, by name. Tuples are written as 500-400.
 import pandas as pd
 
 from harness import catalogue
-from harness.analysis.arrival import arrivals_table
 from harness.analysis.results import Results
 from harness.analysis.tables import as_cell, keys_of
 
@@ -20,15 +19,15 @@ COUNTED = ("best_epoch", "trained_epochs", "parameters", "retries")
 OF_TESTS = ("test_", "untrained_")  # which no search trial has
 
 
-def seeds_table(results: Results) -> pd.DataFrame:
-    """The confirmation runs by level, `search` and `seed`; of a study with a target also when it was reached:
-    `reached_epoch` and `reached_seconds`, empty of a run that is not there.
+def seeds_table(results: Results, arrivals: pd.DataFrame) -> pd.DataFrame:
+    """The confirmation runs by level, `search` and `seed`; of a study with a target also when it was reached
+    (`arrivals`, see `arrivals_table`): `reached_epoch` and `reached_seconds`, empty of a run that is not there.
     """
     runs = results.runs[results.runs["stage"] == "confirm"].sort_values(["level", "search", "number"])
     table = _table(results, runs, ["search", "seed"], _figures(results, runs))
     if results.study.reach is None:
         return table
-    when = arrivals_table(results).set_index(["level", "search", "number"])[["epoch", "seconds"]]
+    when = arrivals.set_index(["level", "search", "number"])[["epoch", "seconds"]]
     known = when.reindex(pd.MultiIndex.from_frame(runs[["level", "search", "number"]])).reset_index(drop=True)
     return table.assign(reached_epoch=known["epoch"].astype("Int64"), reached_seconds=known["seconds"])
 

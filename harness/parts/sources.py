@@ -11,7 +11,7 @@ from harness.parts import arrays, folders, tables
 from harness.parts.data import Data
 from harness.parts.tables import Asked
 
-OF_TABLES = ("target", "features", "drop", "split_column", "test_rows")
+KEYS = ("target", "features", "drop", "split_column", "test_rows")
 
 
 KINDS: dict[str, Callable[[str, Path, str], Data]] = {
@@ -30,7 +30,7 @@ def read(name: str, source: Asked, find: Callable[[str], Path], task: str = "") 
         if path.is_file() and ending in tables.MEMORY:
             test_rows = find(source.test_rows) if source.test_rows else None
             return tables.read_table(name, path, source, task, test_rows)
-        if given := [key for key in OF_TABLES if getattr(source, key)]:
+        if given := [key for key in KEYS if getattr(source, key)]:
             raise UserError(f"{given[0]}: is for tables ({listed(tables.MEMORY)}) only, and {name} is none")
         if path.is_dir():
             return folders.read_folder(name, path, task)

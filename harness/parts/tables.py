@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harness.catalogue import TABLE_FILES
 from harness.errors import UserError, listed, nearest
 from harness.parts import targets
 from harness.parts.data import Column, Data, Split, data_of
@@ -29,7 +30,7 @@ Series = Any
 Numbers = NDArray[np.float64]
 
 MOST_LEVELS = 100  # of a category
-MEMORY = {".csv": 3.0, ".tsv": 3.0, ".parquet": 5.0, ".feather": 4.0}
+MEMORY = dict(zip(TABLE_FILES, (3.0, 3.0, 5.0, 4.0), strict=True))
 """Bytes of memory for each byte of a file, about: text becomes 8 bytes a number and then 4, parquet is compressed."""
 FEW = 20  # different whole numbers, at most, that are taken as classes
 NAMELESS = ("column 1", "Unnamed: 0")

@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,6 +22,7 @@ from PIL import Image
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+POINTS = 4.5  # that a letter is wide, at size 8
 STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -66,6 +68,13 @@ def new_figure(width: float, height: float, dpi: int = 150, layout: Any = "const
     figure = Figure(figsize=(width, height), dpi=dpi, layout=layout)
     FigureCanvasAgg(figure)
     return figure, figure.subplots()
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], most: int = 4) -> None:
+    """A legend under the figure, in as many columns as its words leave room for."""
+    longest = max((len(str(handle.get_label())) for handle in handles), default=1)
+    room = figure.get_figwidth() * 72 / (POINTS * longest + 40)  # a mark and gaps take 40 points
+    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, min(most, int(room))), fontsize=8)
 
 
 class FewTicks(LogLocator):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from harness.catalogue import Measure, Unit, show
 from harness.figures import SIDE_BY_SIDE, bracketed, interval, number
 from harness.figures import axis as axis_label
-from harness.plots.base import GREY, INK, STYLE, level_style, log_ticks, new_figure, panels
+from harness.plots.base import GREY, INK, STYLE, legend_below, level_style, log_ticks, new_figure, panels
 
 LINES: Any = {
     "train": {"marker": "s", "linestyle": "--", "color": GREY, "label": "train"},
@@ -247,7 +247,7 @@ def cost_figure(
             axes.set_xlabel(COSTS[cost])
         grid[0].set_ylabel(_label(measure, "test"))
         marks = [*grid[0].get_legend_handles_labels()[0], Line2D([], [], **FRONT, label="Pareto front")]
-        figure.legend(handles=marks, loc="outside lower center", ncols=4, fontsize=8)
+        legend_below(figure, marks)
         figure.suptitle(title, fontsize=11)
     return figure
 

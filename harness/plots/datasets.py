@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from harness.catalogue import Measure
 from harness.figures import axis as axis_label
-from harness.plots.base import GREY, INK, STYLE, level_style, log_ticks, new_figure, panels
+from harness.plots.base import GREY, INK, STYLE, legend_below, level_style, log_ticks, new_figure, panels
 
 STEP = 0.32  # between two names, in units of the rank axis' height
 
@@ -84,6 +84,6 @@ def profiles_figure(table: pd.DataFrame, values: Sequence[str], measure: Measure
         beyond = "above" if measure.better == "higher" else "below"
         left.set(xlabel=f"times the {what} of the best", ylabel="share of data sets", ylim=(-0.03, 1.03))
         right.set(xlabel=axis_label(measure, "test"), ylabel=f"share of runs {beyond} it")
-        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+        legend_below(figure, left.get_legend_handles_labels()[0])
         figure.suptitle(title, fontsize=11)
     return figure

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from harness.plots.base import GREY, STYLE, level_style, new_figure
+from harness.plots.base import GREY, STYLE, legend_below, level_style, new_figure
 
 DASHES = ("-", "--", "-.", ":")
 APART = 0.02  # between the first line and the last, which would else hide each other: as a share of runs
@@ -34,6 +34,6 @@ def reach_figure(table: pd.DataFrame, names: Sequence[str], title: str) -> Figur
         lines = list(axes.get_lines()[::2])
         if (table["stopped"] > 0).any():
             lines.append(Line2D([], [], linestyle="none", marker="x", color=GREY, label="stopped, not there"))
-        figure.legend(handles=lines, loc="outside lower center", ncols=4, fontsize=8)
+        legend_below(figure, lines)
         axes.set_title(title, fontsize=11)
     return figure

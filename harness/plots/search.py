@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from harness.catalogue import Measure, Value, show
 from harness.figures import SIDE_BY_SIDE
 from harness.figures import axis as axis_label
-from harness.plots.base import GREY, STYLE, level_style, log_ticks, new_figure, panels
+from harness.plots.base import GREY, STYLE, legend_below, level_style, log_ticks, new_figure, panels
 
 CURVES = ("best", "expected", "low", "high")
 MANY = 500  # marks, above which an SVG holds them as one picture
@@ -93,7 +93,7 @@ def slice_figure(
             grid[0].set_ylim(*_slice_limits(figures, measure))
         for axes in grid[::3]:
             axes.set_ylabel(axis_label(measure, "validation"))
-        figure.legend(handles=_level_marks(names, set(runs["level"])), loc="outside lower center", ncols=5, fontsize=8)
+        legend_below(figure, _level_marks(names, set(runs["level"])), most=5)
         figure.suptitle(title)
     return figure
 

@@ -14,13 +14,12 @@ from typing import Annotated
 from pydantic import Field
 
 from harness import catalogue
+from harness.catalogue import TABLE_FILES
 from harness.errors import UserError, listed
 from harness.study.space import Table
 
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 
-OF_TABLES = (".csv", ".tsv", ".parquet", ".feather")
-"""How the names of files end that have columns."""
 LONGEST = 200  # characters of a name, which is part of the names of a journal and a report
 
 
@@ -60,7 +59,7 @@ def is_loader(name: str) -> bool:
 
 def is_table(name: str) -> bool:
     """Whether a data set is a file that has columns."""
-    return not is_built_in(name) and PurePosixPath(name).suffix.lower() in OF_TABLES
+    return not is_built_in(name) and PurePosixPath(name).suffix.lower() in TABLE_FILES
 
 
 def check_name(name: str) -> str:
@@ -89,7 +88,7 @@ def check_source(source: Source, given: Collection[str], datasets: Sequence[str]
                 f"{key}: {datasets[0]} is built in; only data of your own has it, as dataset = 'prices.csv'"
             )
         if key != "unit" and not tables:
-            raise UserError(f"{key}: is of tables, whose names end in {listed(OF_TABLES)}, and {own[0]!r} is none")
+            raise UserError(f"{key}: is of tables, whose names end in {listed(TABLE_FILES)}, and {own[0]!r} is none")
     if tables and not source.target:
         raise UserError(f"target: missing; which column of {tables[0]} is to be learned? As in target = 'price'")
     if source.test_rows is not None and len(datasets) > 1:
