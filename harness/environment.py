@@ -13,11 +13,19 @@ from pathlib import Path
 import torch
 
 from harness.catalogue import OwnModel
+from harness.errors import listed
 from harness.masking import without_secrets
 from harness.parts.data import Data
+from harness.study.labels import by_dataset
 from harness.study.study import Loader
 
 PACKAGES = ("harness", "torch", "torchvision", "optuna", "mlflow", "numpy", "scipy", "pandas")
+
+
+def of_data(data: Collection[Data]) -> dict[str, str]:
+    """What is recorded of data sets, which `study.labels.by_dataset` reads: names, sums, and rows to train on."""
+    columns = {"data": "name", "data_sha256": "fingerprint", "trainable": "trainable"}
+    return {key: listed(getattr(one, name) for one in data) for key, name in columns.items()}
 
 
 def describe(
@@ -34,9 +42,7 @@ def describe(
         "lock_sha256": _lock_hash(),
         **({"model_code": own.name, "model_code_sha256": own.sha256} if own else {}),
         **({"data_code": loader.name, "data_code_sha256": loader.sha256} if loader else {}),
-        "data": ", ".join(one.name for one in data),
-        "data_sha256": ", ".join(one.fingerprint for one in data),
-        "trainable": ", ".join(str(one.trainable) for one in data),
+        **of_data(data),
         "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads",
         "cuda": str(torch.version.cuda) if cuda else "not used",
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
@@ -56,7 +62,7 @@ WORDS = {
 
 def differences(then: Mapping[str, str], now: Mapping[str, str], data: str) -> Iterator[str]:
     """What differs between two records, a line each. Of the data sets only `data` counts; commands may differ."""
-    old, new = _fingerprint(then, data), _fingerprint(now, data)
+    old, new = (by_dataset(known, "data_sha256").get(data, "not recorded") for known in (then, now))
     if old != new:
         yield f"OTHER DATA: the data of {data} is not that of then (sha256 {old[:12]}, now {new[:12]})"
     for name in dict.fromkeys([*WORDS, *now, *then]):
@@ -67,11 +73,6 @@ def differences(then: Mapping[str, str], now: Mapping[str, str], data: str) -> I
     dirty = [when for when, known in (("then", then), ("now", now)) if known.get("git_dirty") == "yes"]
     if dirty:
         yield f"code: with uncommitted changes {' and '.join(dirty)}, which no commit names"
-
-
-def _fingerprint(known: Mapping[str, str], data: str) -> str:
-    names, sums = (known.get(key, "").split(", ") for key in ("data", "data_sha256"))
-    return dict(zip(names, sums, strict=False)).get(data, "not recorded")
 
 
 def _git(*arguments: str) -> str:

@@ -6,7 +6,7 @@ Files and folders are read by `parts/sources.py`; a program of the user's is exe
 and only for `run` and `replay`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -104,8 +104,3 @@ def told(data: Data, unit: str) -> str:
     if data.test_splits:
         tests = f"{known.test_splits} ways to choose {tests}"
     return f"data     {data.name}: {known.rows:,} {known.things}, {tests}; {inputs}; {learned}"
-
-
-def fingerprints(data: Mapping[str, Data]) -> dict[str, str]:
-    """What a journal knows data again by."""
-    return {"data": listed(data), "data_sha256": listed(one.fingerprint for one in data.values())}

@@ -27,7 +27,7 @@ from harness.crews.schedule import Group, Workplace, train_all
 from harness.errors import StudyStoppedError, UserError
 from harness.journal import Ledger, Records, check_edits, hold, look, make_whole, put_aside
 from harness.journal.earlier import with_earlier
-from harness.loading import fingerprints, load_study
+from harness.loading import load_study
 from harness.parts.data import Data
 from harness.parts.models import count_weights
 from harness.study.notes import notes
@@ -91,7 +91,7 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
         study = with_earlier(study, folder)
         done, left, used = "nothing yet: every training is still to be done", plan.all_of(study), 0.0
     else:
-        study, left, used = look(study, journal, fingerprints(data))
+        study, left, used = look(study, journal, environment.of_data(data.values()))
         trials, confirmed = (whole - one for whole, one in zip(plan.all_of(study), left, strict=True))
         done = f"{journal} holds {trials} search trials and {confirmed} confirmations"
     programs = [one.file for one in (study.own, study.loader) if one]

@@ -32,9 +32,9 @@ def arrivals_table(results: Results) -> pd.DataFrame:
 
 
 def reach_table(results: Results, arrivals: pd.DataFrame) -> pd.DataFrame:
-    """A row for each level, of the `arrivals_table`: of its `runs` how many were `there`, and their `share`; `epoch` and
-    `seconds` are medians over `n` units (of a search the median of its runs), with the 95 % intervals `epoch_low` to
-    `epoch_high` and `seconds_low` to `seconds_high` (`samples.median_interval`). A run that is not there counts as
+    """A row for each level, of the `arrivals_table`: of its `runs` how many were `there`, and their `share`; `epoch`
+    and `seconds` are medians over `n` units (of a search the median of its runs), with the 95 % intervals `epoch_low`
+    to `epoch_high` and `seconds_low` to `seconds_high` (`samples.median_interval`). A run that is not there counts as
     infinitely late, so a median is NaN unless more than half of the units are, and an end is infinite that lies beyond
     all that are. `stopped_first` and `stopped_last` are the epochs between which those ended that are not there.
     """

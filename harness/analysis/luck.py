@@ -9,6 +9,7 @@ import pandas as pd
 from harness.analysis.results import Results
 from harness.analysis.samples import noise_floor, standard_error
 from harness.analysis.units import searched
+from harness.study.labels import by_dataset
 from harness.study.notes import FEWEST
 
 
@@ -73,8 +74,6 @@ def _folds(results: Results) -> list[str]:
 def validation_images(results: Results, row: int) -> int:
     """How many images stand behind a search trial's figure, its folds' together; 0 where the journal does not say."""
     config = results.study.config(results.study.levels[row], {})
-    known = dict(
-        zip(*(results.environment.get(key, "").split(", ") for key in ("data", "trainable")), strict=False),
-    )
+    known = by_dataset(results.environment, "trainable")
     share = 1.0 if results.study.search.folds > 1 else float(config.validation)
     return round(int(known.get(config.dataset) or 0) * share)

@@ -43,6 +43,7 @@ from harness.journal.level import (
 from harness.journal.mending import Kept
 from harness.journal.records import Records
 from harness.journal.sampling import Weigh, direction, make_pruner, propose
+from harness.study.labels import by_dataset
 from harness.study.own import Program, difference
 from harness.study.settle import settled_as
 from harness.study.space import describe
@@ -475,19 +476,13 @@ def refuse_other_data(study: Study, then: Mapping[str, Any], now: Mapping[str, A
     """Trials on other data cannot stand beside those of the journal. Of two records of the environment what both know
     counts. Raises UserError.
     """
-    old, new = _fingerprints(then), _fingerprints(now)
+    old, new = (by_dataset(known, "data_sha256") for known in (then, now))
     for name in old:
         if name in new and old[name] != new[name]:
             raise UserError(
                 f"studies/{study.name}: its journal holds trials on other data: {name} had sha256 {old[name][:12]}, "
                 f"has {new[name][:12]}; put it back as it was, or start anew with --fresh"
             )
-
-
-def _fingerprints(environment: Mapping[str, Any]) -> dict[str, str]:
-    """The sha256 of each data set that a record of the environment names."""
-    names, sums = (str(environment.get(key, "")).split(", ") for key in ("data", "data_sha256"))
-    return {name: known for name, known in zip(names, sums, strict=False) if known}
 
 
 def edits(now: Study, then: Study) -> list[str]:

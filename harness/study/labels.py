@@ -1,8 +1,19 @@
-"""What classes and targets of a study's data are called: as its data set calls them, where that is known."""
+"""What is known of a study's data sets by their names: what their classes and targets are called, and what a record of
+the environment says of each.
+"""
+
+from collections.abc import Mapping
+from typing import Any
 
 from harness.figures import bracketed
 from harness.study.study import Study
 from harness.trial import Level
+
+
+def by_dataset(environment: Mapping[str, Any], key: str) -> dict[str, str]:
+    """What a record of the environment says of each data set under a key, as "data_sha256"; of those it says it of."""
+    names, values = (str(environment.get(one, "")).split(", ") for one in ("data", key))
+    return {name: value for name, value in zip(names, values, strict=False) if value}
 
 
 def class_names(study: Study, level: Level, count: int) -> tuple[str, ...]:

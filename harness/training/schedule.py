@@ -137,10 +137,7 @@ class Schedule:
         self.configs, self.steps = list(configs), steps
         self.table = torch.ones(steps, len(configs), dtype=torch.float64, device=device)
         self.row = torch.zeros(1, dtype=torch.int64, device=device)
-        self.ahead, self.first = (
-            np.empty((0, len(configs))),
-            0,
-        )  # some epochs' factors on the host, from the epoch `first` on
+        self.ahead, self.first = np.empty((0, len(configs))), 0  # some epochs' factors on the host, from `first` on
         self.begin(0)
 
     def begin(self, epoch: int) -> None:
