@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from harness import report
-from harness.analysis import Findings, Results, find, read_results, runs, search, tables
+from harness.analysis import Findings, Results, arrival, find, read_results, runs, search, tables
 from harness.catalogue import measure
 from harness.console import Progress
 from harness.study.file import read_study
@@ -299,13 +299,13 @@ def test_tables_are_computed_once(write_study: Write, monkeypatch: pytest.Monkey
     def count(module: ModuleType, name: str) -> None:
         whole = getattr(module, name)
 
-        def counting(results: Results) -> pd.DataFrame:
+        def counting(*given: Results | pd.DataFrame) -> pd.DataFrame:
             counted.append(name)
-            return whole(results)
+            return whole(*given)
 
         monkeypatch.setattr(module, name, counting)
 
-    for module in (runs, search, tables):
+    for module in (arrival, runs, search, tables):
         for name in [name for name in vars(module) if re.fullmatch("[a-z]+_table", name)]:
             count(module, name)
     report.write(findings, tmp_path / "report")
