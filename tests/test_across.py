@@ -25,11 +25,12 @@ from harness.report.across import across_grid
 from harness.report.compare import compare
 from harness.report.write import write
 from harness.study.file import read_study
-from harness.trial import Outcome, Trial
+from harness.study.study import Claim
+from harness.trial import Epoch, Outcome, Trial
 
 from .conftest import SMALL
 from .test_report import Page
-from .test_search import drive, made_up
+from .test_search import drive, figures, made_up
 
 Write = Callable[..., Path]
 HIGH, LOW = "accuracy", "loss"
@@ -38,7 +39,7 @@ HIGH, LOW = "accuracy", "loss"
 def across(scores: pd.DataFrame, measure: str = HIGH) -> Across:
     none = pd.DataFrame(columns=["dataset", "first", "second", "better"])
     runs = pd.DataFrame(columns=["dataset", "value", "figure"])
-    return Across("depth", catalogue.measure(measure), scores, none, runs)
+    return Across("depth", catalogue.measure(measure), scores, none, runs, scores[[]])
 
 
 @pytest.mark.parametrize(("values", "datasets"), [(3, 2), (3, 7), (4, 4), (5, 30), (12, 9)])
@@ -214,6 +215,44 @@ def test_the_grid_has_a_column_for_each_data_set(three: list[Findings]) -> None:
     assert grid["value"].tolist() == ["depth=1", "depth=2", "depth=3"]
 
 
+def arriving(trial: Trial) -> Outcome:
+    """Depth d is there with epoch d on mnist, with 2 d + 2 on Fashion-MNIST, depth 1 never; on digits nobody is."""
+    depth = trial.config.depth
+    at = {"mnist": depth, "fashion_mnist": 2 * depth + 2 if depth > 1 else 99}.get(trial.config.dataset, 99)
+    values = [0.95 if epoch >= at else 0.5 for epoch in range(1, 13)]
+    epochs = tuple(Epoch(e, figures(1.0, 0.5, 1.0, value), 1000.0 + e) for e, value in enumerate(values, start=1))
+    return replace(made_up(trial), history=epochs)
+
+
+def test_time_to_target_is_profiled_as_algoperf_does(write_study: Write, tmp_path: Path) -> None:
+    text = SMALL + "\n[claim]\nreach = 90\n"
+    several = []
+    for dataset in DATA:
+        study = read_study(write_study(text, "timed"), ["compare.depth=[1,2,3]", "budget.seeds=4"], dataset)
+        drive(study, tmp_path / study.journal, outcome_of=arriving)
+        several.append(find(read_results(tmp_path / study.journal)))
+    seen = of_studies(several)
+    assert seen is not None
+    assert seen.times.to_numpy().tolist() == [[1, np.inf, np.inf], [2, 6, np.inf], [3, 8, np.inf]]
+    steps = seen.profiles[seen.profiles["kind"] == "time"]
+    of = {value: own[["at", "share"]].to_numpy().tolist() for value, own in steps.groupby("value")}
+    third = pytest.approx(1 / 3)
+    assert of["depth=1"] == [[1, third]]
+    assert of["depth=2"] == [[1, third], [2, pytest.approx(2 / 3)]]
+    assert of["depth=3"] == [[1, 0], [pytest.approx(4 / 3), third], [3, pytest.approx(2 / 3)]]
+
+    folder = compare(several, tmp_path / "out")
+    text = (folder / "report.md").read_text()
+    assert "epochs on fashion_mnist" in text
+    assert "| never" in text
+    assert "(Dahl et al., 2023)" in text
+    untimed = [find(replace(several[0].results, study=several[0].study.model_copy(update={"claim": Claim()})))]
+    other = of_studies([*untimed, *several[1:]])  # one has no target
+    assert other is not None
+    assert other.times.empty
+    assert "time" not in set(other.profiles["kind"])
+
+
 def test_a_grid_of_data_sets_is_several_in_one(write_study: Write, tmp_path: Path) -> None:
     """Ranks, wins and profiles of a study that compares data sets and another key are in its own report."""
     text = """
@@ -224,6 +263,8 @@ optimizer = ["sgd", "adam"]
 lr = 0.02
 [budget]
 seeds = 4
+[claim]
+reach = 10
 """
 
     def outcome_of(trial: Trial) -> Outcome:
@@ -243,6 +284,7 @@ seeds = 4
     assert across.average_ranks.tolist() == [2.0, 1.0]
     assert across.wins.loc["optimizer=adam"].tolist() == [3, 0, 0]
     assert len(across.runs) == 24
+    assert across.times.to_numpy().T.flatten().tolist() == findings.reach["epoch"].tolist()
     folder = write(findings, tmp_path / "report")
     assert "## Across data sets" in (folder / "report.md").read_text()
     assert (folder / "plots" / "ranks.png").exists()

@@ -10,7 +10,7 @@ one: tests hold the formulas here against it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import permutations
@@ -47,7 +47,9 @@ class Across:
     `scores` has a row for each value, by its name, and a column for each data set: mean figures of the measure on test
     images, none missing. `told_apart` has a row for each pair of values and data set, `first` and `second`, `dataset`
     and `better`: the name of the better one, or "" where they cannot be told apart there. `runs` has a row for each
-    confirmation run: `value`, `dataset` and `figure`.
+    confirmation run: `value`, `dataset` and `figure`. `times` is like `scores`: median epochs of each value's runs
+    until the target of that data set (`[claim] reach`), infinite where most were never there; without columns where
+    one of the data sets has no target.
     """
 
     axis: str
@@ -55,6 +57,7 @@ class Across:
     scores: pd.DataFrame
     told_apart: pd.DataFrame
     runs: pd.DataFrame
+    times: pd.DataFrame
 
     @cached_property
     def ranks(self) -> pd.DataFrame:
@@ -102,10 +105,7 @@ class Across:
         """
         high = self.measure.better == "higher"
         costs = 1 - self.scores if high and self.measure.unit in (SHARE, RATIO) else self.measure.sign() * -self.scores
-        best = costs.min()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios: pd.DataFrame = (costs / best).where(costs > best + EQUAL, 1.0)
-        return ratios
+        return _to_best(costs)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -116,12 +116,16 @@ class Across:
 
     @property
     def profiles(self) -> pd.DataFrame:
-        """Both profiles as steps: `kind`, `value`, `at` and `share`.
+        """All profiles as steps: `kind`, `value`, `at` and `share`.
 
         "ratio": on which share of data sets a value's cost is at most `at` times the best one's (Dolan and More, 2002).
         "runs": which share of its runs is better than `at`, the mean over data sets (Agarwal et al., 2021).
+        "time": on which share of data sets its median epochs to the target are at most `at` times the least (Dahl et
+        al., 2023); none without targets.
         """
-        rows = [*_ratio_rows(self.ratios), *_run_rows(self.runs, list(self.scores.index), self.measure.sign())]
+        times = _ratio_rows("time", _to_best(self.times)) if len(self.times.columns) else []
+        of_runs = _run_rows(self.runs, list(self.scores.index), self.measure.sign())
+        rows = [*_ratio_rows("ratio", self.ratios), *of_runs, *times]
         return pd.DataFrame(rows, columns=["kind", "value", "at", "share"])
 
 
@@ -138,7 +142,8 @@ def of_studies(several: Sequence[Findings]) -> Across | None:
     verdicts = [_verdicts(findings, name, list(scores.index)) for name, findings in by_data.items()]
     runs = pd.concat([_runs(findings, name) for name, findings in by_data.items()], ignore_index=True)
     table = pd.concat(verdicts, ignore_index=True)
-    return Across(first.axis, first.measure, scores, table, runs[runs["value"].isin(scores.index)])
+    times = _times(by_data).reindex(scores.index)
+    return Across(first.axis, first.measure, scores, table, runs[runs["value"].isin(scores.index)], times)
 
 
 def of_grid(findings: Findings) -> Across | None:
@@ -150,16 +155,22 @@ def of_grid(findings: Findings) -> Across | None:
     cells = [study.values_of(level) for level in study.levels]
     datasets, values = [str(cell["dataset"]) for cell in cells], [f"{other}={show(cell[other])}" for cell in cells]
     places = pd.DataFrame({"value": values, "dataset": datasets})
-    means = places.assign(mean=findings.table[f"test_{study.metric}"].to_numpy(float))
-    scores = means.pivot(index="value", columns="dataset", values="mean")
-    scores = scores.reindex(index=dict.fromkeys(values), columns=dict.fromkeys(datasets)).dropna()
+    scores = _placed(places, findings.table[f"test_{study.metric}"]).dropna()
     if len(scores) < 2:
         return None
+    times = scores[[]] if study.reach is None else _placed(places, _epochs(findings)).loc[scores.index]
     runs = finished(findings.results.runs)
     seen = places.loc[runs["level"]].assign(figure=runs[f"test_{study.metric}"].to_numpy(float))
-    scores.index.name = scores.columns.name = None
     table = _verdicts_of_cells(findings, places, list(scores.index))
-    return Across(other, study.measure, scores, table, seen[seen["value"].isin(scores.index)].reset_index(drop=True))
+    runs = seen[seen["value"].isin(scores.index)].reset_index(drop=True)
+    return Across(other, study.measure, scores, table, runs, times)
+
+
+def _placed(places: pd.DataFrame, figures: pd.Series) -> pd.DataFrame:
+    """A figure of each cell as a table of values by data sets, both in the study's order."""
+    table = places.assign(figure=figures.to_numpy(float)).pivot(index="value", columns="dataset", values="figure")
+    table = table.reindex(index=dict.fromkeys(places["value"]), columns=dict.fromkeys(places["dataset"]))
+    return table.rename_axis(index=None, columns=None)
 
 
 def _verdicts_of_cells(findings: Findings, places: pd.DataFrame, values: Sequence[str]) -> pd.DataFrame:
@@ -178,6 +189,20 @@ def _means(findings: Findings) -> pd.Series:
     study = findings.study
     names = [study.level_name(level) for level in study.levels]
     return pd.Series(findings.table[f"test_{study.metric}"].to_numpy(float), names)
+
+
+def _times(by_data: Mapping[str, Findings]) -> pd.DataFrame:
+    """Of each value and data set the median epochs to the target; no columns where a data set has no target."""
+    if any(findings.study.reach is None for findings in by_data.values()):
+        return pd.DataFrame()
+    return pd.DataFrame({name: _epochs(findings) for name, findings in by_data.items()})
+
+
+def _epochs(findings: Findings) -> pd.Series:
+    """Median epochs to the target, infinite where most runs were never there."""
+    study = findings.study
+    names = [study.level_name(level) for level in study.levels]
+    return pd.Series(findings.reach["epoch"].fillna(np.inf).to_numpy(float), names)
 
 
 def _runs(findings: Findings, name: str) -> pd.DataFrame:
@@ -267,12 +292,20 @@ def alike(ranks: pd.Series, apart: float) -> list[list[str]]:
     return [list(ranks.index[start:end]) for start, end in whole]
 
 
-def _ratio_rows(ratios: pd.DataFrame) -> list[tuple[str, str, float, float]]:
+def _to_best(costs: pd.DataFrame) -> pd.DataFrame:
+    """How many times the least of its column each cost is; infinite ones stay so, also where all are."""
+    best = costs.min()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios: pd.DataFrame = (costs / best).where(costs > best + EQUAL, 1.0)
+    return ratios.where(costs < np.inf, np.inf)
+
+
+def _ratio_rows(kind: str, ratios: pd.DataFrame) -> list[tuple[str, str, float, float]]:
     rows = []
     for value, own in ratios.iterrows():
         known = np.sort(own.to_numpy(float))
         steps = [(at, float((known <= at).mean())) for at in dict.fromkeys([1.0, *known[np.isfinite(known)]])]
-        rows += [("ratio", str(value), float(at), share) for at, share in steps]
+        rows += [(kind, str(value), float(at), share) for at, share in steps]
     return rows
 
 

@@ -22,6 +22,7 @@ from PIL import Image
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+DASHES = ("-", "--", "-.", ":")  # of lines that may lie on each other
 POINTS = 4.5  # that a letter is wide, at size 8
 STYLE: Any = {
     "axes.spines.top": False,

@@ -1,6 +1,7 @@
 """Compared values over several data sets: the critical-difference diagram, and performance profiles."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from harness.catalogue import Measure
 from harness.figures import axis as axis_label
-from harness.plots.base import GREY, INK, STYLE, legend_below, level_style, log_ticks, new_figure, panels
+from harness.plots.base import DASHES, GREY, INK, STYLE, legend_below, level_style, log_ticks, new_figure, panels
 
 STEP = 0.32  # between two names, in units of the rank axis' height
 
@@ -66,20 +67,19 @@ def _rank_name(axes: Axes, value: tuple[str, float, str], place: int, count: int
 
 
 def profiles_figure(table: pd.DataFrame, values: Sequence[str], measure: Measure, title: str) -> Figure:
-    """Both profiles of `Across.profiles`: of data sets by ratio to the best, of runs by what they reach."""
+    """The profiles of `Across.profiles`: of data sets by ratio to the best, of runs by what they reach, and where there
+    are targets of data sets by the time until them.
+    """
     with mpl.rc_context(STYLE):
-        figure, (left, right) = panels(2, 2, (4.0, 3.2), sharey=True)
-        of_ratios, of_runs = (table[table["kind"] == kind] for kind in ("ratio", "runs"))
-        end = max(1.1, 1.05 * float(of_ratios["at"].max()))
+        has_times = bool((table["kind"] == "time").any())
+        figure, (left, right, *rest) = panels(2 + has_times, 2 + has_times, (4.0, 3.2), sharey=True)
+        _ratio_steps(left, table[table["kind"] == "ratio"], values)
         for row, value in enumerate(values):
-            style = {"color": level_style(row)["color"], "label": value}
-            own = of_ratios[of_ratios["value"] == value]
-            x, y = np.append(own["at"], end), np.append(own["share"], own["share"].iloc[-1])
-            left.step(x, y, where="post", **style)
-            runs = of_runs[of_runs["value"] == value]
-            right.plot(measure.unit.factor * runs["at"], runs["share"], **style)
-        if end > 4:
-            log_ticks(left, left.xaxis)
+            runs = table[(table["kind"] == "runs") & (table["value"] == value)]
+            right.plot(measure.unit.factor * runs["at"], runs["share"], **_style(row))
+        for axes in rest:
+            _ratio_steps(axes, table[table["kind"] == "time"], values)
+            axes.set(xlabel="times the epochs of the first at the target", ylabel="share of data sets")
         what = "errors" if measure.better == "higher" else measure.words
         beyond = "above" if measure.better == "higher" else "below"
         left.set(xlabel=f"times the {what} of the best", ylabel="share of data sets", ylim=(-0.03, 1.03))
@@ -87,3 +87,19 @@ def profiles_figure(table: pd.DataFrame, values: Sequence[str], measure: Measure
         legend_below(figure, left.get_legend_handles_labels()[0])
         figure.suptitle(title, fontsize=11)
     return figure
+
+
+def _ratio_steps(axes: Axes, table: pd.DataFrame, values: Sequence[str]) -> None:
+    """A line of steps for each value, all up to one end."""
+    end = max(1.1, 1.05 * float(table["at"].max()))
+    for row, value in enumerate(values):
+        own = table[table["value"] == value]
+        x, y = np.append(own["at"], end), np.append(own["share"], own["share"].iloc[-1])
+        axes.step(x, y, where="post", label=value, **_style(row))
+    if end > 4:
+        log_ticks(axes, axes.xaxis)
+
+
+def _style(row: int) -> dict[str, Any]:
+    """Of a value's line: dashes leave those below it to be seen."""
+    return {"color": level_style(row)["color"], "linestyle": DASHES[row % len(DASHES)]}

@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from harness.plots.base import GREY, STYLE, legend_below, level_style, new_figure
+from harness.plots.base import DASHES, GREY, STYLE, legend_below, level_style, new_figure
 
-DASHES = ("-", "--", "-.", ":")
 APART = 0.02  # between the first line and the last, which would else hide each other: as a share of runs
 
 

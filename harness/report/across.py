@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from harness.analysis.datasets import Across
 from harness.analysis.samples import CONFIDENCE
+from harness.catalogue import EPOCHS
 from harness.figures import number, probability
 from harness.plots import Picture
 from harness.report.escape import in_picture
@@ -17,11 +19,22 @@ WON = (
     "value on every data set; a tie cannot be told apart."
 )
 
+TIMED = (
+    "Epochs are medians over confirmation runs until the validation figure had reached the target of that data set; "
+    "never: most runs did not."
+)
+TIMED_PICTURE = (
+    " Right: on which share of the data sets a value was at the target within so many times the epochs of the "
+    "first one (Dahl et al., 2023); what never was there counts nowhere."
+)
+
 
 def across_section(across: Across) -> Section:
     """Average ranks with their test, wins, and what was measured on each data set."""
     captions = [(name, picture.caption) for name, picture in across_pictures(across).items()]
-    return Section("Across data sets", [_tested(across), WON], [across_grid(across)], captions)
+    timed = [times_grid(across)] if len(across.times.columns) else []
+    said = [TIMED] if timed else []
+    return Section("Across data sets", [_tested(across), WON, *said], [across_grid(across), *timed], captions)
 
 
 def across_grid(across: Across) -> pd.DataFrame:
@@ -34,6 +47,14 @@ def across_grid(across: Across) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def times_grid(across: Across) -> pd.DataFrame:
+    """The median epochs of each value until the target of each data set."""
+    table = across.times.rename(columns="epochs on {}".format)
+    return table.map(lambda epochs: number(epochs, EPOCHS) if np.isfinite(epochs) else "never").reset_index(
+        names="value"
+    )
+
+
 def across_pictures(across: Across) -> Mapping[str, Picture]:
     """The critical-difference diagram and the profiles, by their file names."""
     values = [in_picture(name) for name in across.scores.index]
@@ -41,7 +62,7 @@ def across_pictures(across: Across) -> Mapping[str, Picture]:
     ranks = list(zip(values, across.average_ranks.tolist(), strict=True))
     groups = [[shown[name] for name in group] for group in across.groups]
     profiles = across.profiles.assign(value=across.profiles["value"].map(shown))
-    title = f"{across.scores.shape[1]} data sets"
+    title, is_timed = f"{across.scores.shape[1]} data sets", len(across.times.columns) > 0
     return {
         "ranks": Picture(
             "datasets:ranks_figure",
@@ -53,8 +74,8 @@ def across_pictures(across: Across) -> Mapping[str, Picture]:
             "datasets:profiles_figure",
             (profiles, values, across.measure, f"Profiles over {title}"),
             "Left: on which share of the data sets a value comes within so many times the best one (Dolan and Moré, "
-            "2002). Right: which share of a value's runs goes beyond a figure, each data set counting the same "
-            "(Agarwal et al., 2021).",
+            f"2002). {'Middle' if is_timed else 'Right'}: which share of a value's runs goes beyond a figure, each "
+            f"data set counting the same (Agarwal et al., 2021).{TIMED_PICTURE if is_timed else ''}",
         ),
     }
 
