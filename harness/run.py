@@ -88,6 +88,8 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
         checks.check_data(study, data)
     journal = folder / study.journal
     if not journal.exists() or how.fresh:
+        if data:
+            checks.check_windows(study, data)
         study = with_earlier(study, folder)
         done, left, used = "nothing yet: every training is still to be done", plan.all_of(study), 0.0
     else:
@@ -128,6 +130,8 @@ def before_first_trial(
     checks.check_data(study, data)
     checks.check_folds(study, data)
     checks.check_models(study, data)
+    if not (folder / study.journal).exists():  # else some of its trials may have failed so, as they did before
+        checks.check_windows(study, data)
     facts = environment.describe(data.values(), device, study.own, study.loader)
     facts |= {"device": workplace.describe() or facts["device"]}
     lanes = [f"{layer}: {lane}" for layer, lane in checks.lanes(study, data).items()]
