@@ -186,6 +186,9 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> None:
     """Write the report, see to it that MLflow has everything, and tell what is missing and where the rest lies."""
     from harness import analysis, report  # seconds to import, which no training has to wait for
 
+    if told := ledger.keep():
+        say(f"warning: {told}")
+    renew(ledger, tracker, journal, say)
     findings = analysis.find(analysis.read_results(journal))
     for note in findings.flags:
         say(f"warning: {note}")
@@ -211,17 +214,34 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> None:
         say(f"MLflow   {shown_store()}, experiment {label} (browse it with: harness ui)")
 
 
+def renew(ledger: Ledger, tracker: Tracker, journal: Path, say: Say) -> None:
+    """A store that was deleted while the study ran is made anew, with all that the journal knows."""
+    recorded = list(ledger.recorded())
+    if not tracker.is_gone(patience(recorded)):
+        return
+    say(f"warning: {shown_store()} was deleted or replaced while the study ran; its runs are written anew")
+    try:
+        ledger.note_runs(tracker.renew())
+        tracker.catch_up(recorded, patience(recorded))
+    except UserError as error:
+        say(f"warning: {error}; {advice('sync', journal)} writes the runs later")
+
+
 def hand_over(
     tracker: Tracker, recorded: Sequence[tuple[Trial, Outcome]], summarise: Callable[[], None] = lambda: None
 ) -> None:
     """See to it that the store has all that is recorded, for as long as a healthy one takes."""
     summarise()
-    patience = WAIT + len(recorded) / 5  # seconds: more than that
-    tracker.drain(patience)
+    tracker.drain(patience(recorded))
     if tracker.missing:  # it was too slow, or may have come back meanwhile
-        tracker.catch_up(recorded, patience)
+        tracker.catch_up(recorded, patience(recorded))
         summarise()
-        tracker.drain(patience)
+        tracker.drain(patience(recorded))
+
+
+def patience(recorded: Sequence[tuple[Trial, Outcome]]) -> float:
+    """For how many seconds a store is waited for that may have to take so many runs: more than a healthy one takes."""
+    return WAIT + len(recorded) / 5
 
 
 @dataclass(frozen=True)
