@@ -25,14 +25,14 @@ from harness.crews.grouping import by_cost, group_trials
 from harness.crews.how import How
 from harness.crews.schedule import Group, Workplace, train_all
 from harness.errors import StudyStoppedError, UserError
-from harness.journal import Ledger, Records, check_edits, hold, look, make_whole, put_aside
+from harness.journal import Ledger, Records, check_data_name, check_edits, hold, look, make_whole, put_aside
 from harness.journal.earlier import with_earlier
 from harness.loading import load_study
 from harness.parts.data import Data
 from harness.parts.models import count_weights
 from harness.study.notes import notes
 from harness.study.own import Program
-from harness.study.places import advice, report_folder
+from harness.study.places import advice, check_copy, check_label, report_folder
 from harness.study.study import Study
 from harness.tracking import WAIT, Tracker, shown_store
 from harness.training.memory import keep_freed_memory
@@ -45,6 +45,8 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
     """Run or continue a study, write its report, and tell by `say` where everything lies."""
     keep_freed_memory()
     device = _device(how)
+    if not how.fresh:
+        check_data_name(study, folder / study.journal)
     if study.loader:  # nothing of it is executed before it is known that the journal goes on with it, and told
         if not how.fresh:
             check_edits(study, folder / study.journal)
@@ -173,7 +175,10 @@ def how_record(how: How, group_size: int | None) -> dict[str, Any]:
 def sync(study: Study, folder: Path, tracker: Tracker, say: Say = print) -> None:
     """Write to MLflow what the journal knows and the store lacks, and the report. Raises UserError as `run` does."""
     journal = folder / study.journal
+    check_label(folder, study.label)
+    check_data_name(study, journal)
     records = Records(journal)
+    check_copy(folder, records.study.name)
     with writing(journal), hold(journal):
         ledger = Ledger(records.study, journal, records.environment)
         ledger.note_runs(tracker.open(records.study, ledger.id, records.environment))

@@ -4,12 +4,13 @@ One driver writes it at a time; anyone may read it meanwhile. It is the truth ab
 made from it.
 """
 
+import json
 import os
 import re
 import socket
 import weakref
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 
 from harness.errors import StudyStoppedError, UserError
-from harness.journal.lines import DamagedError, Lines, sealed
+from harness.journal.lines import DamagedError, Lines, attributes_of, legible, sealed
 from harness.study.places import advice
+from harness.study.source import file_name
 from harness.study.study import Study
 
 CREATE_STUDY = 0  # Optuna's code for it
@@ -163,10 +165,28 @@ def open_to_read(journal: Path) -> tuple[JournalStorage, dict[str, dict[str, Any
 
 
 def find_journal(study: Study, folder: Path) -> Path:
-    """Where the journal of the study in `folder` lies, or would: another data set's if it ran on that one only."""
+    """Where the journal of the study in `folder` lies, or would: another data set's if it ran on that one only. Raises
+    UserError as `check_data_name` does.
+    """
     journal = folder / study.journal
+    check_data_name(study, journal)
     others = [path for path in folder.glob("journal-*.log") if ".old" not in path.name]
     return others[0] if not journal.exists() and len(others) == 1 else journal
+
+
+def check_data_name(study: Study, journal: Path) -> None:
+    """Two data sets whose names make one file name, as a/b.csv and a-b.csv, would share a journal. Raises UserError."""
+    if not journal.is_file():
+        return
+    of = study.dataset
+    with suppress(ValueError, TypeError, AttributeError):  # what is no study is told by those who read it
+        said = (attributes_of(log).get("study") for log in legible(journal))
+        of = json.loads(next(filter(None, said), "{}")).get("dataset", of)
+    if of != study.dataset and file_name(of) == file_name(study.dataset):
+        raise UserError(
+            f"{journal}: is of {of}, and {study.dataset} would share it, since / and - are alike in names of files; "
+            "rename one of the two"
+        )
 
 
 def ran_on(study: Study, folder: Path) -> list[Study]:
