@@ -62,14 +62,14 @@ class Row:
 def read_page(text: str) -> tuple[dict[str, Row], dict[str, str]]:
     """The rows of a page by their tests, and what it says of the commits."""
     cells = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    rows = [Row(*row) for row in cells if len(row) == len(HEADINGS) and row[0] != HEADINGS[0]]
+    rows = [Row(*row) for row in cells if len(row) == len(HEADINGS) and row[0] not in (HEADINGS[0], "---")]
     return {row.test: row for row in rows}, dict(re.findall(r"^- (\S+): (.+)$", text, re.MULTILINE))
 
 
 def page(rows: dict[str, Row], known: dict[str, str]) -> str:
     """The page; of the commits those that a row is of."""
     total: Counter[str] = Counter()
-    for number, unit in re.findall(r"([\d,]+) ([^,|]+)", ", ".join(row.counted for row in rows.values())):
+    for number, unit in re.findall(r"(\d[\d,]*) ([a-z ]+)", ", ".join(row.counted for row in rows.values())):
         total[unit.strip()] += int(number.replace(",", ""))
     lines = [INTRODUCTION, f"In all: {', '.join(f'{number:,} {unit}' for unit, number in sorted(total.items()))}.", ""]
     lines += [f"| {' | '.join(HEADINGS)} |", f"|{' --- |' * len(HEADINGS)}"]

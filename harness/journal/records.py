@@ -89,7 +89,7 @@ class Records:
         self.links: Mapping[str, str] = _first(attributes, "runs")
         try:
             self._take_in(storage, attributes)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, UserError):
                 raise
             raise StudyStoppedError(  # only without checksums: lines with them are found to be missing before
