@@ -117,6 +117,11 @@ def _same_code(file: Study, then: Study, folder: Path) -> list[Program]:
     return same
 
 
+OF_OLD, OF_NOW = (
+    re.compile(r"convolutions leave nothing of \d+ pixels$"),
+    re.compile(r"is larger than the \d+x\d+ pixels"),
+)
+"""What journals say where a kernel or a pool is larger than an image: some in words of before."""
 ONLY_NAMED = "only what the study file names is executed"
 
 
@@ -248,7 +253,8 @@ def compare(then: Outcome, now: Outcome, tolerance: float) -> Iterator[Compared]
     """Every figure of two outcomes but times; counts and words have no tolerance."""
     yield _words("status", then.status, now.status)
     if "failed" in (then.status, now.status):
-        yield _words("reason", *(_why(one) for one in (then, now)))
+        why, again = _why(then), _why(now)
+        yield _words("reason", again if OF_OLD.search(why) and OF_NOW.search(again) else why, again)
     for name in ("epochs", "parameters", "best_epoch"):
         old, new = getattr(then, name), getattr(now, name)
         yield Compared(name, str(old), str(new), abs(new - old), new != old)

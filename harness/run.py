@@ -25,14 +25,14 @@ from harness.crews.grouping import by_cost, group_trials
 from harness.crews.how import How
 from harness.crews.schedule import Group, Workplace, train_all
 from harness.errors import StudyStoppedError, UserError
-from harness.journal import Ledger, Records, check_edits, hold, look, make_whole, put_aside
+from harness.journal import Ledger, Records, check_data_name, check_edits, hold, look, make_whole, put_aside
 from harness.journal.earlier import with_earlier
 from harness.loading import load_study
 from harness.parts.data import Data
 from harness.parts.models import count_weights
 from harness.study.notes import notes
 from harness.study.own import Program
-from harness.study.places import advice, report_folder
+from harness.study.places import advice, check_copy, check_label, report_folder
 from harness.study.study import Study
 from harness.tracking import WAIT, Tracker, shown_store
 from harness.training.memory import keep_freed_memory
@@ -45,6 +45,8 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
     """Run or continue a study, write its report, and tell by `say` where everything lies."""
     keep_freed_memory()
     device = _device(how)
+    if not how.fresh:
+        check_data_name(study, folder / study.journal)
     if study.loader:  # nothing of it is executed before it is known that the journal goes on with it, and told
         if not how.fresh:
             check_edits(study, folder / study.journal)
@@ -88,6 +90,8 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
         checks.check_data(study, data)
     journal = folder / study.journal
     if not journal.exists() or how.fresh:
+        if data:
+            checks.check_windows(study, data)
         study = with_earlier(study, folder)
         done, left, used = "nothing yet: every training is still to be done", plan.all_of(study), 0.0
     else:
@@ -128,6 +132,8 @@ def before_first_trial(
     checks.check_data(study, data)
     checks.check_folds(study, data)
     checks.check_models(study, data)
+    if not (folder / study.journal).exists():  # else some of its trials may have failed so, as they did before
+        checks.check_windows(study, data)
     facts = environment.describe(data.values(), device, study.own, study.loader)
     facts |= {"device": workplace.describe() or facts["device"]}
     lanes = [f"{layer}: {lane}" for layer, lane in checks.lanes(study, data).items()]
@@ -169,7 +175,10 @@ def how_record(how: How, group_size: int | None) -> dict[str, Any]:
 def sync(study: Study, folder: Path, tracker: Tracker, say: Say = print) -> None:
     """Write to MLflow what the journal knows and the store lacks, and the report. Raises UserError as `run` does."""
     journal = folder / study.journal
+    check_label(folder, study.label)
+    check_data_name(study, journal)
     records = Records(journal)
+    check_copy(folder, records.study.name)
     with writing(journal), hold(journal):
         ledger = Ledger(records.study, journal, records.environment)
         ledger.note_runs(tracker.open(records.study, ledger.id, records.environment))
@@ -182,6 +191,9 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> None:
     """Write the report, see to it that MLflow has everything, and tell what is missing and where the rest lies."""
     from harness import analysis, report  # seconds to import, which no training has to wait for
 
+    if told := ledger.keep():
+        say(f"warning: {told}")
+    renew(ledger, tracker, journal, say)
     findings = analysis.find(analysis.read_results(journal))
     for note in findings.flags:
         say(f"warning: {note}")
@@ -207,17 +219,34 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> None:
         say(f"MLflow   {shown_store()}, experiment {label} (browse it with: harness ui)")
 
 
+def renew(ledger: Ledger, tracker: Tracker, journal: Path, say: Say) -> None:
+    """A store that was deleted while the study ran is made anew, with all that the journal knows."""
+    recorded = list(ledger.recorded())
+    if not tracker.is_gone(patience(recorded)):
+        return
+    say(f"warning: {shown_store()} was deleted or replaced while the study ran; its runs are written anew")
+    try:
+        ledger.note_runs(tracker.renew())
+        tracker.catch_up(recorded, patience(recorded))
+    except UserError as error:
+        say(f"warning: {error}; {advice('sync', journal)} writes the runs later")
+
+
 def hand_over(
     tracker: Tracker, recorded: Sequence[tuple[Trial, Outcome]], summarise: Callable[[], None] = lambda: None
 ) -> None:
     """See to it that the store has all that is recorded, for as long as a healthy one takes."""
     summarise()
-    patience = WAIT + len(recorded) / 5  # seconds: more than that
-    tracker.drain(patience)
+    tracker.drain(patience(recorded))
     if tracker.missing:  # it was too slow, or may have come back meanwhile
-        tracker.catch_up(recorded, patience)
+        tracker.catch_up(recorded, patience(recorded))
         summarise()
-        tracker.drain(patience)
+        tracker.drain(patience(recorded))
+
+
+def patience(recorded: Sequence[tuple[Trial, Outcome]]) -> float:
+    """For how many seconds a store is waited for that may have to take so many runs: more than a healthy one takes."""
+    return WAIT + len(recorded) / 5
 
 
 @dataclass(frozen=True)

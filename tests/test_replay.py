@@ -256,11 +256,9 @@ def test_what_went_wrong_goes_wrong_again(
     said = capsys.readouterr().out
     assert f"{status} " in said
     if status == "failed":
-        assert "leave nothing of 64" in said
+        assert "leave of 8x8" in said
         journal = folder / "journal.log"
-        journal.write_bytes(
-            b"".join(resealed(journal.read_text().replace("leave nothing of 64", "leave little of 64")))
-        )
+        journal.write_bytes(b"".join(resealed(journal.read_text().replace("leave of 8x8", "leave of 9x9"))))
         assert one_line(app, again) == 1
         assert "reason" in capsys.readouterr().out.splitlines()[-1]
 

@@ -30,7 +30,7 @@ from harness.errors import UserError
 from harness.journal.ablation import Ablations, ablation_name, ablations, is_wanted, paths
 from harness.journal.clock import StudyClock
 from harness.journal.earlier import with_earlier
-from harness.journal.file import FORMAT, create_studies, cut_torn_line, open_journal
+from harness.journal.file import FORMAT, JournalFile, create_studies, cut_torn_line, open_journal
 from harness.journal.level import (
     Place,
     SearchTrials,
@@ -273,6 +273,19 @@ class Ledger:
         """All is trained: note the time, where it counts."""
         if self.clock is not None:
             self.clock.note()
+
+    def keep(self) -> str | None:
+        """See to it that the journal is there; what happened to it meanwhile, in one line. Raises StudyStoppedError
+        where another file lies in its place, or less of it.
+        """
+        backend = self._storage._backend
+        assert isinstance(backend, JournalFile)
+        backend.keep()
+        return (
+            f"{backend.path}: was deleted while the study ran, and was written anew, whole"
+            if backend.was_deleted
+            else None
+        )
 
     def is_over(self) -> bool:
         """Whether the budget is spent and every confirmation recorded."""
