@@ -20,6 +20,7 @@ from optuna.study import StudyDirection
 
 from harness.errors import UserError
 from harness.journal.lines import DamagedError, Lines, sealed
+from harness.journal.weights import put_aside_too
 from harness.study.places import advice
 from harness.study.study import Study
 
@@ -167,7 +168,9 @@ def put_aside(journal: Path) -> Path | None:
     """Rename a journal so that a new one can begin; the new name, or None if there was none."""
     if not journal.exists():
         return None
-    return journal.rename(aside(journal))
+    old = aside(journal)
+    put_aside_too(journal, old)
+    return journal.rename(old)
 
 
 def aside(journal: Path, word: str = "") -> Path:
