@@ -2,7 +2,7 @@
 
     files = WeightFiles(journal, study)
     outcome = files.keep(trial, outcome)        # written; the outcome then names the file's sha256
-    arrays = files.read(trial, outcome)
+    packed = files.read("depth=3 seed 5", outcome)
 
 The journal holds the sums alone. A file is found by its own, which ends its name, and checked when it is read: it can
 name no code to load, and what it is called leads nowhere.
@@ -13,10 +13,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.errors import UserError
 from harness.study.study import Study
@@ -25,9 +23,6 @@ from harness.trial import Outcome, Trial
 DIGITS = 8  # of a file's sum, in its name
 LONGEST = 100  # characters before it, which say whose it is
 OURS = re.compile(rf".*-[0-9a-f]{{{DIGITS}}}\.safetensors(\.part)?", re.DOTALL)
-
-Arrays = dict[str, NDArray[Any]]
-"""What a network has learned, by the names that it has in the network."""
 
 
 class WeightFiles:
@@ -56,9 +51,9 @@ class WeightFiles:
         part.replace(path)
         return kept
 
-    def read(self, name: str, outcome: Outcome) -> Arrays:
-        """The weights of a training that is told as `name`. Raises UserError where they were not kept, or are not what
-        was.
+    def read(self, name: str, outcome: Outcome) -> bytes:
+        """The weights of a training that is told as `name`, as safetensors has them. Raises UserError where they were
+        not kept, or are not what was.
         """
         path = self.find(outcome.weights_sha256)
         if path is None:
@@ -67,9 +62,7 @@ class WeightFiles:
         packed = path.read_bytes()
         if hashlib.sha256(packed).hexdigest() != outcome.weights_sha256:
             raise UserError(f"{path}: is not what was kept of {name}: its sha256 is another than the journal's")
-        from safetensors.numpy import load
-
-        return dict(load(packed))
+        return packed
 
     def find(self, sha256: str) -> Path | None:
         """The file of that sum, by its name."""
