@@ -9,16 +9,25 @@ from pathlib import Path
 
 import torch
 
-from harness.errors import UserError
+from harness.errors import UserError, one_of
 from harness.export.model import ExportedModel
 
 ROWS = 4  # of the example that is traced
 
 
+def check_format(name: str) -> None:
+    """Raises UserError for a format that there is not, or that needs what is not installed."""
+    if name not in FORMATS:
+        raise UserError(f"--format: {one_of(name, list(FORMATS))}")
+    if name == "onnx":
+        try:
+            import onnxscript  # noqa: F401
+        except ImportError:
+            raise UserError("--format onnx needs onnxscript: pip install 'harness[onnx]'") from None
+
+
 def in_format(name: str, model: ExportedModel, folder: Path) -> None:
     """Write the model in the format of that name. Raises UserError where it cannot be."""
-    if name == "onnx":
-        _check_onnx()
     x = torch.zeros(ROWS, *model.spec["inputs"]["shape"])
     with warnings.catch_warnings(action="ignore"):  # of torch to itself
         try:
@@ -46,13 +55,6 @@ def _onnx(model: ExportedModel, x: torch.Tensor, folder: Path) -> None:
         external_data=False,
         verbose=False,
     )
-
-
-def _check_onnx() -> None:
-    try:
-        import onnxscript  # noqa: F401
-    except ImportError:
-        raise UserError("--format onnx needs onnxscript: pip install 'harness[onnx]'") from None
 
 
 FORMATS: dict[str, Callable[[ExportedModel, torch.Tensor, Path], None]] = {

@@ -265,3 +265,23 @@ def _tensor(data: bytearray, start: int, one: Spec) -> Tensor:
         return torch.empty(shape, dtype=dtype)
     at = start + one["data_offsets"][0]
     return torch.frombuffer(data, dtype=dtype, count=count, offset=at).reshape(shape).clone()
+
+
+class Served:
+    """The model as MLflow asks it (`mlflow.pyfunc`): a DataFrame of a table, else an array."""
+
+    def __init__(self, model: ExportedModel) -> None:
+        self.model = model
+
+    def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> Any:
+        """An array (N, classes) of probabilities, or (N, T) of numbers."""
+        if self.model.spec["inputs"]["kind"] == "rows" and hasattr(data, "columns"):
+            x = self.model.encode({str(name): data[name].tolist() for name in data.columns})
+        else:
+            x = torch.as_tensor(data)
+        return self.model.predict(x).cpu().numpy()
+
+
+def _load_pyfunc(path: str) -> Served:
+    """What MLflow calls."""
+    return Served(load(path))

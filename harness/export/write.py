@@ -21,7 +21,7 @@ import torch
 import harness
 from harness import environment
 from harness.errors import UserError
-from harness.export.formats import FORMATS, in_format
+from harness.export.formats import check_format, in_format
 from harness.export.layers import Spec, inputs_of, layers, outputs_of, own_network, preprocessing, target
 from harness.export.model import FORMAT, ExportedModel, load
 from harness.journal import Records, find_journal
@@ -53,13 +53,14 @@ Chosen = tuple[Record, Outcome, bytes]
 @dataclass(frozen=True)
 class Wish:
     """What is to be exported: the value's run with that seed (or 1 for the first one, 2, ...), or all of them that
-    vote; else the run with the best validation figure.
+    vote; else the run with the best validation figure. `register` is the name of a model in MLflow's registry.
     """
 
     level: str | None
     seed: int | None = None
     vote: bool = False
     format: str = ""
+    register: str = ""
 
 
 def export(study: Study, folder: Path, wish: Wish, place: Path, say: Say = print) -> Spec:
@@ -67,6 +68,8 @@ def export(study: Study, folder: Path, wish: Wish, place: Path, say: Say = print
     if wish.vote and wish.seed is not None:
         raise UserError("export: --seed is one run and --vote all of them; give one of the two")
     check_place(place)
+    if wish.format:
+        check_format(wish.format)
     records = Records(find_journal(study, folder))
     then = records.study
     level = find_level(then, wish.level, "export")
@@ -87,6 +90,10 @@ def export(study: Study, folder: Path, wish: Wish, place: Path, say: Say = print
         shutil.rmtree(place, ignore_errors=True)
         here.rename(place)
     say(f"wrote    {place}: {_words(spec)}")
+    if wish.register:
+        from harness.tracking.mlflow.registry import register  # MLflow: seconds to import
+
+        say(f"MLflow   {register(wish.register, place, spec)}")
     return spec
 
 
@@ -109,8 +116,6 @@ def _parent(place: Path) -> Path:
 
 def _tell_programs(study: Study, then: Study, folder: Path, wish: Wish, say: Say) -> None:
     """What of a user's will be executed. Raises UserError unless its file says what it said then."""
-    if wish.format and wish.format not in FORMATS:
-        raise UserError(f"--format: must be one of {', '.join(FORMATS)}, got {wish.format!r}")
     if then.loader is not None or (then.own is not None and wish.format):
         for code in same_code(study, then, folder, "export"):
             say(runs_code(code, folder))
@@ -222,4 +227,4 @@ def _gaps(run: torch.nn.Module, record: Record, outcome: Outcome, data: Data) ->
 def _words(spec: Mapping[str, Any]) -> str:
     runs = spec["runs"]
     of = f"the vote of {len(runs)} runs" if len(runs) > 1 else f"seed {runs[0]['seed']}"
-    return f"{spec['value']}, {of}; model.py needs torch alone, harness predict needs this folder"
+    return f"{spec['value']}, {of}; use it by its model.py, which needs torch alone, or by harness predict"
