@@ -33,7 +33,9 @@ LAYERS = (
 TYPES = {"F32": torch.float32, "F64": torch.float64, "F16": torch.float16, "BF16": torch.bfloat16}
 TYPES |= {"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8}
 TYPES |= {"BOOL": torch.bool}
-EDGE = 1e-7  # of a quantile transform, as scikit-learn has it
+EDGE = 1e-7  # of a quantile transform, as scikit-learn has it; and the lowest and highest value that it gives
+INNER = EDGE - torch.finfo(torch.float64).eps
+LOWEST, HIGHEST = torch.special.ndtri(torch.tensor([INNER, 1 - INNER], dtype=torch.float64)).tolist()
 BATCH = 1000  # rows at a time
 
 Spec = Mapping[str, Any]
@@ -64,6 +66,14 @@ class Scaling(nn.Module):
     bits as scikit-learn does.
     """
 
+    factor: Tensor
+    offset: Tensor
+    fill: Tensor
+    mean: Tensor
+    deviation: Tensor
+    columns: Tensor
+    quantiles: Tensor
+
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.kind = str(spec["kind"])
@@ -89,14 +99,12 @@ class Scaling(nn.Module):
 
     def _normal(self, x: Tensor) -> Tensor:
         """Numbers (N, M) by their quantiles (M, Q) in the training rows, as a normal distribution has these."""
-        assert isinstance(self.quantiles, Tensor)
         x, known = x.T.contiguous(), self.quantiles
         shares = torch.linspace(0, 1, known.shape[1], dtype=x.dtype, device=x.device).expand_as(known)
         ranks = 0.5 * (_between(x, known, shares) - _between(-x, -known.flip(1), -shares.flip(1)))
         ranks = torch.where(x + EDGE > known[:, -1:], 1.0, ranks)
         ranks = torch.where(x - EDGE < known[:, :1], 0.0, ranks)
-        ends = torch.special.ndtri(torch.tensor([EDGE - 2.0**-52, 1 - (EDGE - 2.0**-52)], dtype=x.dtype))
-        return torch.special.ndtri(ranks).clamp(float(ends[0]), float(ends[1])).T
+        return torch.special.ndtri(ranks).clamp(LOWEST, HIGHEST).T
 
 
 def _between(x: Tensor, known: Tensor, values: Tensor) -> Tensor:
@@ -111,6 +119,9 @@ def _between(x: Tensor, known: Tensor, values: Tensor) -> Tensor:
 
 class OneRun(nn.Module):
     """The network of one training, with what comes before and after it."""
+
+    deviation: Tensor
+    mean: Tensor
 
     def __init__(self, spec: Spec, network: nn.Module, shape: Sequence[int]) -> None:
         super().__init__()

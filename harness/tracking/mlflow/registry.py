@@ -1,6 +1,7 @@
 """An exported model in MLflow's registry: the next version of a name, which `mlflow.pyfunc.load_model` loads."""
 
 import io
+import os
 import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stderr
@@ -26,6 +27,7 @@ def register(name: str, folder: Path, spec: Mapping[str, Any]) -> str:
     """
     if trouble := store_trouble():
         raise UserError(f"{shown_store()}: MLflow cannot open it: {without_secrets(trouble)}")
+    before = os.environ.get("MLFLOW_TRACKING_URI", "")  # which MLflow changes
     try:
         make_store(store_uri())
         mlflow.set_tracking_uri(store_uri())
@@ -42,7 +44,7 @@ def register(name: str, folder: Path, spec: Mapping[str, Any]) -> str:
     except Exception as error:  # of MLflow, SQLAlchemy or the file system
         raise UserError(f"--register {name}: {shown_store()}: {in_one_line(error)}") from None
     finally:
-        mlflow.set_tracking_uri("")
+        mlflow.set_tracking_uri(before)
     return f"models:/{name}/{version} in {shown_store()}"
 
 
