@@ -184,6 +184,60 @@ def replay(
 
 
 @app.command()
+def export(
+    study: Folder,
+    level: Annotated[str, typer.Argument(help="The compared value, as depth=3 or 3.", show_default=False)],
+    place: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder to write; an export that is there is replaced.")
+    ],
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="The confirmation run with this seed, or 1 for the first one, 2, ...; else the best on "
+            "validation data."
+        ),
+    ] = None,
+    vote: Annotated[bool, typer.Option("--vote", help="All confirmation runs: the mean of what they say.")] = False,
+    format: Annotated[str, typer.Option(metavar="FORMAT", help="Also as onnx or torch.export.")] = "",
+    register: Annotated[
+        str, typer.Option(metavar="NAME", help="Also as the next version of that model in MLflow's registry.")
+    ] = "",
+    dataset: Dataset = None,
+) -> None:
+    """Write a trained model into a folder to take home: weights, preprocessing, a model.py that needs torch alone."""
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
+
+    with plain_errors():
+        checked = read_study(study, dataset=dataset)
+        from harness.export.write import Wish
+        from harness.export.write import export as export_model
+
+        export_model(checked, study_folder(study), Wish(level, seed, vote, format, register), place, typer.echo)
+
+
+@app.command()
+def predict(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that harness export wrote.")],
+    file: Annotated[Path, typer.Argument(help="A table, arrays (.npz), an image, or a folder of images.")],
+    out: Annotated[Path | None, typer.Option(help="Where the CSV goes, if not to standard output.")] = None,
+) -> None:
+    """Say of new data what an exported model makes of it, as CSV: classes with probabilities, or numbers."""
+    with plain_errors():
+        from harness.export.predict import predict as said_of
+
+        table = said_of(folder, file, lambda line: typer.echo(line, err=True))
+        if out is None:
+            typer.echo(table, nl=False)
+            return
+        try:
+            out.write_text(table, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{out}: cannot be written: {error.strerror or error}") from None
+        typer.echo(f"wrote    {out}", err=True)
+
+
+@app.command()
 @report_app.command()
 def report(study: Folder, dataset: Dataset = None) -> None:
     """Write the report of a study from its journal, at any time, also while the study runs."""

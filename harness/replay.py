@@ -72,7 +72,7 @@ def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Sa
     `say` tells what has changed since and the verdict; the table of all figures goes to standard output.
     """
     records = Records(find_journal(study, folder))
-    for code in _same_code(study, records.study, folder):
+    for code in same_code(study, records.study, folder):
         say(runs_code(code, folder))
     record, recorded = choose(records, wanted)
     then = records.then(record)
@@ -92,24 +92,24 @@ def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Sa
     return judge(recorded, now, tolerance, say)
 
 
-def _same_code(file: Study, then: Study, folder: Path) -> list[Program]:
+def same_code(file: Study, then: Study, folder: Path, command: str = "replay") -> list[Program]:
     """What the record was trained with that a user wrote: its model, what loaded its data. Raises UserError unless the
-    study file names it and its file says what it said then: nothing in a journal is executed.
+    study file names it and its file says what it said then: nothing in a journal is executed. `command` would do so.
     """
     if then.own is not None and file.model != then.model:
         raise UserError(
-            f"replay: the record is of {then.own.words}, and the study file's model is {file.model}; {ONLY_NAMED}"
+            f"{command}: the record is of {then.own.words}, and the study file's model is {file.model}; {ONLY_NAMED}"
         )
     if then.loader is not None and (file.loader is None or file.loader.name != then.loader.name):
         raise UserError(
-            f"replay: the record's data is of {then.loader.name}, and the study file's is {listed(file.datasets)}; "
+            f"{command}: the record's data is of {then.loader.name}, and the study file's is {listed(file.datasets)}; "
             f"{ONLY_NAMED}"
         )
     same: list[Program] = []
     for old, new in programs(file, then):
         if old.source != new.source:
             raise UserError(
-                f"replay: {folder / old.file} is not what the record was trained with (sha256 {old.sha256[:12]}, "
+                f"{command}: {folder / old.file} is not what the record was trained with (sha256 {old.sha256[:12]}, "
                 f"now {new.sha256[:12]}); put it back as it was, which its report shows",
                 changed_code(file, then),
             )
@@ -178,7 +178,7 @@ def _one_of(
     return known[number]
 
 
-def find_level(study: Study, text: str | None) -> Level:
+def find_level(study: Study, text: str | None, command: str = "replay") -> Level:
     """The level that is written "depth=3" or "3", of two keys "depth=3,dropout=0.2" in any order; the only one if none
     is named.
     """
@@ -186,11 +186,11 @@ def find_level(study: Study, text: str | None) -> Level:
         if len(study.levels) == 1:
             return study.levels[0]
         names = ", ".join(map(study.level_name, study.levels))
-        raise UserError(f"replay: which {' and '.join(study.axes)}? Give one of {names}")
+        raise UserError(f"{command}: which {' and '.join(study.axes)}? Give one of {names}")
     for level in study.levels:
         if text == show(level) or sorted(text.split(",")) == sorted(study.level_name(level).split(",")):
             return level
-    raise UserError(f"replay: no {text} in this study; it has {', '.join(map(study.level_name, study.levels))}")
+    raise UserError(f"{command}: no {text} in this study; it has {', '.join(map(study.level_name, study.levels))}")
 
 
 def spans(numbers: Sequence[int]) -> str:

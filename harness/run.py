@@ -69,6 +69,7 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
         say(f"estimate: {_estimated(study, pace, ledger.left(), ledger.used())}")
         with stop_politely(say) as check, Progress(study, how.quiet) as progress:
             Driver(ledger, tracker, progress, data, workplace, size, check).run()
+        ledger.weights.tidy(ledger.recorded())
         conclude(ledger, journal, tracker, say)
 
 
@@ -212,6 +213,8 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> None:
     say(f"report   {target / 'report.html'}")
     say(f"tables   {target / 'tables' / 'compare.csv'}")
     say(f"journal  {journal}")
+    if kept := ledger.weights.told():
+        say(f"weights  {kept}")
     if tracker.offline:
         say(f"MLflow   nothing written (--offline); {advice('sync', journal)} does it later")
     elif tracker.is_open:

@@ -72,7 +72,20 @@ ORDER = [
         "crews",
         "journal",
     ),
-    *("analysis", "plots", "tracking", "console", "report", "new", "plan", "run", "replay", "bench", "__main__"),
+    *(
+        "analysis",
+        "plots",
+        "tracking",
+        "console",
+        "report",
+        "new",
+        "plan",
+        "run",
+        "replay",
+        "export",
+        "bench",
+        "__main__",
+    ),
 ]
 """The rooms from the ground up: each knows only those before it."""
 

@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, chdtrc, fdtrc, gammaln, nctdtr, stdtr, stdtrit
+from scipy.special import bdtr, chdtrc, fdtrc, gammaln, nctdtr, ndtri, stdtr, stdtrit
 
 from harness.study.notes import FEWEST
 
@@ -54,6 +54,11 @@ def median_interval(sample: Sample) -> tuple[float, float]:
 def critical(freedom: float, share: float = 1 - CONFIDENCE) -> float:
     """What |t| exceeds with a chance of `share`; NaN without degrees of freedom."""
     return float(stdtrit(freedom, 1 - share / 2)) if freedom > 0 else np.nan
+
+
+def normal_quantile(share: float) -> float:
+    """What a standard normal value lies below with that chance."""
+    return float(ndtri(share))
 
 
 def t_p(mean: Sample, error: Sample, freedom: Sample) -> Sample:

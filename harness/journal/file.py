@@ -22,6 +22,7 @@ from optuna.study import StudyDirection
 
 from harness.errors import StudyStoppedError, UserError
 from harness.journal.lines import DamagedError, Lines, attributes_of, legible, sealed
+from harness.journal.weights import put_aside_too
 from harness.study.places import advice
 from harness.study.source import file_name
 from harness.study.study import Study
@@ -241,7 +242,9 @@ def put_aside(journal: Path) -> Path | None:
     """Rename a journal so that a new one can begin; the new name, or None if there was none."""
     if not journal.exists():
         return None
-    return journal.rename(aside(journal))
+    old = aside(journal)
+    put_aside_too(journal, old)
+    return journal.rename(old)
 
 
 def aside(journal: Path, word: str = "") -> Path:

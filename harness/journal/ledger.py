@@ -43,6 +43,7 @@ from harness.journal.level import (
 from harness.journal.mending import Kept
 from harness.journal.records import Records
 from harness.journal.sampling import Weigh, direction, make_pruner, propose
+from harness.journal.weights import WeightFiles
 from harness.study.labels import by_dataset
 from harness.study.own import Program, difference
 from harness.study.settle import settled_as
@@ -84,6 +85,7 @@ class Ledger:
         known = open_journal(journal) if journal.is_file() else None
         self._kept = Kept(journal, environment)
         self.study = study = begun(study, journal, known)
+        self.weights = WeightFiles(journal, study)
         self._storage = known or open_journal(journal)
         self._places = places(study)
         first = self._begin(environment, how)
@@ -155,26 +157,26 @@ class Ledger:
         return study.pruner.prune(study, so_far)
 
     def record(self, trial: Trial, outcome: Outcome) -> None:
-        """Write an outcome to the journal, once, and the Config that it came of."""
+        """Write an outcome to the journal, once, and the Config that it came of; its weights beside it before."""
+        if self.is_recorded(trial):
+            return
+        outcome = self.weights.keep(trial, outcome)
         if trial.stage == "search":
-            if "outcome" not in self._frozen(trial).user_attrs:
-                self._asked[place_of(trial), trial.number].set_user_attr("outcome", outcome_record(trial, outcome))
+            self._asked[place_of(trial), trial.number].set_user_attr("outcome", outcome_record(trial, outcome))
             return
         if trial.stage == "ablation":
             self._ablations.record(trial, outcome)
             return
-        trials = self._trials(place_of(trial))
-        winner = trials.winner()
-        if trial.number not in trials.confirmed(winner):
-            attributes = {"seed_number": trial.number, "winner": winner, "seed": trial.seed, "search": trial.search}
-            finished = outcome.status == "finished"
-            self._seeds[trial.level].add_trial(
-                create_trial(
-                    state=TrialState.COMPLETE if finished else TrialState.FAIL,
-                    value=outcome[f"test_{self.study.metric}"] if finished else None,
-                    user_attrs={**attributes, "outcome": outcome_record(trial, outcome)},
-                )
+        winner = self._trials(place_of(trial)).winner()
+        attributes = {"seed_number": trial.number, "winner": winner, "seed": trial.seed, "search": trial.search}
+        finished = outcome.status == "finished"
+        self._seeds[trial.level].add_trial(
+            create_trial(
+                state=TrialState.COMPLETE if finished else TrialState.FAIL,
+                value=outcome[f"test_{self.study.metric}"] if finished else None,
+                user_attrs={**attributes, "outcome": outcome_record(trial, outcome)},
             )
+        )
 
     def taken_back(self, trials: Iterable[Trial]) -> Iterator[tuple[Trial, Outcome]]:
         """Those trials whose outcomes are not recorded, but kept by the file that a damaged journal was mended from:

@@ -7,7 +7,7 @@
 """
 
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,32 @@ MEMORY = 3.0  # bytes for each byte of the arrays: as they are read, as they are
 
 def read_npz(name: str, path: Path, task: str) -> Data:
     """The arrays of a file that numpy.savez wrote. Raises UserError for all that is wrong with it."""
+    return of_arrays(name, *_read(name, path, lambda there: _names(name, there)), task=task)
+
+
+def read_inputs(name: str, path: Path) -> Array:
+    """The array `x` of such a file, or its only one: rows (N, D), or images (N, C, H, W). Raises UserError."""
+
+    def wanted(there: list[str]) -> list[str]:
+        if len(there) != 1 and "x" not in there:
+            raise UserError(f"{name}: must have an array x; it has {listed(there) or 'nothing'}")
+        return ["x"] if "x" in there else there
+
+    [x] = _read(name, path, wanted)
+    if x.ndim not in (2, 3, 4) or _is_text(x) or not x.size:
+        raise UserError(f"{name}: x must be numbers of shape (rows, columns), or images, got {_shape(x)}")
+    _check_finite(name, "x", x)
+    return x if x.ndim == 2 else _channels_first(name, "x", x)
+
+
+def _read(name: str, path: Path, wanted: Callable[[list[str]], list[str]]) -> list[Array]:
+    """The arrays of a file that are wanted of those that are there."""
     try:
         with zipfile.ZipFile(path) as file:
             size = sum(member.file_size for member in file.infolist())
         check_fits(name, size, MEMORY * size)
         with np.load(path, allow_pickle=False) as arrays:
-            names = _names(name, list(arrays))
-            found = [_array(name, file, arrays[file]) for file in names]
+            return [_array(name, file, arrays[file]) for file in wanted(list(arrays))]
     except UserError:
         raise
     except (ValueError, OSError, zipfile.BadZipFile) as error:
@@ -46,7 +65,6 @@ def read_npz(name: str, path: Path, task: str) -> Data:
                 f"{name}: has an array of Python objects, which is never read; save numbers or texts"
             ) from None
         raise UserError(f"{name}: cannot be read as npz: {error}") from None
-    return of_arrays(name, *found, task=task)
 
 
 def read_pt(name: str, path: Path, task: str) -> Data:

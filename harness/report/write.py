@@ -104,6 +104,8 @@ def _tables(findings: Findings) -> dict[str, pd.DataFrame]:
     tables["seeds"] = findings.seeds
     if findings.study.is_grid:
         tables["effects"] = findings.effects
+    if len(findings.vote):
+        tables["vote"] = findings.vote
     if len(findings.other_measures):
         tables["measures"] = findings.measures
     if len(findings.course):

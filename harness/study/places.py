@@ -11,7 +11,7 @@ from harness.errors import UserError, nearest
 def study_folder(path: Path) -> Path:
     """The folder of a study that is named by its folder or by its file; raises UserError if anything leads out."""
     folder = path.parent if path.name == "study.toml" else path
-    return _inside(folder, ("study.toml", "journal*"))
+    return _inside(folder, ("study.toml", "journal*", "weights*"))
 
 
 def file_beside(folder: Path, name: str) -> Path:

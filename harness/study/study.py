@@ -72,7 +72,8 @@ class Budget(Table):
     `gpus_per_stack` may be a fraction: several groups then share a GPU of a cluster. With `confirm_defaults` the
     defaults are trained with the seeds of each search's confirmations too; with `ablation` also what lies between them
     and the winner, one tuned hyperparameter after the other. With `test_each_epoch` confirmations measure the test rows
-    after every epoch.
+    after every epoch. `keep` says whose weights are kept beside the journal: those of the winners' confirmations, of
+    all trainings, or none.
     """
 
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
@@ -86,6 +87,7 @@ class Budget(Table):
     confirm_defaults: bool = False
     ablation: bool = False
     test_each_epoch: bool = False
+    keep: Annotated[str, among(("winners", "all", "none"))] = "winners"
 
     @model_validator(mode="before")
     @classmethod
