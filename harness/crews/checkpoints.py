@@ -57,6 +57,7 @@ class Checkpoints:
             if wanted.get(name) != head.get(name):
                 self.refuse(group, f"it is of {_differently(name, head.get(name), wanted.get(name))}")
                 return None
+        self.say(f"{len(group)} trainings go on from their checkpoint ({used:.3g} s of training)")
         return Found(data, used)
 
     def keep(self, group: Group, data: bytes, used: float) -> None:
