@@ -94,14 +94,16 @@ class Checkpoints:
 
     def drop(self, group: Group) -> None:
         """Remove the checkpoint of a group that has come to its end."""
-        self._path(group).unlink(missing_ok=True)
+        with suppress(OSError):  # what is left `clear` finds, or the next start
+            self._path(group).unlink()
 
     def clear(self) -> None:
         """Remove all checkpoints, and the folder unless something was set aside there."""
         if self.folder.is_dir():
             for path in self.folder.iterdir():
                 if path.suffix in (ENDING, ".new"):
-                    path.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        path.unlink()
             with suppress(OSError):
                 self.folder.rmdir()
 
