@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.catalogue import names
-from harness.errors import UserError, listed, one_of
+from harness.errors import INTERRUPTED, UserError, listed, one_of
 from harness.masking import without_secrets
 
 app = typer.Typer(
@@ -66,6 +66,12 @@ def run(
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Put the old journal aside and start anew.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    grace: Annotated[
+        float,
+        typer.Option(
+            min=0.0, envvar="HARNESS_GRACE", help="Seconds from SIGTERM to the end, in which checkpoints are written."
+        ),
+    ] = 30.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would be done and how long it would take; write nothing.")
     ] = False,
@@ -78,7 +84,7 @@ def run(
     budget = {"trials": trials, "minutes": minutes, "searches": searches, "seeds": seeds}
     given = {**{f"budget.{key}": value for key, value in budget.items()}, "epochs": epochs}
     changes = [f"{key}={value}" for key, value in given.items() if value is not None] + (overrides or [])
-    how = How(device, stack, workers, ray, crew, offline, fresh, quiet)
+    how = How(device, stack, workers, ray, crew, offline, fresh, quiet, grace)
     with plain_errors():
         checked = read_study(study, changes, dataset)
         check_device(device)
@@ -464,7 +470,7 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(error.code) from None
     except KeyboardInterrupt:
         typer.echo("harness: stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 class Unheard(io.FileIO):
@@ -503,7 +509,7 @@ def one_line(command: typer.Typer, arguments: list[str]) -> int:
         typer.echo(f"harness: {UserError(error.format_message())}", err=True)
         return 2
     except typer.Abort:
-        return 130
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

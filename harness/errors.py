@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
+INTERRUPTED = 130  # the exit code of what was told to stop, as shells have it for Ctrl-C
 LONGEST = 600  # characters of a message: what a study file says may be far longer
 
 

@@ -7,9 +7,11 @@ with Tracker() as tracker:
 import math
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from types import FrameType
@@ -20,11 +22,12 @@ import torch
 from harness import catalogue, checks, environment, plan
 from harness.config import Config
 from harness.console import Progress
+from harness.crews.checkpoints import Checkpoints
 from harness.crews.folds import Folds
 from harness.crews.grouping import by_cost, group_trials
 from harness.crews.how import How
-from harness.crews.schedule import Group, Workplace, train_all
-from harness.errors import StudyStoppedError, UserError
+from harness.crews.schedule import Group, Stopping, Workplace, train_all
+from harness.errors import INTERRUPTED, StudyStoppedError, UserError
 from harness.journal import Ledger, Records, check_data_name, check_edits, hold, look, make_whole, put_aside
 from harness.journal.earlier import with_earlier
 from harness.loading import load_study
@@ -32,13 +35,22 @@ from harness.parts.data import Data
 from harness.parts.models import count_weights
 from harness.study.notes import notes
 from harness.study.own import Program
-from harness.study.places import advice, check_copy, check_label, report_folder
+from harness.study.places import advice, check_copy, check_label, checkpoints_folder, report_folder
 from harness.study.study import Study
 from harness.tracking import WAIT, Tracker, shown_store
 from harness.training.memory import keep_freed_memory
 from harness.trial import Begun, Epoch, FoldsEnded, Outcome, Told, Trial
 
 Say = Callable[[str], None]
+
+SAVING = 2 / 3
+"""The share of the grace after a SIGTERM in which epochs may end; the rest is for what closes runs."""
+END = "harness: stopped after {:g} s; the same command goes on from the last checkpoints\n"
+BINDING = (
+    *("harness", "torch", "numpy", "python"),
+    *("model_code_sha256", "data_code_sha256"),
+)
+"""What of the environment the last bits of a training depend on; its worker says where it trains."""
 
 
 def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print) -> None:
@@ -67,10 +79,23 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
         show_runs(ledger, tracker, facts, journal, say)
         pace = plan.Pace(data, workplace, size, scale(data))
         say(f"estimate: {_estimated(study, pace, ledger.left(), ledger.used())}")
-        with stop_politely(say) as check, Progress(study, how.quiet) as progress:
-            Driver(ledger, tracker, progress, data, workplace, size, check).run()
+        checkpoints = checkpoints_of(ledger, journal, facts, data, say)
+        if how.fresh:
+            checkpoints.clear()
+        with stop_politely(say, how.grace) as stopping, Progress(study, how.quiet) as progress:
+            Driver(ledger, tracker, progress, data, workplace, size, stopping, checkpoints).run()
         ledger.weights.tidy(ledger.recorded())
         conclude(ledger, journal, tracker, say)
+
+
+def checkpoints_of(
+    ledger: Ledger, journal: Path, facts: Mapping[str, str], data: Mapping[str, Data], say: Say
+) -> Checkpoints:
+    """Where the checkpoints of a study lie, and what they depend on."""
+    bound = {"journal": ledger.id, **{name: facts[name] for name in BINDING if name in facts}}
+    sums = {name: one.fingerprint for name, one in data.items()}
+    every = 60 * ledger.study.budget.checkpoint_minutes or math.inf
+    return Checkpoints(checkpoints_folder(journal), bound, sums, every, say)
 
 
 def begin(journal: Path, how: How, say: Say) -> None:
@@ -254,7 +279,10 @@ def patience(recorded: Sequence[tuple[Trial, Outcome]]) -> float:
 
 @dataclass(frozen=True)
 class Driver:
-    """The one process that owns all state: what comes back from a group goes to journal, tracking and screen."""
+    """The one process that owns all state: what comes back from a group goes to journal, tracking and screen.
+
+    Once it is `stopping` it raises KeyboardInterrupt.
+    """
 
     ledger: Ledger
     tracker: Tracker
@@ -262,7 +290,8 @@ class Driver:
     data: Mapping[str, Data]  # by name
     workplace: Workplace  # where training happens
     group_size: int | None = None  # the most trainings in a group
-    check: Callable[[], None] = lambda: None  # raises KeyboardInterrupt once the user has asked to stop
+    stopping: Stopping = field(default_factory=Stopping)
+    checkpoints: Checkpoints | None = None
 
     def run(self) -> None:
         """Spend what is left of the budget. Raises StudyStoppedError when too much of it fails."""
@@ -288,14 +317,18 @@ class Driver:
         budget, failed = self.ledger.study.budget, list[Outcome]()
         crew = self.workplace.crew(groups, watched=budget.trial_timeout is not None)
         stop = folds.stop_as(self.ledger.should_prune)
-        with closing(train_all(groups, crew, stop, budget.retries, budget.trial_timeout)) as events:
+        keeping = (self.checkpoints, self.stopping)
+        with closing(train_all(groups, crew, stop, budget.retries, budget.trial_timeout, *keeping)) as events:
             for trial, told in chain.from_iterable(folds.take(*event) for event in events):
                 self.take(trial, told)
-                self.check()
                 if isinstance(told, Outcome) and told.status == "failed":
                     failed.append(told)
                     if len(failed) > budget.failures * len(trials):
                         raise StudyStoppedError(_too_many(failed, len(trials), budget.failures))
+        if self.stopping.asked:
+            raise KeyboardInterrupt
+        if self.checkpoints:
+            self.checkpoints.clear()
 
     def left(self, folds: Folds) -> list[Group]:
         """The groups to train, the longest first.
@@ -345,30 +378,37 @@ def writing(journal: Path) -> Iterator[None]:
 
 
 @contextmanager
-def stop_politely(say: Say) -> Iterator[Callable[[], None]]:
-    """Ctrl-C, and SIGTERM, which schedulers send, let the epoch in hand end; a second one ends the process at once.
+def stop_politely(say: Say, grace: float) -> Iterator[Stopping]:
+    """Ctrl-C, and SIGTERM, which schedulers send, let the epochs in hand end; a second one ends the process at once.
 
-    Yields a function that raises KeyboardInterrupt once one of them has come.
+    After a SIGTERM the process ends within `grace` seconds, whatever is in hand then: what sends it ends the process
+    anyway, and what a checkpoint holds is safe.
     """
-    asked = False
+    stopping = Stopping()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            os._exit(130)
-        asked = True
-        say("stopping after the epoch in hand; once more stops at once")
-
-    def check() -> None:
-        if asked:
-            raise KeyboardInterrupt
+        if stopping.asked:
+            os._exit(INTERRUPTED)
+        stopping.asked, within = True, ""
+        if number == signal.SIGTERM:
+            stopping.deadline, within = time.monotonic() + SAVING * grace, f", within {grace:g} s"
+            end = threading.Timer(grace, _end_now, [grace])
+            end.daemon = True
+            end.start()
+        say(f"stopping after the epoch in hand{within}; once more stops at once")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield check
+        yield stopping
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_now(grace: float) -> None:
+    """No more time is left: the journal is whole at any moment, and so are checkpoints."""
+    os.write(2, END.format(grace).encode())
+    os._exit(INTERRUPTED)
 
 
 def _device(how: How) -> torch.device:

@@ -7,7 +7,7 @@ A `Trial` is one training to be done: a `Config` and a seed. What becomes of it 
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
 from harness.catalogue import Value, show
@@ -204,6 +204,10 @@ class Outcome(Figured):
     def epochs(self) -> int:
         """How many epochs were trained; of folds the mean, rounded."""
         return rounded([fold.epochs for fold in self.folds]) if self.folds else len(self.history)
+
+    def without_weights(self) -> Self:
+        """The same, as far as the journal keeps it."""
+        return self if self.weights is None else replace(self, weights=None)
 
     def record(self) -> dict[str, Any]:
         """All but the weights, as JSON's own types; figures that are not finite become None."""

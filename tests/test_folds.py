@@ -35,7 +35,7 @@ from harness.study.notes import notes
 from harness.study.study import Study
 from harness.training.cohort import Cohort
 from harness.training.loop import train
-from harness.trial import Begun, Epoch, Fold, FoldsEnded, Outcome, Status, Trial
+from harness.trial import Begun, Epoch, Fold, FoldsEnded, Outcome, Status, Told, Trial
 
 from .conftest import SMALL, make_trial
 
@@ -51,16 +51,18 @@ def drive(study: Study, folder: Path, data: Data, events: int | None = None) -> 
     """Run a study as `harness run` does, without MLflow; stopped after so many events."""
     left = iter(range(events or 10**9))
 
-    def check() -> None:
-        if next(left, None) is None:
-            raise StoppedError
+    class Stopped(Driver):
+        def take(self, trial: Trial, event: Told) -> None:
+            super().take(trial, event)
+            if next(left, None) is None:
+                raise StoppedError
 
     facts = environment.describe([data], data.inputs.device)
     known = {"digits": data}
     journal = folder / study.journal
     with hold(journal), Progress(study, quiet=True) as progress:
         ledger = Ledger(study, journal, facts)
-        Driver(ledger, MagicMock(), progress, known, Local(known, How()), None, check).run()
+        Stopped(ledger, MagicMock(), progress, known, Local(known, How())).run()
     return ledger
 
 

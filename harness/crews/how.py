@@ -9,6 +9,7 @@ class How:
 
     `workers` and `ray`, a cluster's address, have Ray's processes train; `crew` names another part of the catalogue
     that does. `offline` writes nothing to MLflow, `fresh` puts the old journal aside, `quiet` shows no progress.
+    `grace` is how many seconds there are from a SIGTERM to the end.
     """
 
     device: str = "auto"
@@ -19,6 +20,7 @@ class How:
     offline: bool = False
     fresh: bool = False
     quiet: bool = False
+    grace: float = 30.0
 
     @property
     def who(self) -> str:

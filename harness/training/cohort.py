@@ -137,6 +137,18 @@ class Cohort:
         return [row for row, member in enumerate(self.members) if not member.done]
 
     @property
+    def generators(self) -> list[torch.Generator]:
+        """All that it draws from, each once: for dropout and random changes, then for the orders of images."""
+        return [*dict.fromkeys([*(member.noise for member in self.members), *self.training.orders])]
+
+    def kept(self) -> dict[str, Tensor]:
+        """The tensors of its own that change from step to step, as views."""
+        known = {"flat": self.stack.flat, **{f"buffer.{name}": one for name, one in self.stack.buffers.items()}}
+        for row, best in enumerate(member.best_weights for member in self.members):
+            known |= {f"best.{row}": best.flat, **{f"best.{row}.{name}": one for name, one in best.buffers.items()}}
+        return known
+
+    @property
     def watched(self) -> tuple[str, ...]:
         """The measures of each epoch: what costs nothing, and what the study selects by."""
         return tuple(dict.fromkeys([*self.task.running, self.config.metric]))
