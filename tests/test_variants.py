@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -39,7 +40,7 @@ epochs = 3
 [budget]
 trials = 3
 searches = 3
-seeds = 6
+seeds = 3
 """
 OF_ALL = """
 [tune]
@@ -174,7 +175,8 @@ def test_an_own_model_may_have_a_parameter_of_that_name(write_study: Write) -> N
     with pytest.raises(UserError, match=r"compare.variant: is a parameter of Net; call that something else"):
         read_study(folder("variant.a = {}", "variant: int = 1"))
     study = read_study(folder("variant.a = { hidden = 4 }\nvariant.b.tune.hidden = [3]", "hidden: int"))
-    assert (study.config("a", {}).hidden, list(study.space("b"))) == (4, ["hidden"])
+    assert study.config("a", {})["hidden"] == 4
+    assert list(study.space("b")) == ["hidden"]
     with pytest.raises(UserError, match=r"compare.variant.c: hidden: must be compared, tuned or fixed"):
         read_study(folder("variant.a = { hidden = 4 }\nvariant.c = {}", "hidden: int"))
 
@@ -203,19 +205,21 @@ def test_an_override_names_a_variant_as_the_file_does(write_study: Write) -> Non
 
 def test_a_space_may_be_widened_and_nothing_else(write_study: Write, tmp_path: Path) -> None:
     journal = tmp_path / "j.log"
-    drive(Ledger(read_study(write_study(COMMON)), journal, ENVIRONMENT))
+    drive(read_study(write_study(COMMON)), journal)
     wide = "compare.variant.adam.tune.lr={low=1e-5, high=0.1, log=true}"
-    ledger = Ledger(read_study(write_study(COMMON), [wide, "budget.trials=5"]), journal, ENVIRONMENT)
-    drive(ledger)
-    [said] = ledger.study.widened
+    drive(read_study(write_study(COMMON), [wide, "budget.trials=5"]), journal)
+    [said] = Records(journal).study.widened
     assert said == "variant.adam.lr was from 0.0001 to 0.01 (log scale) for the first 4 trials of a search"
     assert {len(trials.search) for trials in Records(journal).searches.values()} == {5}
     for edit, said in (
-        ("compare.variant.adam.tune.lr={low=1e-3, high=0.1, log=true}", r"compare.variant.adam.tune.lr.low was 1e-05"),
-        ("compare.variant.slow.lr=0.02", r"compare.variant.slow.lr was 0.01, is 0.02"),
-        ("compare.variant.new.lr=0.02", r"compare.variant.new was not there, is {'lr': 0.02}; levels was"),
+        ("compare.variant.adam.tune.lr={low=1e-3, high=0.1, log=true}", "compare.variant.adam.tune.lr.low was 1e-05"),
+        ("compare.variant.slow.lr=0.02", "compare.variant.slow.lr was 0.01, is 0.02"),
+        (
+            'compare.variant.new.optimizer="adam"',
+            "compare.variant.new was not there, is {'optimizer': 'adam'}; levels was",
+        ),
     ):
-        with pytest.raises(UserError, match=re.escape(said).replace("not\\ there", "not there")):
+        with pytest.raises(UserError, match=re.escape(said)):
             Ledger(read_study(write_study(COMMON), [wide, edit, "budget.trials=5"]), journal, ENVIRONMENT)
 
 
@@ -231,15 +235,19 @@ def test_a_whole_run(command: Command, tmp_path: Path) -> None:
     assert '"SGD, tuned": optimizer = sgd, lr = 0.2, momentum = 0.9; searches nothing' in page
     assert "over its own space" in page
     seeds, trials = (pd.read_csv(tmp_path / f"reports/recipes/tables/{name}.csv") for name in ("seeds", "trials"))
-    assert seeds["variant"].value_counts().to_dict() == {"SGD, tuned": 6, ODD: 6, "plain": 6}
+    assert seeds["variant"].value_counts().to_dict() == {"SGD, tuned": 3, ODD: 3, "plain": 3}
     assert trials["variant"].value_counts().to_dict() == {ODD: 9}
-    assert seeds[seeds["variant"] == "SGD, tuned"]["lr"].tolist() == [0.2] * 6
+    assert seeds[seeds["variant"] == "SGD, tuned"]["lr"].tolist() == [0.2] * 3
     [row] = list_studies(tmp_path / "studies")
-    assert row[3:6] == ("finished", "9/9", "18/18")
+    assert row[3:6] == ("finished", "9/9", "9/9")
     assert f"variant={ODD}" in {row[6], *map(str, Records(folder / "journal.log").links)}
 
     checked, said = read_study(Path("studies/recipes")), list[str]()
-    for wanted in (Wanted("variant=SGD, tuned", seed=1), Wanted(ODD, trial=2, search=1), Wanted("plain", seed=6)):
+    for wanted in (
+        Wanted("variant=SGD, tuned", seed=1, together=True),
+        Wanted(ODD, trial=2, search=1, together=True),
+        Wanted("plain", seed=3, together=True),
+    ):
         assert replay(checked, Path("studies/recipes"), wanted, 0.0, said.append)
     assert said[-1] == "same: all figures are equal to the last bit"
 
@@ -247,15 +255,17 @@ def test_a_whole_run(command: Command, tmp_path: Path) -> None:
     assert again.returncode == 2
     assert 'compare.variant."SGD, tuned".lr was 0.2, is 0.3' in again.stderr
     assert command("power", "studies/recipes").returncode == 0
-    dry = command("run", "studies/recipes", "--dry-run", "--set", "budget.seeds=9")
-    assert "9 confirmations" in dry.stdout
+    dry = command("run", "studies/recipes", "--dry-run", "--set", "budget.seeds=6")
+    assert ": 9 confirmations" in dry.stdout
 
     findings = find(read_results(folder / "journal.log"))
-    assert [tuple(cells) for cells in findings.table[["trials", "seeds"]].to_numpy()] == [(0, 6), (9, 6), (0, 6)]
+    assert [tuple(cells) for cells in findings.table[["trials", "seeds"]].to_numpy()] == [(0, 3), (9, 3), (0, 3)]
     assert set(findings.worth["level"][findings.worth["n"] > 0]) == {1}
     seeds_only = findings.results.runs[["level", f"test_{findings.study.metric}"]]
     figure = comparison.means_figure(findings.table, seeds_only, "variant", findings.measure, "")
-    joined = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 1 and line.get_linestyle() != "None"]
+    joined = [
+        line for line in figure.axes[0].lines if len(np.ravel(line.get_xdata())) > 1 and line.get_linestyle() != "None"
+    ]
     assert not joined, "words have no order"
 
 
@@ -263,7 +273,7 @@ def test_two_studies_of_variants_are_compared_by_name(write_study: Write, tmp_pa
     several = []
     for name in ("one", "two"):
         study = read_study(write_study(RECIPES, name))
-        drive(Ledger(study, tmp_path / f"studies/{name}/journal.log", ENVIRONMENT))
+        drive(study, tmp_path / f"studies/{name}/journal.log")
         several.append(find(read_results(tmp_path / f"studies/{name}/journal.log")))
     text = (compare(several, Path("reports/both")) / "report.md").read_text()
     assert "| variant = SGD, tuned |" in text

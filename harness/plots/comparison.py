@@ -302,6 +302,6 @@ def value_ticks(axes: Axes, x: Any, values: pd.Series, numeric: bool) -> None:
     if numeric and len(x) > 2 and (x > 0).all() and np.ptp(np.diff(np.log(x))) < 0.1 < np.ptp(np.diff(x)):
         axes.set_xscale("log")  # 16, 32, 64, ...: evenly spaced by ratio
     words = [show(value) for value in values[::step]]
-    turned = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if len("".join(words)) > ROOM else {}
+    turned: Any = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if len("".join(words)) > ROOM else {}
     axes.set_xticks(x[::step], words, **turned)
     axes.minorticks_off()
