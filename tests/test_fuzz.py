@@ -19,8 +19,9 @@ from harness.catalogue import hyperparameters
 from harness.config import Config
 from harness.errors import UserError
 from harness.study.file import read_study
+from harness.study.published import Published
 from harness.study.space import Range
-from harness.study.study import Budget, Published, SearchSettings, Study
+from harness.study.study import Budget, SearchSettings, Study
 
 from .conftest import SMALL
 
