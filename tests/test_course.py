@@ -193,3 +193,13 @@ def test_published_figures_after_an_epoch_stand_beside_those_measured_then(write
     assert "| 2 | test accuracy % | 5 | 50.00 | 25.15 |" in text
     assert "published after 100 epochs is left out" in text
     assert "± is the standard deviation of single runs" in text
+
+
+def test_one_run_is_judged_by_the_published_spread(write_study: Write, tmp_path: Path) -> None:
+    one = read_study(write_study(TEXT + PUBLISHED), ["budget.seeds=1", "epochs=5"])
+    drive(one, tmp_path / "journal.log", outcome_of=falling)
+    seen = find(read_results(tmp_path / "journal.log"))
+    first, second = (cells for _, cells in seen.published[seen.published["after"] == 5].iterrows())
+    half = stats.t.ppf(1 - 0.05 / 3 / 2, 9) * 0.002 * np.sqrt(1 + 1 / 10)
+    assert first["predicted_high"] - 0.25 == pytest.approx(half)
+    assert np.isnan(second["predicted_high"])  # nothing is known of its spread
