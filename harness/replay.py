@@ -183,7 +183,10 @@ def find_level(study: Study, text: str | None) -> Level:
         names = ", ".join(map(study.level_name, study.levels))
         raise UserError(f"replay: which {' and '.join(study.axes)}? Give one of {names}")
     for level in study.levels:
-        if text == show(level) or sorted(text.split(",")) == sorted(study.level_name(level).split(",")):
+        if text in (show(level), study.level_name(level)):
+            return level
+    for level in study.levels:  # the keys in another order
+        if sorted(text.split(",")) == sorted(study.level_name(level).split(",")):
             return level
     raise UserError(f"replay: no {text} in this study; it has {', '.join(map(study.level_name, study.levels))}")
 

@@ -36,6 +36,7 @@ from harness.analysis.units import by_unit, mean_of, overlap, sample_of, searche
 from harness.catalogue import RATIO, SHARE, Measure, Unit, Value, show
 from harness.figures import SIDE_BY_SIDE, settled
 from harness.study.published import Quoted
+from harness.study.space import Choice, Range
 from harness.study.study import Study
 
 Counts = tuple[tuple[int, ...], ...]
@@ -74,7 +75,7 @@ def _compare_row(results: Results, row: int) -> dict[str, object]:
         **_middles(f"test_{metric}", sample),
         **_of_images(results, row, sample),
         **{name: mean_of(results, row, name) for name in ("train_loss", "test_loss")},
-        **_chosen(study, runs[runs["winner"] & (runs["stage"] == "search")]),
+        **_chosen(study, row, runs[runs["winner"] & (runs["stage"] == "search")]),
     }
 
 
@@ -122,11 +123,15 @@ def _published(study: Study, row: int) -> float:
     return published[row] if published else np.nan
 
 
-def _chosen(study: Study, winners: pd.DataFrame) -> dict[str, str]:
+def _chosen(study: Study, row: int, winners: pd.DataFrame) -> dict[str, str]:
     """What a level's winners chose, search by search: the values of each, the most frequent first, or the range of
-    numbers; empty where there is no winner, or where it had no effect.
+    numbers; empty where there is no winner, where it had no effect, or where the level does not search it.
     """
-    return {key: in_one(winners.loc[matters(study, winners, key), key].tolist()) for key in study.tune}
+    space = study.space(study.levels[row])
+    return {
+        key: in_one(winners.loc[matters(study, winners, key, space[key]), key].tolist()) if key in space else ""
+        for key in study.tuned
+    }
 
 
 def in_one(values: Sequence[Value]) -> str:
@@ -137,14 +142,14 @@ def in_one(values: Sequence[Value]) -> str:
     return ", ".join(f"{value} ({count})" if len(shown) > 1 else value for value, count in shown.most_common())
 
 
-def matters(study: Study, runs: pd.DataFrame, key: str) -> pd.Series:
-    """Whether a tuned hyperparameter had any effect on each run: its `when` holds and it has layers."""
+def matters(study: Study, runs: pd.DataFrame, key: str, domain: Choice | Range) -> pd.Series:
+    """Whether a tuned hyperparameter of that domain had any effect on each run: its `when` holds and it has layers."""
     mask = pd.Series(True, index=runs.index)
     model = None if study.own else catalogue.part("model", study.model)
     if model and key in (*model.idle, *model.idle_alone):
         hidden = runs["widths"].map(lambda widths: len(widths) if isinstance(widths, tuple) else -1)
         mask &= hidden.where(hidden >= 0, runs["depth"] - 1) > (key in model.idle_alone)
-    for other, wanted in study.tune[key].when.items():
+    for other, wanted in domain.when.items():
         mask &= runs[other] == wanted
     return mask
 

@@ -118,7 +118,7 @@ class Records:
         searches of the level. Empty where too few trials have finished.
         """
         trials = [frozen for place, own in self.searches.items() if place[0] == level for frozen in own.search]
-        return importances_in(self.study, trials)
+        return importances_in(self.study, level, trials)
 
     @cached_property
     def paths(self) -> Mapping[Place, list[Step]]:

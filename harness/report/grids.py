@@ -53,7 +53,7 @@ def _headings(findings: Findings) -> dict[str, str]:
 def _is_shown(study: Study, table: pd.DataFrame, key: str) -> bool:
     """Nothing may be held out, or published, or searched."""
     if key in SEARCHED:
-        return bool(study.tune)
+        return study.is_searched
     if key == "infeasible":
         return study.constraint.parameters is not None
     return not key.startswith(("val_", "published_")) or bool(table[key].notna().any())
@@ -83,7 +83,7 @@ def middles_grid(findings: Findings) -> pd.DataFrame:
 def winners_grid(findings: Findings) -> pd.DataFrame:
     """What the search chose for each compared value; a dash where it had no effect."""
     study = findings.study
-    rows = [{key: str(cells[key]) or NONE for key in study.tune} for cells in records(findings.table)]
+    rows = [{key: str(cells[key]) or NONE for key in study.tuned} for cells in records(findings.table)]
     return _by_level(study, rows)
 
 

@@ -43,8 +43,8 @@ def _study_row(study: Study, folder: Path) -> tuple[str, ...]:
 def _state(findings: Findings) -> str:
     budget, runs = findings.study.budget, findings.results.runs
     levels = len(findings.study.levels)
-    searches = findings.study.searches * findings.study.trials if findings.study.tune else 0
-    wanted = (levels * searches, levels * budget.seeds)
+    searches = findings.study.searches * findings.study.trials * len(findings.study.searching)
+    wanted = (searches, levels * budget.seeds)
     confirmed = (runs["stage"] == "confirm") & (runs["status"] != "waiting")
     return "finished" if (findings.table["trials"].sum(), confirmed.sum()) >= wanted else "stopped"
 
@@ -53,8 +53,8 @@ def _progress(findings: Findings) -> tuple[str, ...]:
     """How far search and confirmation are, and what did best so far."""
     study, table = findings.study, findings.table
     levels, best = len(study.levels), findings.best
-    wanted = "" if study.open_ended else f"/{levels * study.searches * study.trials}"
-    searched = f"{table['trials'].sum()}{wanted}" if study.tune else NONE
+    wanted = "" if study.open_ended else f"/{len(study.searching) * study.searches * study.trials}"
+    searched = f"{table['trials'].sum()}{wanted}" if study.is_searched else NONE
     seeds = f"{table['seeds'].sum()}/{levels * study.budget.seeds}"
     if best is None:
         return searched, seeds

@@ -281,7 +281,7 @@ def _costs(captions: Captions) -> Iterator[Section]:
 
 
 def _search(findings: Findings, captions: Captions) -> Iterator[Section]:
-    if findings.study.tune:
+    if findings.study.is_searched:
         shown = _of(captions, "tuning", "slices", "importance")
         yield Section("The search", [_chose(findings)], [winners_grid(findings)], shown, after=_luck(findings))
 
@@ -306,7 +306,7 @@ def _luck(findings: Findings) -> list[str]:
             "was luck."
         )
     study, relevant = findings.study, findings.relevance[findings.relevance["matters"]]
-    idle = [key for key in study.tune if key not in set(relevant["hyperparameter"])]
+    idle = [key for key in study.tuned if key not in set(relevant["hyperparameter"])]
     if idle and len(findings.relevance):
         said.append(f"No effect of {listed(idle)} was seen (Kruskal-Wallis, Bonferroni-corrected).")
     return said

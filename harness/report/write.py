@@ -112,7 +112,7 @@ def _tables(findings: Findings) -> dict[str, pd.DataFrame]:
         tables["reach"] = findings.reach
     if findings.study.published:
         tables["published"] = findings.published
-    if findings.study.tune:
+    if findings.study.is_searched:
         tables |= {"tuning": findings.tuning, "importance": findings.importance, "trials": findings.trials}
         tables |= {"worth": findings.worth} | ({"ablation": findings.ablation} if len(findings.ablation) else {})
     return tables
@@ -123,7 +123,7 @@ def _latex(findings: Findings) -> dict[str, tuple[pd.DataFrame, str]]:
     tables = {"compare": (narrow_grid(findings), f"{label}: {of}means over seeds.")}
     if findings.study.is_grid:
         tables["cells"] = cells_grid(findings), f"{label}: {of}means over seeds, with 95 % intervals."
-    if findings.study.tune:
+    if findings.study.is_searched:
         tables["winners"] = winners_grid(findings), f"{label}: what the search chose."
     return tables
 

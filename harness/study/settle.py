@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from harness import catalogue
 from harness.catalogue import RATIO, SHARE, Measure, Task
 from harness.errors import UserError, listed, one_of
+from harness.study import toml
 from harness.study.published import Quoted
-from harness.study.space import Choice
+from harness.study.space import ends
 from harness.study.study import About, Study
 
 OF_CLASSES = ("label_smoothing", "class_weight", "stratify")
@@ -48,12 +49,16 @@ def uses(study: Study, key: str) -> Iterator[tuple[str, object]]:
     """The values that a study gives a hyperparameter, each with where it stands; of a range its ends."""
     if key in study.axes:
         yield from ((f"compare.{key}", value) for value in study.compared[key])
+    for name, variant in study.variants.items():
+        where = f"compare.variant.{toml.key(name)}"
+        if key in variant.sets:
+            yield f"{where}.{key}", variant.sets[key]
+        if key in variant.tune:
+            yield from ((f"{where}.tune.{key}", value) for value in ends(variant.tune[key]))
     if key in study.fixed:
         yield f"fixed.{key}", study.fixed[key]
     if key in study.tune:
-        domain = study.tune[key]
-        values = domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
-        yield from ((f"tune.{key}", value) for value in values)
+        yield from ((f"tune.{key}", value) for value in ends(study.tune[key]))
 
 
 def implied_task(study: Study) -> str:
@@ -115,7 +120,7 @@ def check_reach(study: Study) -> None:
     if study.claim.reach is None:
         return
     got = f"got {study.claim.reach:g}"
-    if study.tune and study.search.refit == "all":
+    if study.is_searched and study.search.refit == "all":
         raise UserError(f"claim.reach: is of validation figures, and search.refit = 'all' holds nothing out, {got}")
     for level in study.levels:
         if not study.held_out(study.config(level, {})):

@@ -113,6 +113,17 @@ def grid_size(tune: Space) -> int:
     return size
 
 
+def reachable(space: Space, settled: Mapping[str, Value]) -> Space:
+    """What is searched where some hyperparameters have settled values: without those whose `when` never holds."""
+
+    def may_be(other: str, wanted: Value) -> bool:
+        if other in space:
+            return holds(space[other], wanted)
+        return other not in settled or settled[other] == wanted
+
+    return {key: domain for key, domain in space.items() if all(may_be(*one) for one in domain.when.items())}
+
+
 def describe(domain: Choice | Range) -> str:
     """A tuned hyperparameter's domain in words."""
     when = " and ".join(f"{key} is {show(value)}" for key, value in domain.when.items())

@@ -1,6 +1,8 @@
 """TOML from anybody's hand: read, or refused in one line. Nothing here knows what a study is."""
 
+import json
 import math
+import re
 import tomllib
 from typing import Any
 
@@ -38,6 +40,29 @@ def check(table: dict[str, Any]) -> None:
             continue  # where nothing was published
         elif trouble := _trouble(value):
             raise UserError(f"{where}: {trouble}")
+
+
+def key(name: str) -> str:
+    """A key as it stands in a TOML file: bare where it may, else quoted."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+
+
+def dotted(text: str) -> tuple[list[str], str] | None:
+    """The keys and the value of a line `a."b.c".d = value`, the value as it is written; None where it begins with no
+    keys.
+    """
+    for place in (place for place, char in enumerate(text) if char == "="):
+        head = text[:place]
+        try:
+            table: Any = tomllib.loads(f"{head} = 0") if "\n" not in head else {}
+        except ValueError:  # a sign of equality within quotes
+            continue
+        keys = []
+        while table:
+            [(name, table)] = table.items()
+            keys.append(name)
+        return (keys, text[place + 1 :]) if keys else None
+    return None
 
 
 def _trouble(value: object) -> str | None:
