@@ -26,9 +26,10 @@ from harness.journal import Records
 from harness.journal.check import check
 from harness.parts.sources import read as read_source
 from harness.study.file import read_study
+from harness.study.published import Published
 from harness.study.source import Source
 from harness.study.space import Range
-from harness.study.study import Budget, Published, SearchSettings, Study
+from harness.study.study import Budget, SearchSettings, Study
 
 from .conftest import SMALL, Tell, unsealed
 from .soak import times

@@ -70,7 +70,7 @@ class Results:
     steps: pd.DataFrame = field(default_factory=pd.DataFrame)
     infeasible: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     misses: Mapping[Run, NDArray[np.int64]] = field(default_factory=dict)
-    seen: dict[tuple[int, str], pd.Series] = field(default_factory=dict, init=False, repr=False, compare=False)
+    seen: dict[tuple[int, str, int], pd.Series] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What `units.by_unit` has found: every figure of every level is asked for many times."""
 
     @cached_property
@@ -84,6 +84,14 @@ class Results:
         """The confirmation runs that came to their end, by level, each numbered by its `search` and `number`."""
         runs = finished(self.runs).set_index(["search", "number"])
         return {int(row): own for row, own in runs.groupby("level")}
+
+    def after(self, epoch: int) -> Mapping[int, pd.DataFrame]:
+        """The figures that `confirmed` runs had after an epoch, of those that took it, in the same form."""
+        if self.epochs.empty:
+            return {}
+        own = self.epochs[(self.epochs["stage"] == "confirm") & (self.epochs["epoch"] == epoch)]
+        own = own.merge(finished(self.runs)[["level", "search", "number"]])  # what diverged has none
+        return {int(row): one.set_index(["search", "number"]) for row, one in own.groupby("level")}
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from harness.analysis import Findings
+from harness.analysis.tables import left_after
 from harness.analysis.units import test_images
 from harness.catalogue import SHARE, Measure
 from harness.errors import listed
@@ -39,6 +40,10 @@ WEB = re.compile(r"https?://[^\s()<>\"'`\\]+")  # a journal may come from anybod
 PREDICTED = (
     "The prediction intervals hold what repetitions of the published runs would report if they were like those here: "
     "all of them together with 95 %."
+)
+POOLED = (
+    "± is the standard deviation of single runs; where the published one is known, the intervals pool it with that of "
+    "the runs here."
 )
 PAIRS = (
     "Second minus first, {by} that both have. Intervals and p (Holm) are those of all pairs together: an interval "
@@ -183,8 +188,12 @@ def _published(findings: Findings) -> Iterator[Section]:
         runs = study.published.runs
         how_many = "one run" if runs == 1 else f"the mean of {runs} runs"
         texts = [f"Published: {study.published.source}. Each figure is {how_many}. {PREDICTED}"]
+        texts += [POOLED] if findings.published["deviation"].notna().any() else []
+        if left := left_after(findings.results):
+            texts.append(f"What was published after {listed(left)} epochs is left out: no training here takes so many.")
         after = [f"Note: {study.note}"] if study.note else []
-        yield Section("Published and measured", texts, [published_grid(findings)], after=after)
+        grids = [published_grid(findings)] if len(findings.published) else []
+        yield Section("Published and measured", texts, grids, after=after)
     elif study.note:
         yield Section("Note", [study.note])
 

@@ -20,7 +20,8 @@ from harness.errors import UserError, listed, nearest
 from harness.study import toml
 from harness.study.own import is_own, read_loader, read_own, why_not
 from harness.study.places import study_folder
-from harness.study.settle import check_reach, check_task, implied_task, uses
+from harness.study.published import DEVIATIONS, Published, Reported, figure_type, told, whole
+from harness.study.settle import check_published, check_reach, check_task, implied_task, uses
 from harness.study.source import KEYS, LISTS, Source, check_name, check_source, is_built_in, is_loader, means_file
 from harness.study.space import Choice, Range, Space, Table, describe, ends, grid_size, holds
 from harness.study.study import (
@@ -32,12 +33,10 @@ from harness.study.study import (
     Constraint,
     Loader,
     Point,
-    Published,
     SearchSettings,
     Study,
     Variant,
     among,
-    figure_type,
     grid,
 )
 from harness.study.variants import check_name as check_name_of_variant
@@ -550,11 +549,33 @@ def _fit_the_model(model: Value, keys: tuple[str, ...]) -> None:
 
 
 def _published(raw: dict[str, Any]) -> Published:
-    _known("published", raw, (*Published.model_fields, *catalogue.figure_names()))
+    _reported("published", raw, Published)
+    after = raw.get("after", {})
+    for epoch, one in after.items() if isinstance(after, dict) else ():
+        try:
+            whole(epoch)
+        except UserError as error:
+            raise UserError(f"published.{error}") from None
+        _reported(f"published.after.{epoch}", one, Reported)
+    published: Published = _parse(TypeAdapter(Published), "published", raw)
+    if published.runs == 1 and any(one.deviation for one in (published, *published.after.values())):
+        raise UserError("published.deviation: one run has none; published.runs says how many there were, got 1")
+    return published
+
+
+def _reported(where: str, raw: Any, kind: type[Reported]) -> None:
+    """Figures by name, at the end or after some epochs, and their deviations, each checked where it stands."""
+    if not isinstance(raw, dict):
+        raise UserError(f"{where}: must be a table, [{where}], got {raw!r}")
+    _known(where, raw, (*kind.model_fields, *catalogue.figure_names()))
     for name, values in raw.items():
-        if name not in Published.model_fields:
-            _parse(figure_type(name), f"published.{name}", tuple(values) if isinstance(values, list) else values)
-    return _parse(TypeAdapter(Published), "published", raw)
+        if name not in kind.model_fields:
+            _parse(figure_type(name), f"{where}.{name}", told(values))
+    spread = raw.get("deviation", {})
+    for name, values in spread.items() if isinstance(spread, dict) else ():
+        if name not in raw:
+            raise UserError(f"{where}.deviation.{name}: is that of a published {name}, and there is none")
+        _parse(DEVIATIONS, f"{where}.deviation.{name}", told(values))
 
 
 def _disjoint(asked: Asked) -> None:
@@ -647,12 +668,7 @@ def _constraint(raw: Mapping[str, Any]) -> Constraint:
 
 
 def _fits_together(study: Study) -> None:
-    for name, figures in study.published.figures.items() if study.published else ():
-        if len(figures) != len(study.levels):
-            raise UserError(
-                f"published.{name}: must hold one figure for each of the {len(study.levels)} compared values, "
-                f"got {len(figures)}"
-            )
+    check_published(study)
     _budget_fits(study)
     check_reach(study)
     if study.is_searched:

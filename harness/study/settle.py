@@ -10,6 +10,7 @@ from harness import catalogue
 from harness.catalogue import RATIO, SHARE, Measure, Task
 from harness.errors import UserError, listed, one_of
 from harness.study import toml
+from harness.study.published import Quoted
 from harness.study.space import ends
 from harness.study.study import About, Study
 
@@ -79,10 +80,37 @@ def check_task(study: Study) -> None:
         if loss not in task.losses:
             raise UserError(f"{where}: a {task.name} minimises one of {listed(task.losses)}, got {loss!r}")
     _check_what_it_lacks(study, task)
-    for name in study.published.figures if study.published else ():
-        measure = catalogue.figure(name).measure
-        if measure and measure not in task.measures:
-            raise UserError(f"published.{name}: a {task.name} has {listed(task.measures)}")
+    for quoted in study.published.quoted() if study.published else ():
+        _check_measured(study, task, quoted)
+
+
+def _check_measured(study: Study, task: Task, quoted: Quoted) -> None:
+    """A published figure must be one that is measured: after each epoch few are."""
+    images, _, measure = quoted.name.partition("_")
+    each_epoch = dict.fromkeys((*task.running, study.metric or task.metric))
+    if quoted.after and (images not in ("val", "test") or measure not in each_epoch):
+        names = listed(f"{one}_{name}" for one in ("val", "test") for name in each_epoch)
+        raise UserError(f"published.{quoted.where}: what is measured after each epoch is {names}")
+    if (of := catalogue.figure(quoted.name).measure) and of not in task.measures:
+        raise UserError(f"published.{quoted.where}: a {task.name} has {listed(task.measures)}")
+
+
+def check_published(study: Study) -> None:
+    """There must be a figure for each compared value, and test figures after an epoch want to be measured then. Raises
+    UserError.
+    """
+    for quoted in study.published.quoted() if study.published else ():
+        for of, values in (("", quoted.values), ("deviation.", quoted.deviations)):
+            if len(values) != len(study.levels):
+                raise UserError(
+                    f"published.{quoted.where.removesuffix(quoted.name)}{of}{quoted.name}: must hold one figure for "
+                    f"each of the {len(study.levels)} compared values, got {len(values)}"
+                )
+        if quoted.after and quoted.name.startswith("test_") and not study.budget.test_each_epoch:
+            raise UserError(
+                f"published.{quoted.where}: test figures are measured after each epoch only with [budget] "
+                "test_each_epoch = true"
+            )
 
 
 def check_reach(study: Study) -> None:

@@ -5,7 +5,7 @@ grid_size(space)
 """
 
 from collections.abc import Mapping
-from typing import TypeGuard
+from typing import Annotated, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,6 +13,7 @@ from harness.catalogue import Value, show
 from harness.errors import UserError
 
 LARGEST_GRID = 100_000  # points
+Line = Annotated[str, Field(max_length=2000)]  # MLflow takes no more than a few thousand characters
 
 
 class Table(BaseModel):

@@ -14,22 +14,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    ConfigDict,
     Field,
     PlainValidator,
-    TypeAdapter,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     model_validator,
 )
 
 from harness import catalogue
-from harness.catalogue import RATIO, SHARE, TARGET, Figure, Knob, Measure, OwnModel, Unit, Value, show
+from harness.catalogue import TARGET, Figure, Knob, Measure, OwnModel, Unit, Value, show
 from harness.config import Config
 from harness.errors import UserError, listed, one_of
 from harness.study.own import parse
+from harness.study.published import Published
 from harness.study.source import Source, check_name, file_name
-from harness.study.space import Space, Table, nearest_in, reachable
+from harness.study.space import Line, Space, Table, nearest_in, reachable
 from harness.study.toml import key as toml_key
 from harness.trial import Cell, Fold, Level, Trial, named
 
@@ -46,7 +43,6 @@ ROUNDING = 1e-6
 
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-Line = Annotated[str, Field(max_length=2000)]  # MLflow takes no more than a few thousand characters
 
 
 Point = dict[str, Value]
@@ -154,54 +150,6 @@ class Constraint(Table):
     """
 
     parameters: Bounds | None = None
-
-
-class Published(Table):
-    """Figures that others reported, in the order of [compare], of two keys row by row; only the report reads them.
-
-    Beside `source` and `runs` it holds figures by their names in the catalogue, a value for each level, NaN where there
-    is none; `epochs` is how
-    many were trained, `running_train_loss` the mean over the batches of the kept epoch, dropout on and weights moving.
-    `runs` is how many trainings stand behind each figure.
-    """
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-
-    source: Line
-    runs: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-
-    @model_validator(mode="before")
-    @classmethod
-    def _figures(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        known = {name: raw[name] for name in cls.model_fields if name in raw}
-        given = {name: values for name, values in raw.items() if name not in known and values is not None}
-        told = {name: tuple(math.nan if one is None else one for one in values) for name, values in given.items()}
-        return known | {name: figure_type(name).validate_python(values) for name, values in told.items()}
-
-    @property
-    def figures(self) -> dict[str, tuple[float, ...]]:
-        """What was published, by name."""
-        return dict(self.model_extra or {})
-
-
-def _or_nan(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """NaN where nothing was published; JSON, which has none, says null."""
-    return value if isinstance(value, float) and math.isnan(value) else check(value)
-
-
-MAY_LACK = WrapValidator(_or_nan)
-
-
-def figure_type(name: str) -> TypeAdapter[tuple[float, ...]]:
-    """What values a figure can have; NaN where a level has none. Raises UserError if there is no such figure."""
-    figure: Figure = catalogue.figure(name)
-    if figure.unit is SHARE:
-        return TypeAdapter(tuple[Annotated[float, Field(ge=0.0, le=1.0), MAY_LACK], ...])
-    if figure.unit is RATIO:  # worse than the mean is below 0
-        return TypeAdapter(tuple[Annotated[float, Field(le=1.0, allow_inf_nan=False), MAY_LACK], ...])
-    return TypeAdapter(tuple[Annotated[NonNegative, MAY_LACK], ...])
 
 
 class Variant(Table):
