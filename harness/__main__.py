@@ -2,10 +2,10 @@
 
 import gc
 import io
-import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,9 @@ import typer
 from harness.catalogue import names
 from harness.errors import UserError, listed, one_of
 from harness.masking import without_secrets
+from harness.programs import Write, alone, error
+
+STOPPED = "stopped; the same command goes on from here"
 
 app = typer.Typer(
     help="Fair sweeps and benchmarks of neural networks.",
@@ -25,6 +28,7 @@ app = typer.Typer(
 report_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 Folder = Annotated[Path, typer.Argument(help="The study's folder, as studies/depth.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs; docs/json.md has every key.")]
 Dataset = Annotated[
     str | None,
     typer.Option(
@@ -69,6 +73,10 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would be done and how long it would take; write nothing.")
     ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Tell programs what happens: a line of JSON for each event; see docs/json.md."),
+    ] = False,
 ) -> None:
     """Run a study, or go on with it, and write its report."""
     from harness.crews.how import How
@@ -79,7 +87,7 @@ def run(
     given = {**{f"budget.{key}": value for key, value in budget.items()}, "epochs": epochs}
     changes = [f"{key}={value}" for key, value in given.items() if value is not None] + (overrides or [])
     how = How(device, stack, workers, ray, crew, offline, fresh, quiet)
-    with plain_errors():
+    with answering(as_json, lines=True) as write:
         checked = read_study(study, changes, dataset)
         check_device(device)
         check_crew(crew)
@@ -88,16 +96,31 @@ def run(
         if dry_run:
             from harness.run import dry_run as tell
 
-            tell(checked, study_folder(study), how, typer.echo)
+            start = tell(checked, study_folder(study), how, typer.echo)
+            if as_json:
+                from harness.events import planned
+
+                write(planned(checked, start))
             return
         from harness.tracking.tracker import Tracker
 
         with Tracker(
             how.offline, say=typer.echo
         ) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
+            from harness.console import Progress
+            from harness.events import Events
             from harness.run import run as run_study
 
-            run_study(checked, study_folder(study), tracker, how, typer.echo)
+            def show(study: Any, quiet: bool) -> Any:
+                return Events(study, write) if as_json else Progress(study, quiet)
+
+            done = run_study(checked, study_folder(study), tracker, how, typer.echo, show)
+            if as_json:
+                from harness.analysis.plain import told
+
+                write(
+                    {"event": "finished", "time": round(time.time(), 3), **told(done.findings, done.page, done.journal)}
+                )
 
 
 @app.command()
@@ -167,30 +190,34 @@ def replay(
     ] = 1e-3,
     dataset: Dataset = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto is the GPU when there is one.")] = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Train a run again from its record and compare every figure; exit code 1 if one differs. Writes nothing."""
     from harness.study.file import read_study
     from harness.study.places import study_folder
 
-    with plain_errors():
+    with answering(as_json) as write:
         checked = read_study(study, dataset=dataset)
         check_device(device)
         from harness.replay import Wanted
         from harness.replay import replay as replay_run
 
         wanted = Wanted(level, seed, trial, search, run_id, stack, device)
-        if not replay_run(checked, study_folder(study), wanted, tolerance, typer.echo):
+        replayed = replay_run(checked, study_folder(study), wanted, tolerance, typer.echo)
+        if as_json:
+            write(replayed.record())
+        if not replayed.is_same:
             raise typer.Exit(1)
 
 
 @app.command()
 @report_app.command()
-def report(study: Folder, dataset: Dataset = None) -> None:
+def report(study: Folder, dataset: Dataset = None, as_json: AsJson = False) -> None:
     """Write the report of a study from its journal, at any time, also while the study runs."""
     from harness.study.file import read_study
     from harness.study.places import report_folder, study_folder
 
-    with plain_errors():
+    with answering(as_json) as write:
         checked = read_study(study, dataset=dataset)
         from harness.plots import begun_early
 
@@ -198,7 +225,11 @@ def report(study: Folder, dataset: Dataset = None) -> None:
         with begun_early(report_folder(checked.label) / "report.html", journal) as second:  # beside pandas and Optuna
             from harness.report.write import report_study
 
-            target = report_study(checked, study_folder(study), second)
+            findings, target = report_study(checked, study_folder(study), second)
+        if as_json:
+            from harness.analysis.plain import told
+
+            write(told(findings, target / "report.html", journal))
         typer.echo(f"report   {target / 'report.html'}\ntables   {target / 'tables' / 'compare.csv'}")
 
 
@@ -208,14 +239,15 @@ def compare(
         list[str], typer.Argument(help="Folders, as studies/a studies/b; studies/a@digits is one data set.")
     ],
     out: Annotated[Path | None, typer.Option(help="Where table and plot go; reports/compare-… if not said.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Put studies that have run, or one study's data sets, into one table and plot."""
     from harness.study.file import read_study
     from harness.study.places import named_by, report_folder, study_folder
 
-    with plain_errors():
+    with answering(as_json) as write:
         from harness.report.compare import compare as compare_results
-        from harness.report.compare import find_studies
+        from harness.report.compare import compared, find_studies
 
         several = []
         for name in studies:
@@ -224,6 +256,9 @@ def compare(
             several += find_studies(study, study_folder(Path(path)), dataset)
         target = out or report_folder("-".join(["compare", *(findings.study.label for findings in several)]))
         compare_results(several, target)
+        if as_json:
+            page, tables = target / "report.html", target / "tables"
+            write({**compared(several), "page": str(page), "tables": str(tables)})
         typer.echo(f"report   {target / 'report.html'}\ntables   {target / 'tables' / 'studies.csv'}")
 
 
@@ -235,20 +270,20 @@ def power(
         typer.Option("--difference", min=1e-9, help="To be told apart, in points; as often as you like."),
     ] = None,
     dataset: Dataset = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """How many searches and seeds tell 0.1, 0.2, 0.5 points apart with 80 % power, by the spread that a study saw."""
     from harness.study.file import read_study
     from harness.study.places import study_folder
 
-    with plain_errors():
+    with answering(as_json) as write:
         checked = read_study(study, dataset=dataset)
         from harness.report.power import PowerTable
         from harness.report.write import findings_of
 
         table = PowerTable(findings_of(checked, study_folder(study)), differences or ())
         if as_json:
-            typer.echo(json.dumps(table.as_json(), indent=2))
+            write(table.as_json())
             return
         from harness.console import print_table
 
@@ -259,9 +294,10 @@ def power(
 @app.command(name="list")
 def list_all(
     folder: Annotated[Path, typer.Argument(help="Where the studies are.")] = Path("studies"),
+    as_json: AsJson = False,
 ) -> None:
-    """Show all studies: their state, how far they are, and what did best."""
-    with plain_errors():
+    """Show all studies: their state, how far they are, how long they still take, and what did best."""
+    with answering(as_json) as write:
         from harness.console import print_table
         from harness.report.listing import HEADINGS, list_studies
         from harness.study.places import studies_folder
@@ -269,7 +305,13 @@ def list_all(
         rows = list(list_studies(studies_folder(folder)))
         if not rows:
             raise UserError(f"{folder}: no studies here (no {folder}/*/study.toml)")
-        print_table(HEADINGS, rows)
+        if as_json:
+            write([one.record() for one in rows])
+            return
+        print_table(HEADINGS, [one.cells for one in rows])
+        for one in rows:
+            if one.trouble:
+                typer.echo(f"{one.study}: {one.trouble}")
 
 
 @app.command()
@@ -299,15 +341,15 @@ def parts(
     kind: Annotated[
         str | None, typer.Argument(help="Only these: dataset, model, optimizer, ...; training.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List everything that a study can name, with its hyperparameters: data sets, models, optimizers, measures, ..."""
-    with plain_errors():
+    with answering(as_json) as write:
         from harness.catalogue import rows
 
         table = rows(kind)
         if as_json:
-            typer.echo(json.dumps(table, indent=2))
+            write(table)
             return
         from harness.console import print_table
 
@@ -400,17 +442,39 @@ def check_crew(name: str | None) -> None:
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
-    """A user's mistake is one line on stderr and exit code 2; Ctrl-C says how to go on and is exit code 130."""
+def answering(as_json: bool, lines: bool = False) -> Iterator[Write]:
+    """A command that programs may ask: gives what writes JSON, alone on standard output, or else writes nothing. Errors
+    are told there too, and to people as ever.
+    """
+    if not as_json:
+        with plain_errors():
+            yield lambda _: None
+        return
+    with alone(lines) as write, plain_errors(write):
+        yield write
+
+
+@contextmanager
+def plain_errors(write: Write = lambda _: None) -> Iterator[None]:
+    """A user's mistake is one line on stderr and exit code 2; Ctrl-C says how to go on and is exit code 130. `write`
+    tells a program.
+    """
 
     try:
         yield
-    except UserError as error:
-        typer.echo(without_secrets("\n".join([f"harness: {error}", *error.below])), err=True)
-        raise typer.Exit(error.code) from None
+    except UserError as trouble:
+        typer.echo(without_secrets("\n".join([f"harness: {trouble}", *trouble.below])), err=True)
+        write(error(trouble, trouble.code))
+        raise typer.Exit(trouble.code) from None
     except KeyboardInterrupt:
-        typer.echo("harness: stopped; the same command goes on from here", err=True)
+        typer.echo(f"harness: {STOPPED}", err=True)
+        write(error(UserError(STOPPED), 130))
         raise typer.Exit(130) from None
+    except typer.Exit:
+        raise
+    except Exception as trouble:  # of ours: its traceback follows
+        write(error(trouble, 1))
+        raise
 
 
 class Unheard(io.FileIO):
@@ -445,8 +509,12 @@ def one_line(command: typer.Typer, arguments: list[str]) -> int:
     usage_error: Any = typer.BadParameter.__mro__[1]  # all such mistakes; typer gives its own name to this one only
     try:
         return command(arguments, standalone_mode=False) or 0
-    except usage_error as error:
-        typer.echo(f"harness: {UserError(error.format_message())}", err=True)
+    except usage_error as trouble:
+        told = UserError(trouble.format_message())
+        typer.echo(f"harness: {told}", err=True)
+        if "--json" in arguments:
+            with alone(lines=True) as write:
+                write(error(told, 2))
         return 2
     except typer.Abort:
         return 130

@@ -1,9 +1,12 @@
 """What the terminal shows while a study runs: one line per compared value, drawn anew as trials come in."""
 
 import sys
+import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from rich.box import SIMPLE
 from rich.console import Console as Terminal
@@ -13,7 +16,8 @@ from rich.table import Table
 
 from harness.catalogue import show
 from harness.errors import printable
-from harness.figures import NONE, text
+from harness.figures import NONE, duration, text
+from harness.journal.left import Expected, Timing
 from harness.study.study import Study
 from harness.trial import Epoch, Level, Outcome, Trial
 
@@ -32,6 +36,40 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     terminal.print(table)
 
 
+@dataclass(frozen=True)
+class Start:
+    """What is known when a study starts or goes on, before anything is trained. `left` are search trials and
+    confirmations, at most; `seconds` is the estimate for them.
+    """
+
+    journal: Path
+    left: tuple[int, int]
+    expected: Expected | None = None
+    seconds: float | None = None
+
+
+class Screen(Protocol):
+    """What is told of a running study: `Progress` tells people, `events.Events` programs."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def start(self, start: Start) -> None:
+        """Everything is ready for the first training."""
+
+    def begin(self, trials: list[Trial]) -> None:
+        """A generation of the search, or the confirmation, starts."""
+
+    def epoch(self, trial: Trial, epoch: Epoch) -> None:
+        """An epoch of a trial at work."""
+
+    def end(self, trial: Trial, outcome: Outcome) -> None:
+        """A trial has its outcome, now or in an earlier run of the study."""
+
+
 class Progress:
     """Counts what came of the trials of each level and shows it: live on a terminal, elsewhere a line a stack."""
 
@@ -39,6 +77,7 @@ class Progress:
         self.study = study
         self._outcomes: dict[Level, list[tuple[Trial, Outcome]]] = {level: [] for level in study.levels}
         self._now = ""
+        self.timing = Timing(study)
         self._terminal = Terminal(file=sys.stderr, quiet=quiet)
         self._live = Live(get_renderable=self.table, console=self._terminal, refresh_per_second=4)
 
@@ -56,6 +95,10 @@ class Progress:
         else:
             self._terminal.print(self.table())
 
+    def start(self, start: Start) -> None:
+        """Everything is ready for the first training."""
+        self.timing.expected = start.expected
+
     def begin(self, trials: list[Trial]) -> None:
         """A generation of the search, or the confirmation, starts."""
         if not trials:
@@ -68,7 +111,7 @@ class Progress:
             which = f"{len(levels)} cells of {' and '.join(self.study.axes)}"
         self._now = f"{what} {which}: {len(trials)} trainings"
         if not self._terminal.is_terminal:  # a log file gets a line for each of these instead of a live table
-            line = f"{self._now}, after {sum(map(len, self._outcomes.values()))}"
+            line = f"{self._now}, after {sum(map(len, self._outcomes.values()))}{self.left()}"
             self._terminal.print(line, highlight=False, markup=False)
 
     def epoch(self, trial: Trial, epoch: Epoch) -> None:
@@ -79,10 +122,18 @@ class Progress:
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """A trial has its outcome, now or in an earlier run of the study."""
         self._outcomes[trial.level].append((trial, outcome))
+        self.timing.end(trial, outcome)
+
+    def left(self) -> str:
+        """How long it still takes, in words; nothing while that is not known."""
+        seconds = self.timing.left(time.time())
+        return f", about {duration(seconds)} left" if seconds else ""
 
     def table(self) -> Table:
         """The present state."""
-        table = Table(title=escape(self.study.label), caption=self._now or None, caption_justify="left")
+        table = Table(
+            title=escape(self.study.label), caption=self._now and f"{self._now}{self.left()}", caption_justify="left"
+        )
         for key in self.study.axes:
             table.add_column(key)
         for column in ("trials", "pruned", "failed", "best validation", "seeds", "test"):

@@ -10,8 +10,9 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,6 +53,33 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Replayed:
+    """What came of a run that was trained again: every figure, then and now, and what may differ."""
+
+    run: str
+    figures: tuple["Compared", ...]
+    tolerance: float
+
+    @property
+    def is_same(self) -> bool:
+        """Whether no figure lies beyond the tolerance."""
+        return not any(figure.beyond for figure in self.figures)
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """A row of `HEADINGS` for each figure."""
+        return [(f.name, f.recorded, f.now, amount(f.difference)) for f in self.figures]
+
+    def record(self) -> dict[str, Any]:
+        """The same for programs; a difference that is not to be measured is None."""
+        figures = [
+            {**asdict(f), "difference": f.difference if math.isfinite(f.difference) else None} for f in self.figures
+        ]
+        said = verdict(self.figures, self.tolerance)
+        return {"run": self.run, "same": self.is_same, "tolerance": self.tolerance, "said": said, "figures": figures}
+
+
+@dataclass(frozen=True)
 class Compared:
     """A figure as recorded and as it is now: of a loss the relative difference, of an accuracy the absolute one.
 
@@ -66,8 +94,8 @@ class Compared:
     since: int | None = None
 
 
-def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Say = print) -> bool:
-    """Train a run of the study in `folder` again; whether its figures are the same.
+def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Say = print) -> Replayed:
+    """Train a run of the study in `folder` again, and compare its figures.
 
     `say` tells what has changed since and the verdict; the table of all figures goes to standard output.
     """
@@ -89,7 +117,7 @@ def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Sa
     known = {other.trial: other.outcome for other in records.all}
     with threads(1 if one_each else then.threads or torch.get_num_threads()):  # sums of floats depend on it
         now = train_again(record.trial, together, data, known, folds)
-    return judge(recorded, now, tolerance, say)
+    return judge(records.study.run_name(record.trial), recorded, now, tolerance, say)
 
 
 def _same_code(file: Study, then: Study, folder: Path) -> list[Program]:
@@ -120,12 +148,12 @@ def _same_code(file: Study, then: Study, folder: Path) -> list[Program]:
 ONLY_NAMED = "only what the study file names is executed"
 
 
-def judge(then: Outcome, now: Outcome, tolerance: float, say: Say) -> bool:
-    """Show every figure of two outcomes, and say whether they are the same."""
-    figures = list(compare(then, now, tolerance))
-    print_table(HEADINGS, [(f.name, f.recorded, f.now, amount(f.difference)) for f in figures])
-    say(verdict(figures, tolerance))
-    return not any(figure.beyond for figure in figures)
+def judge(run: str, then: Outcome, now: Outcome, tolerance: float, say: Say) -> Replayed:
+    """Show every figure of two outcomes of a run, and say whether they are the same."""
+    replayed = Replayed(run, tuple(compare(then, now, tolerance)), tolerance)
+    print_table(HEADINGS, replayed.rows)
+    say(verdict(replayed.figures, tolerance))
+    return replayed
 
 
 def choose(records: Records, wanted: Wanted) -> tuple[Record, Outcome]:

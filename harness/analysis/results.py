@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from harness import catalogue
 from harness.catalogue import hyperparameters
 from harness.journal.file import same_images
+from harness.journal.left import Timing
 from harness.journal.records import Record, Records
 from harness.study.study import Study
 from harness.trial import Example, Outcome, unpack
@@ -68,6 +69,7 @@ class Results:
     others: tuple[str, ...] = ()
     steps: pd.DataFrame = field(default_factory=pd.DataFrame)
     infeasible: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    timing: Timing | None = None
     seen: dict[tuple[int, str], pd.Series] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What `units.by_unit` has found: every figure of every level is asked for many times."""
 
@@ -117,6 +119,7 @@ def tabulate(records: Records, others: tuple[str, ...] = ()) -> Results:
         others=others,
         steps=_steps(records),
         infeasible=_infeasible(records, row_of),
+        timing=records.timing,
     )
 
 

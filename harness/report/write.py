@@ -141,12 +141,12 @@ def latex_table(table: pd.DataFrame, label: str, caption: str) -> str:
     return str(tex.replace(r"\centering", SMALL_TABLE, 1))
 
 
-def report_study(study: Study, folder: Path, second: Second | None = None) -> Path:
-    """Read the journal of the study in `folder` and write its report, which goes to `reports/<label>`."""
+def report_study(study: Study, folder: Path, second: Second | None = None) -> tuple[Findings, Path]:
+    """Read the journal of the study in `folder` and write its report: what came of it, and `reports/<label>`."""
     check_label(folder, study.label)
     findings = findings_of(study, folder)
     check_copy(folder, findings.study.name)
-    return write(findings, report_folder(findings.study.label), second)
+    return findings, write(findings, report_folder(findings.study.label), second)
 
 
 def findings_of(study: Study, folder: Path) -> Findings:
