@@ -366,7 +366,7 @@ def ui(
 ) -> None:
     """Browse the runs: MLflow's UI on 127.0.0.1, with the store that studies write to.
 
-    Everybody who is logged in on this machine can open it. README.md, "Security", says how to put a password in front.
+    Everybody who is logged in on this machine can open it. docs/security.md says how to put a password in front.
     """
     with plain_errors():
         from harness.tracking import shown_store, store_uri

@@ -222,7 +222,7 @@ def _start_ray(workers: int | None, address: str | None) -> Any:
     try:
         import ray
     except ImportError:
-        raise UserError("--workers and --ray need Ray: pip install 'harness[ray]'") from None
+        raise UserError("--workers and --ray need Ray: pip install 'harness-studies[ray]'") from None
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         cores = max(workers or 0, os.cpu_count() or 1)  # more workers than cores is the user's choice
