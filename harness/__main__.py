@@ -94,7 +94,7 @@ def run(
         check_label(study_folder(study), checked.label)
         report_folder(checked.label)  # one that leads out is refused before anything is made
         if dry_run:
-            from harness.run import dry_run as tell
+            from harness.driver import dry_run as tell
 
             start = tell(checked, study_folder(study), how, typer.echo)
             if as_json:
@@ -109,7 +109,7 @@ def run(
         ) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
             from harness.console import Progress
             from harness.events import Events
-            from harness.run import run as run_study
+            from harness.driver import run as run_study
 
             def show(study: Any, quiet: bool) -> Any:
                 return Events(study, write) if as_json else Progress(study, quiet)
@@ -134,7 +134,7 @@ def sync(study: Folder, dataset: Dataset = None) -> None:
         from harness.tracking.tracker import Tracker
 
         with Tracker(say=typer.echo) as tracker:
-            from harness.run import sync as sync_study
+            from harness.driver import sync as sync_study
 
             sync_study(checked, study_folder(study), tracker, typer.echo)
 
@@ -407,7 +407,7 @@ def bench(
         check_device(device)
         from harness.bench.rounds import bench as run_bench
         from harness.bench.rounds import choose_works
-        from harness.run import choose_device
+        from harness.driver import choose_device
 
         place = choose_device(device).type
         page = run_bench(choose_works(works, place), contenders, rounds, place, out, typer.echo, once_above)

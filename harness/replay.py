@@ -28,7 +28,7 @@ from harness.journal import Record, Records, changed_code, edits, find_journal, 
 from harness.journal.records import Circumstances
 from harness.loading import load_data
 from harness.parts.data import Data
-from harness.run import choose_device, runs_code
+from harness.driver import choose_device, runs_code
 from harness.study.own import Program
 from harness.study.settle import settled_as
 from harness.study.study import Study

@@ -22,7 +22,7 @@ from harness.console import Progress
 from harness.crews.how import How
 from harness.journal import Ledger
 from harness.parts.data import Data
-from harness.run import Driver, hire
+from harness.driver import Driver, hire
 from harness.study.file import read_study
 from harness.study.study import Study
 

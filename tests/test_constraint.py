@@ -19,7 +19,7 @@ from harness.parts.models import build, count_weights
 from harness.report.grids import compare_grid
 from harness.report.methods import methods
 from harness.report.pictures import make_pictures
-from harness.run import scale
+from harness.driver import scale
 from harness.study.file import read_study
 from harness.study.study import Study
 

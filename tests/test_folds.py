@@ -29,7 +29,7 @@ from harness.parts.data import Data
 from harness.parts.folds import partition
 from harness.replay import Wanted, replay
 from harness.report.methods import methods
-from harness.run import Driver
+from harness.driver import Driver
 from harness.study.file import read_study
 from harness.study.notes import notes
 from harness.study.study import Study

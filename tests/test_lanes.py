@@ -35,7 +35,7 @@ from harness.parts.models import build, input_shape, likeness
 from harness.parts.own import load_class
 from harness.parts.preparing import floats
 from harness.report.methods import methods
-from harness.run import before_first_trial, hire
+from harness.driver import before_first_trial, hire
 from harness.study.file import read_study
 from harness.study.own import parse
 from harness.study.study import Study

@@ -24,7 +24,7 @@ from harness.journal.file import FORMAT
 from harness.journal.level import DEFAULTS_1
 from harness.parts.data import Data
 from harness.replay import Wanted, replay
-from harness.run import hire
+from harness.driver import hire
 from harness.study.file import read_study
 from harness.training.loop import train
 from harness.trial import Begun, Outcome

@@ -22,7 +22,7 @@ from harness.journal import Ledger, hold
 from harness.journal.records import Circumstances, Records
 from harness.parts.data import Data
 from harness.replay import Wanted, choose, compare, group_of, spans, verdict
-from harness.run import Driver
+from harness.driver import Driver
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.trial import Epoch, Outcome, Trial

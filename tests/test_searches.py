@@ -16,7 +16,7 @@ from harness.crews.how import How
 from harness.errors import UserError
 from harness.journal import Ledger, Records
 from harness.parts.data import Data
-from harness.run import Driver, hire
+from harness.driver import Driver, hire
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.training.cohort import Cohort

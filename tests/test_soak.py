@@ -18,7 +18,7 @@ from harness.crews.ray import Cluster, Worker
 from harness.crews.schedule import Batch, Ended, Group
 from harness.journal import Ledger
 from harness.parts.data import Data
-from harness.run import Driver
+from harness.driver import Driver
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.tracking import Tracker, key

@@ -29,7 +29,7 @@ from harness.crews.how import How
 from harness.errors import UserError
 from harness.journal import Ledger, Records
 from harness.parts.models import build
-from harness.run import run as run_study
+from harness.driver import run as run_study
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.tracking import Tracker, shown_store
