@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.catalogue import names
+from harness.crews.how import How, check_device
 from harness.errors import UserError, listed, one_of
 from harness.masking import without_secrets
 from harness.programs import Write, alone, error
@@ -79,48 +80,33 @@ def run(
     ] = False,
 ) -> None:
     """Run a study, or go on with it, and write its report."""
-    from harness.crews.how import How
-    from harness.study.file import read_study
-    from harness.study.places import check_label, report_folder, study_folder
+    from harness.interface.running import changes, prepared, start
 
-    budget = {"trials": trials, "minutes": minutes, "searches": searches, "seeds": seeds}
-    given = {**{f"budget.{key}": value for key, value in budget.items()}, "epochs": epochs}
-    changes = [f"{key}={value}" for key, value in given.items() if value is not None] + (overrides or [])
     how = How(device, stack, workers, ray, crew, offline, fresh, quiet)
+    changed = changes(trials, minutes, searches, seeds, epochs) + (overrides or [])
     with answering(as_json, lines=True) as write:
-        checked = read_study(study, changes, dataset)
-        check_device(device)
-        check_crew(crew)
-        check_label(study_folder(study), checked.label)
-        report_folder(checked.label)  # one that leads out is refused before anything is made
+        checked, folder = prepared(study, changed, dataset, how)
         if dry_run:
             from harness.driver import dry_run as tell
 
-            start = tell(checked, study_folder(study), how, typer.echo)
+            known = tell(checked, folder, how, typer.echo)
             if as_json:
                 from harness.events import planned
 
-                write(planned(checked, start))
+                write(planned(checked, known))
             return
-        from harness.tracking.tracker import Tracker
 
-        with Tracker(
-            how.offline, say=typer.echo
-        ) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
+        def show(study: Any, quiet: bool) -> Any:
             from harness.console import Progress
             from harness.events import Events
-            from harness.driver import run as run_study
 
-            def show(study: Any, quiet: bool) -> Any:
-                return Events(study, write) if as_json else Progress(study, quiet)
+            return Events(study, write) if as_json else Progress(study, quiet)
 
-            done = run_study(checked, study_folder(study), tracker, how, typer.echo, show)
-            if as_json:
-                from harness.analysis.plain import told
+        done = start(checked, folder, how, typer.echo, show)
+        if as_json:
+            from harness.analysis.plain import told
 
-                write(
-                    {"event": "finished", "time": round(time.time(), 3), **told(done.findings, done.page, done.journal)}
-                )
+            write({"event": "finished", "time": round(time.time(), 3), **told(done.findings, done.page, done.journal)})
 
 
 @app.command()
@@ -426,19 +412,6 @@ def ui_command(port: int) -> list[str]:
     origins = ",".join(f"http://{name}:{port}" for name in names)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
     return [*command, "--workers", "1", "--allowed-hosts", hosts, "--cors-allowed-origins", origins]
-
-
-def check_device(name: str) -> None:
-    """Raises UserError for a device that torch is never asked for."""
-
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device: must be auto, cpu or cuda, got {name!r}")
-
-
-def check_crew(name: str | None) -> None:
-    """Raises UserError for a crew that there is not."""
-    if name is not None and name not in names("crew"):
-        raise UserError(f"--crew: {one_of(name, names('crew'))}")
 
 
 @contextmanager

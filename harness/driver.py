@@ -8,7 +8,7 @@ import math
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -78,7 +78,7 @@ def run(
         pace, told = plan.Pace(data, workplace, size, scale(data)), lambda line: say(f"estimate: {line}")
         start = _estimated(study, pace, ledger.left(), ledger.used(), journal, told)
         ledger.note_expected(start.expected)
-        with stop_politely(say) as check, show(study, how.quiet) as screen:
+        with stopped_by(how, say) as check, show(study, how.quiet) as screen:
             screen.start(start)
             Driver(ledger, tracker, screen, data, workplace, size, check).run()
         return conclude(ledger, journal, tracker, say)
@@ -342,6 +342,13 @@ def writing(journal: Path) -> Iterator[None]:
         raise StudyStoppedError(
             f"{what}; what {journal} holds is whole, and once the disk can be written to the same command goes on"
         ) from error
+
+
+def stopped_by(how: How, say: Say) -> AbstractContextManager[Callable[[], None]]:
+    """What stops a study early. In somebody's own program that is for the program to say: signals stay as they are, so
+    that Ctrl-C, or a notebook's button, interrupts at once.
+    """
+    return nullcontext(lambda: None) if how.is_guest else stop_politely(say)
 
 
 @contextmanager

@@ -23,12 +23,12 @@ from harness.crews.folds import Folds
 from harness.crews.grouping import group_trials
 from harness.crews.local import Here, threads
 from harness.crews.schedule import train_all
+from harness.driver import choose_device, runs_code
 from harness.errors import UserError, listed
 from harness.journal import Record, Records, changed_code, edits, find_journal, programs
 from harness.journal.records import Circumstances
 from harness.loading import load_data
 from harness.parts.data import Data
-from harness.driver import choose_device, runs_code
 from harness.study.own import Program
 from harness.study.settle import settled_as
 from harness.study.study import Study

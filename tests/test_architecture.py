@@ -72,7 +72,20 @@ ORDER = [
         "crews",
         "journal",
     ),
-    *("analysis", "plots", "tracking", "console", "report", "new", "plan", "driver", "replay", "bench", "__main__"),
+    *(
+        "analysis",
+        "plots",
+        "tracking",
+        "console",
+        "report",
+        "new",
+        "plan",
+        "driver",
+        "replay",
+        "interface",
+        "bench",
+        "__main__",
+    ),
 ]
 """The rooms from the ground up: each knows only those before it."""
 
