@@ -4,7 +4,6 @@ rich draws live in notebooks by ipywidgets, which few have, and a notebook that 
 display that is updated is IPython's own, and stays.
 """
 
-import sys
 import time
 from types import TracebackType
 from typing import Any, Self
@@ -14,12 +13,6 @@ from harness.study.study import Study
 from harness.trial import Epoch, Outcome, Trial
 
 EVERY = 0.5  # seconds
-
-
-def in_notebook() -> bool:
-    """Whether this process runs the cells of a notebook."""
-    ipython: Any = sys.modules.get("IPython")
-    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
 class NotebookProgress(Progress):

@@ -4,9 +4,11 @@ findings = run("studies/depth", trials=4, offline=True)
 findings = load("studies/depth")                          # also while it runs; trains nothing
 """
 
+import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.crews.how import How
 
@@ -76,6 +78,7 @@ def load(study: str | Path, *, dataset: str | None = None) -> "ShownFindings":
     from harness.study.places import study_folder
 
     checked = read_study(study, dataset=dataset)
+    without_widgets()
     from harness.interface.findings import ShownFindings
     from harness.report.write import findings_of
 
@@ -117,10 +120,23 @@ def start(study: "Study", folder: Path, how: How, say: Say, show: Show) -> "Conc
 
 def run_checked(study: "Study", folder: Path, how: How) -> "ShownFindings":
     """Run it in somebody's own program."""
+    without_widgets()
     done = start(study, folder, how, _nothing if how.quiet else print, _screen)
     from harness.interface.findings import ShownFindings
 
     return ShownFindings(done.findings.results)
+
+
+def in_notebook() -> bool:
+    """Whether this process runs the cells of a notebook."""
+    ipython: Any = sys.modules.get("IPython")
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+
+
+def without_widgets() -> None:
+    """Optuna's progress bars, which nobody here uses, would warn in a notebook that has no widgets for them."""
+    if in_notebook():
+        warnings.filterwarnings("ignore", message="IProgress not found")
 
 
 def _nothing(line: str) -> None:
@@ -129,9 +145,9 @@ def _nothing(line: str) -> None:
 
 def _screen(study: "Study", quiet: bool) -> "Screen":
     """What shows how far it is: below a notebook's cell, or where a terminal shows it."""
-    from harness.interface.cell import NotebookProgress, in_notebook
-
     if in_notebook() and not quiet:
+        from harness.interface.cell import NotebookProgress
+
         return NotebookProgress(study)
     from harness.console import Progress
 

@@ -16,14 +16,18 @@ import symtable
 import sys
 import sysconfig
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from harness.errors import UserError
 
-INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+STDLIB = sysconfig.get_path("stdlib")
+INSTALLED = {"site-packages", "dist-packages"}
 WAY_OUT = "write the class with all that it needs into {file}, and say model = 'net.py'"
 
 
@@ -91,9 +95,19 @@ class _Text:
 
 
 def _is_own(module: str) -> bool:
-    """Whether a module is the user's own, and not one that is installed."""
+    """Whether a module is the user's own: neither Python's nor an installed distribution's, wherever that lies."""
+    if module == "__main__":
+        return True
     file = getattr(sys.modules.get(module), "__file__", None)
-    return module == "__main__" or (file is not None and not file.startswith(INSTALLED))
+    if file is None or file.startswith(STDLIB) or INSTALLED & set(Path(file).parts):
+        return False
+    return module.partition(".")[0] not in _distributed()
+
+
+@cache
+def _distributed() -> Collection[str]:
+    """The packages of all distributions, also of those that are installed where they are written."""
+    return metadata.packages_distributions().keys()
 
 
 def _functions(thing: Any) -> Iterator[FunctionType]:
