@@ -28,7 +28,7 @@ class ShownFindings(Findings):
     [1, 2, 3]
     >>> list(findings.pairs.columns[:2])                        # and for each pair of them
     ['first', 'second']
-    >>> findings.flags[0].startswith("With 3")                  # what to know before believing them
+    >>> all(isinstance(flag, str) for flag in findings.flags)   # what to know before believing them
     True
     >>> findings.figures[:2]
     ['accuracy_vs_depth', 'learning_curves']

@@ -49,12 +49,12 @@ def run(
     KeyboardInterrupt stops at once, and the same call goes on from there.
 
     >>> import harness
-    >>> findings = harness.run("studies/smoke", trials=2, searches=1, seeds=3, offline=True, quiet=True)
+    >>> findings = harness.run("studies/smoke", seeds=3, offline=True, quiet=True)
     >>> findings.best is not None
     True
     >>> harness.run("studies/smoke", epochs=0, quiet=True)
     Traceback (most recent call last):
-    harness.errors.UserError: studies/smoke/study.toml: fixed.epochs: must be >= 1, got 0
+    harness.errors.UserError: studies/smoke/study.toml: fixed.epochs: should be greater than or equal to 1, got 0
     """
     changed = changes(trials, minutes, searches, seeds, epochs)
     if set:
