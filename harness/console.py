@@ -48,6 +48,41 @@ class Start:
     seconds: float | None = None
 
 
+class Titled(Protocol):
+    """A table with its heading."""
+
+    @property
+    def title(self) -> str:
+        """What stands above it."""
+
+    @property
+    def headings(self) -> Sequence[str]:
+        """Of its columns."""
+
+    @property
+    def rows(self) -> Sequence[Sequence[str]]:
+        """Cells as people read them."""
+
+
+def print_shown(title: str, facts: Sequence[tuple[str, str]], tables: Iterable[Titled]) -> None:
+    """A title, facts with their names in a column of their own, and tables. Where that is no terminal a line a fact."""
+    terminal, table = Terminal(), Table(box=None, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    wide = max((len(name) for name, _ in facts), default=0)
+    plain = [(printable(name), printable(words)) for name, words in facts]
+    print(printable(title))
+    for name, words in plain:
+        table.add_row(escape(name), escape(words))
+        if not terminal.is_terminal:
+            print(f" {name:{wide}}  {words}")
+    if terminal.is_terminal:
+        terminal.print(table)
+    for one in tables:
+        print(f"\n{printable(one.title)}")
+        print_table(one.headings, one.rows)
+
+
 class Screen(Protocol):
     """What is told of a running study: `Progress` tells people, `events.Events` programs."""
 
