@@ -312,6 +312,48 @@ def show(
 
 
 @app.command()
+def watch(
+    study: Folder,
+    dataset: Dataset = None,
+    page: Annotated[
+        bool, typer.Option("--page", metavar="", help="Write the report too, again and again; browsers load it anew.")
+    ] = False,
+) -> None:
+    """Follow a study that runs in another terminal: what trains, what is best, how long it takes. Ends when it ends."""
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
+
+    with plain_errors("no longer watched; the study goes on"):
+        checked = read_study(study, dataset=dataset)
+        from harness.watch import watch as follow
+
+        def write() -> None:
+            from harness.report.write import report_study
+
+            report_study(checked, study_folder(study))
+
+        follow(checked, study_folder(study), typer.echo, write if page else None)
+
+
+@app.command()
+def stop(
+    study: Folder,
+    dataset: Dataset = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for it to end.")] = 60.0,
+) -> None:
+    """End a study that runs on this machine, as Ctrl-C does: after the epoch in hand. The same command goes on."""
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
+
+    with plain_errors():
+        checked = read_study(study, dataset=dataset)
+        from harness.journal import find_journal
+        from harness.journal import stop as end
+
+        typer.echo(end(find_journal(checked, study_folder(study)), wait))
+
+
+@app.command()
 def compare(
     studies: Annotated[
         list[str], typer.Argument(help="Folders, as studies/a studies/b; studies/a@digits is one data set.")
@@ -549,12 +591,12 @@ def answering(as_json: bool, lines: bool = False) -> Iterator[Write]:
         with plain_errors():
             yield lambda _: None
         return
-    with alone(lines) as write, plain_errors(write):
+    with alone(lines) as write, plain_errors(write=write):
         yield write
 
 
 @contextmanager
-def plain_errors(write: Write = lambda _: None) -> Iterator[None]:
+def plain_errors(stopped: str = STOPPED, write: Write = lambda _: None) -> Iterator[None]:
     """A user's mistake is one line on stderr and exit code 2; Ctrl-C says how to go on and is exit code 130. `write`
     tells a program.
     """
@@ -566,8 +608,8 @@ def plain_errors(write: Write = lambda _: None) -> Iterator[None]:
         write(error(trouble, trouble.code))
         raise typer.Exit(trouble.code) from None
     except KeyboardInterrupt:
-        typer.echo(f"harness: {STOPPED}", err=True)
-        write(error(UserError(STOPPED), 130))
+        typer.echo(f"harness: {stopped}", err=True)
+        write(error(UserError(stopped), 130))
         raise typer.Exit(130) from None
     except typer.Exit:
         raise

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis import Findings, find
-from harness.analysis.plain import plain, rows
+from harness.analysis.plain import counts, plain, rows
 from harness.analysis.results import tabulate
 from harness.catalogue import SECONDS
 from harness.catalogue import show as shown
@@ -76,17 +76,13 @@ def show(study: Study, folder: Path, chosen: Chosen) -> Shown:
 
 def _of_study(findings: Findings, records: Records) -> Shown:
     study, told = findings.study, plain(findings)
-    whole = "as many as time allows"
-    counts = {
-        stage: f"{n['ended']} of {whole if n['of'] is None else n['of']}" for stage, n in told["progress"].items()
-    }
     facts = [
         *([("question", study.question)] if study.question else []),
         ("data", ", ".join(study.datasets)),
         ("model", study.model_words),
         ("answer", findings.answer),
-        ("search trials", counts["search"]),
-        ("confirmations", counts["confirm"]),
+        ("search trials", counts(findings)["search"]),
+        ("confirmations", counts(findings)["confirm"]),
         *(("beware", flag) for flag in findings.flags),
         *_seen_at(records, study.label),
     ]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from harness.analysis import Findings, find, read_results
 from harness.analysis.datasets import of_grid
-from harness.analysis.plain import progress
+from harness.analysis.plain import counts
 from harness.errors import UserError
 from harness.journal import find_journal, holder
 from harness.plots import Picture, Second, save_all
@@ -99,11 +99,9 @@ def write(findings: Findings, folder: Path, second: Second | None = None, is_run
 
 def _running(findings: Findings) -> str:
     """How far a study is that still runs."""
-    counts = {
-        stage: f"{n['ended']} of {n['of'] or 'as many as time allows'}" for stage, n in progress(findings).items()
-    }
-    searched = f"{counts['search']} search trials and " if findings.study.tune else ""
-    return f"This study is still running: it has {searched}{counts['confirm']} confirmations."
+    known = counts(findings)
+    searched = f"{known['search']} search trials and " if findings.study.tune else ""
+    return f"This study is still running: it has {searched}{known['confirm']} confirmations."
 
 
 def _tables(findings: Findings) -> dict[str, pd.DataFrame]:
@@ -159,7 +157,7 @@ def report_study(study: Study, folder: Path, second: Second | None = None) -> tu
     check_label(folder, study.label)
     findings = findings_of(study, folder)
     check_copy(folder, findings.study.name)
-    is_running = holder(folder / study.journal) is not None
+    is_running = holder(find_journal(study, folder)) is not None
     return findings, write(findings, report_folder(findings.study.label), second, is_running)
 
 
