@@ -19,23 +19,65 @@ from harness.errors import UserError, listed, one_of
 from harness.masking import without_secrets
 from harness.programs import Write, alone, error
 
+
+def study_folders(incomplete: str) -> list[str]:
+    """For the shell's completion: folders of studies that begin so, and those below studies/ that are called so."""
+    found = {str(file.parent) for pattern in ("*/study.toml", "*/*/study.toml") for file in Path().glob(pattern)}
+    return sorted(name for name in found if name.startswith(incomplete) or Path(name).name.startswith(incomplete))
+
+
+def study_levels(ctx: typer.Context, incomplete: str) -> list[str]:
+    """For the shell's completion: the compared values of the study that the command line names."""
+    from harness.study.file import read_study
+
+    try:
+        study = read_study(ctx.params["study"])
+    except (UserError, KeyError):
+        return []
+    return [name for name in map(study.level_name, study.levels) if name.startswith(incomplete)]
+
+
 STOPPED = "stopped; the same command goes on from here"
 
-app = typer.Typer(
-    help="Fair sweeps and benchmarks of neural networks.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(help="Fair sweeps and benchmarks of neural networks.", pretty_exceptions_enable=False)
 report_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-Folder = Annotated[Path, typer.Argument(help="The study's folder, as studies/depth.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs; docs/json.md has every key.")]
+Folder = Annotated[
+    Path,
+    typer.Argument(help="The study's folder, as studies/depth.", show_default=False, autocompletion=study_folders),
+]
+Level = Annotated[
+    str | None,
+    typer.Argument(help="The compared value, as depth=3 or 3.", show_default=False, autocompletion=study_levels),
+]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="As JSON, for programs; docs/json.md has every key.")]
 Dataset = Annotated[
     str | None,
     typer.Option(
         help=f"Another data set than the study file's: {listed(names('dataset'))}, or a file or folder of your own."
     ),
 ]
+
+
+def tell_version(wanted: bool) -> None:
+    """The option --version: nothing else is done then."""
+    if wanted:
+        from importlib.metadata import version
+
+        from harness import __version__
+
+        typer.echo(f"harness {__version__}, Python {sys.version.split()[0]}, torch {version('torch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", metavar="", help="Show the version and exit.", callback=tell_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Fair sweeps and benchmarks of neural networks."""
 
 
 @app.command()
@@ -67,16 +109,23 @@ def run(
         str | None, typer.Option(help=f"Who trains: {listed(names('crew'))}; ray with --workers or --ray.")
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Write nothing to MLflow; harness sync does later.")
+        bool, typer.Option("--offline", metavar="", help="Write nothing to MLflow; harness sync does later.")
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Put the old journal aside and start anew.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", metavar="", help="Put the old journal aside and start anew.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", metavar="", help="Show no progress.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell what would be done and how long it would take; write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", metavar="", help="Tell what would be done and how long it would take; write nothing."
+        ),
     ] = False,
     as_json: Annotated[
         bool,
-        typer.Option("--json", help="Tell programs what happens: a line of JSON for each event; see docs/json.md."),
+        typer.Option(
+            "--json", metavar="", help="Tell programs what happens: a line of JSON for each event; see docs/json.md."
+        ),
     ] = False,
 ) -> None:
     """Run a study, or go on with it, and write its report."""
@@ -129,7 +178,7 @@ def sync(study: Folder, dataset: Dataset = None) -> None:
 def check(
     study: Folder,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Put a damaged journal aside and go on from what is whole.")
+        bool, typer.Option("--repair", metavar="", help="Put a damaged journal aside and go on from what is whole.")
     ] = False,
     dataset: Dataset = None,
 ) -> None:
@@ -155,9 +204,7 @@ def check(
 @app.command()
 def replay(
     study: Folder,
-    level: Annotated[
-        str | None, typer.Argument(help="The compared value, as depth=3 or 3.", show_default=False)
-    ] = None,
+    level: Level = None,
     seed: Annotated[
         int | None,
         typer.Option(help="The confirmation run with this seed; or 1 for the first one, 2, ..."),
@@ -165,7 +212,9 @@ def replay(
     trial: Annotated[int | None, typer.Option(help="The search trial of this number.")] = None,
     search: Annotated[int, typer.Option(min=0, help="Of which search that trial is, from 0.")] = 0,
     run_id: Annotated[str | None, typer.Option("--run", help="The MLflow run of this id, of whatever value.")] = None,
-    stack: Annotated[bool, typer.Option("--stack", help="Train it in the stack it was in, not alone.")] = False,
+    stack: Annotated[
+        bool, typer.Option("--stack", metavar="", help="Train it in the stack it was in, not alone.")
+    ] = False,
     tolerance: Annotated[
         float,
         typer.Option(
@@ -217,6 +266,77 @@ def report(study: Folder, dataset: Dataset = None, as_json: AsJson = False) -> N
 
             write(told(findings, target / "report.html", journal))
         typer.echo(f"report   {target / 'report.html'}\ntables   {target / 'tables' / 'compare.csv'}")
+
+
+@app.command()
+def show(
+    study: Folder,
+    level: Level = None,
+    trial: Annotated[int | None, typer.Option(help="The search trial of this number, epoch by epoch.")] = None,
+    search: Annotated[int, typer.Option(min=0, help="Of which search that trial is, from 0.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="The confirmation with this seed; or 1 for the first, 2, ...")
+    ] = None,
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show all about a study, a compared value, a trial or a seed: settings, figures, epochs, where it can be seen."""
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
+
+    with answering(as_json) as write:
+        checked = read_study(study, dataset=dataset)
+        from harness.console import print_shown
+        from harness.report.show import Chosen
+        from harness.report.show import show as shown
+
+        known = shown(checked, study_folder(study), Chosen(level, trial, search, seed))
+        if as_json:
+            write(known.record)
+            return
+        print_shown(known.title, known.facts, known.tables)
+
+
+@app.command()
+def watch(
+    study: Folder,
+    dataset: Dataset = None,
+    page: Annotated[
+        bool, typer.Option("--page", metavar="", help="Write the report too, again and again; browsers load it anew.")
+    ] = False,
+) -> None:
+    """Follow a study that runs in another terminal: what trains, what is best, how long it takes. Ends when it ends."""
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
+
+    with plain_errors("no longer watched; the study goes on"):
+        checked = read_study(study, dataset=dataset)
+        from harness.watch import watch as follow
+
+        def write() -> None:
+            from harness.report.write import report_study
+
+            report_study(checked, study_folder(study))
+
+        follow(checked, study_folder(study), typer.echo, write if page else None)
+
+
+@app.command()
+def stop(
+    study: Folder,
+    dataset: Dataset = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for it to end.")] = 60.0,
+) -> None:
+    """End a study that runs on this machine, as Ctrl-C does: after the epoch in hand. The same command goes on."""
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
+
+    with plain_errors():
+        checked = read_study(study, dataset=dataset)
+        from harness.journal import find_journal
+        from harness.journal import stop as end
+
+        typer.echo(end(find_journal(checked, study_folder(study)), wait))
 
 
 @app.command()
@@ -323,6 +443,27 @@ def new(
 
 
 @app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Show what harness finds on this machine, for a bug report: versions, device, store, data; secrets are masked.
+
+    Exit code 1 if something is wrong.
+    """
+    with answering(as_json) as write:
+        from harness.doctor import findings
+
+        known = list(findings())
+        if as_json:
+            write([one.record() for one in known])
+        else:
+            from harness.console import print_shown
+
+            facts = [(one.name, f"{one.words}{f'  PROBLEM: {one.trouble}' if one.trouble else ''}") for one in known]
+            print_shown("harness doctor", facts, [])
+        if any(one.trouble for one in known):
+            raise typer.Exit(1)
+
+
+@app.command()
 def parts(
     kind: Annotated[
         str | None, typer.Argument(help="Only these: dataset, model, optimizer, ...; training.", show_default=False)
@@ -423,12 +564,12 @@ def answering(as_json: bool, lines: bool = False) -> Iterator[Write]:
         with plain_errors():
             yield lambda _: None
         return
-    with alone(lines) as write, plain_errors(write):
+    with alone(lines) as write, plain_errors(write=write):
         yield write
 
 
 @contextmanager
-def plain_errors(write: Write = lambda _: None) -> Iterator[None]:
+def plain_errors(stopped: str = STOPPED, write: Write = lambda _: None) -> Iterator[None]:
     """A user's mistake is one line on stderr and exit code 2; Ctrl-C says how to go on and is exit code 130. `write`
     tells a program.
     """
@@ -440,8 +581,8 @@ def plain_errors(write: Write = lambda _: None) -> Iterator[None]:
         write(error(trouble, trouble.code))
         raise typer.Exit(trouble.code) from None
     except KeyboardInterrupt:
-        typer.echo(f"harness: {STOPPED}", err=True)
-        write(error(UserError(STOPPED), 130))
+        typer.echo(f"harness: {stopped}", err=True)
+        write(error(UserError(stopped), 130))
         raise typer.Exit(130) from None
     except typer.Exit:
         raise

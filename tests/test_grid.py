@@ -17,8 +17,8 @@ from harness.analysis import Findings, find, read_results
 from harness.analysis.effects import contrasts, measured, whole_of
 from harness.console import Progress
 from harness.errors import UserError
+from harness.journal.choose import find_level
 from harness.plots import grid as grid_plots
-from harness.replay import find_level
 from harness.report.grids import cells_grid, effects_grid, pairs_grid
 from harness.report.listing import list_studies
 from harness.study.file import read_study

@@ -57,6 +57,14 @@ def progress(findings: Findings) -> dict[str, dict[str, int | None]]:
     }
 
 
+def counts(findings: Findings) -> dict[str, str]:
+    """The same in words: "24 of 80"."""
+    whole = "as many as time allows"
+    return {
+        stage: f"{n['ended']} of {whole if n['of'] is None else n['of']}" for stage, n in progress(findings).items()
+    }
+
+
 def rows(table: pd.DataFrame, names: Sequence[str] = ()) -> list[dict[str, Any]]:
     """A table row by row, in the order of its columns. With the `names` of compared values the columns of `OF_PAIRS`,
     which hold their rows, have these.

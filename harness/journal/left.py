@@ -22,7 +22,7 @@ from harness.journal.ablation import is_wanted
 from harness.study.study import Study
 from harness.trial import Outcome, Trial
 
-LAST = 2  # generations, which tell most of the next ones
+LAST = 5  # generations, which tell most of the next ones
 STARTUP = 5  # trials that Optuna's median pruner asks for before it stops any
 MARGIN = 1.25  # stacks that lose rows save less than their share, and confirmations measure test rows too
 PAUSE = 20.0  # seconds without a training, of which more is no work but a study that nobody ran
@@ -70,6 +70,13 @@ class Timing:
         searched = len(study.levels) * study.searches * study.trials if study.tune else 0
         return searched, seeds * (1 + self._steps())
 
+    @property
+    def is_over(self) -> bool:
+        """Whether every training that is wanted has ended. Ablations do not count."""
+        searched, _ = self.wanted()
+        confirmed = len(self.study.levels) * self.study.budget.seeds
+        return self.done("search") >= searched and self.done("confirm") >= confirmed and not self.study.open_ended
+
     def left(self, now: float) -> float | None:
         """The seconds until the last training ends, seen at a Unix time; None while nothing tells."""
         if self._seen is None:
@@ -97,7 +104,8 @@ class Timing:
         newest, judged = max(trial.number for trial in searched) // self._size, self._judged
         first = self._size * max(newest - LAST + 1, min(judged, newest))
         last = {trial: outcome for trial, outcome in searched.items() if trial.number >= first}
-        each = together(last.values()) / len(last)
+        before = [outcome for trial, outcome in searched.items() if trial.number < first]
+        each = (together(searched.values()) - together(before)) / len(last)  # with the pause before the first of them
         if newest >= judged:
             return trials * each
         places = len(self.study.levels) * self.study.searches
