@@ -7,8 +7,9 @@ with Tracker() as tracker:
 import math
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -78,7 +79,7 @@ def run(
         pace, told = plan.Pace(data, workplace, size, scale(data)), lambda line: say(f"estimate: {line}")
         start = _estimated(study, pace, ledger.left(), ledger.used(), journal, told)
         ledger.note_expected(start.expected)
-        with stopped_by(how, say) as check, show(study, how.quiet) as screen:
+        with stop_politely(how, say) as check, show(study, how.quiet) as screen:
             screen.start(start)
             Driver(ledger, tracker, screen, data, workplace, size, check).run()
         return conclude(ledger, journal, tracker, say)
@@ -344,15 +345,19 @@ def writing(journal: Path) -> Iterator[None]:
         ) from error
 
 
-def stopped_by(how: How, say: Say) -> AbstractContextManager[Callable[[], None]]:
-    """What stops a study early. In somebody's own program that is for the program to say: signals stay as they are, so
-    that Ctrl-C, or a notebook's button, interrupts at once.
+def caught(how: How) -> tuple[signal.Signals, ...]:
+    """The signals that end a study politely.
+
+    In somebody's own program Ctrl-C, or a notebook's button, stays the program's and interrupts at once; `harness stop`
+    sends SIGTERM, which would end the program. A thread that is not the main one can catch none.
     """
-    return nullcontext(lambda: None) if how.is_guest else stop_politely(say)
+    if not how.is_guest:
+        return signal.SIGINT, signal.SIGTERM
+    return (signal.SIGTERM,) if threading.current_thread() is threading.main_thread() else ()
 
 
 @contextmanager
-def stop_politely(say: Say) -> Iterator[Callable[[], None]]:
+def stop_politely(how: How, say: Say) -> Iterator[Callable[[], None]]:
     """Ctrl-C, and SIGTERM, which schedulers send, let the epoch in hand end; a second one ends the process at once.
 
     Yields a function that raises KeyboardInterrupt once one of them has come.
@@ -370,7 +375,7 @@ def stop_politely(say: Say) -> Iterator[Callable[[], None]]:
         if asked:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in caught(how)}
     try:
         yield check
     finally:

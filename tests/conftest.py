@@ -25,7 +25,7 @@ from harness.trial import Trial
 
 ROOT = Path(__file__).parent.parent
 LONG = [
-    *("tracking", "cluster", "pictures", "docs", "server", "report", "stop", "kill"),
+    *("tracking", "interface", "cluster", "pictures", "docs", "server", "report", "stop", "kill"),
     *("contributing", "bench", "cli", "findings", "security", "train", "schedule"),
 ]
 """The test files that take longest, the longest first."""

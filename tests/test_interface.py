@@ -4,6 +4,7 @@ import contextlib
 import doctest
 import importlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import harness
+from harness.driver import Driver
 from harness.interface.sources import text_of
 from harness.study.file import read_study
 from harness.study.toml import parse, written
@@ -134,7 +136,7 @@ def test_numbers_that_the_commands_options_refuse(small: Any) -> None:
 def test_a_program_keeps_its_signals_and_threads(
     ran: tuple[Path, harness.Findings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread must not touch signals; and where nothing takes them, Ctrl-C interrupts at once."""
+    """Ctrl-C stays the program's. A thread must not touch signals; elsewhere what `harness stop` sends ends a study."""
     monkeypatch.chdir(ran[0])
     during = []
 
@@ -155,6 +157,17 @@ def test_a_program_keeps_its_signals_and_threads(
     thread.join()
     assert failed == []
     assert set(during) == {before}
+
+    def stopped(driver: Driver) -> None:
+        look("")
+        os.kill(os.getpid(), signal.SIGTERM)
+        driver.check()
+
+    monkeypatch.setattr(Driver, "run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        harness.run("studies/mine", **SETTINGS, quiet=True)
+    assert set(during) == {before}
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 # Studies without a file

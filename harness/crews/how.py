@@ -14,7 +14,7 @@ class How:
 
     `workers` and `ray`, a cluster's address, have Ray's processes train; `crew` names another part of the catalogue
     that does. `offline` writes nothing to MLflow, `fresh` puts the old journal aside, `quiet` shows no progress.
-    `is_guest` leaves signals to the program that a study runs in, whose they are.
+    `is_guest` is said by a program that runs a study within itself: Ctrl-C is then the program's.
     """
 
     device: str = "auto"
