@@ -26,6 +26,7 @@ from harness.analysis import find, read_results
 from harness.analysis.vote import votes, wilson_interval
 from harness.config import Config
 from harness.crews.how import How
+from harness.driver import run
 from harness.errors import UserError
 from harness.export.predict import open_model, predict
 from harness.export.write import Wish, describe, export, write
@@ -34,7 +35,6 @@ from harness.journal.records import Record
 from harness.journal.weights import folder_of
 from harness.parts.data import Column, Data, Split, data_of
 from harness.parts.models import build, input_shape
-from harness.run import run
 from harness.study.file import read_study
 from harness.study.own import parse
 from harness.study.study import Study

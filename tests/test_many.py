@@ -11,12 +11,12 @@ import pytest
 from harness.analysis import find, read_results
 from harness.analysis.samples import holm, holm_family
 from harness.crews.how import How
+from harness.driver import run, sync
 from harness.errors import UserError
 from harness.journal import Ledger, find_journal
 from harness.report.pictures import make_pictures
 from harness.report.sections import make_sections
 from harness.report.write import report_study
-from harness.run import run, sync
 from harness.study.file import read_study
 from harness.study.places import check_label, named_by
 from harness.tracking import Tracker

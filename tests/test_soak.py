@@ -17,9 +17,9 @@ from harness.crews.how import How
 from harness.crews.local import Local
 from harness.crews.ray import Cluster, Worker
 from harness.crews.schedule import Batch, Ended, Group, Said
+from harness.driver import Driver
 from harness.journal import Ledger
 from harness.parts.data import Data
-from harness.run import Driver
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.tracking import Tracker, key

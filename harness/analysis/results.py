@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from harness import catalogue
 from harness.catalogue import hyperparameters
 from harness.journal.file import same_images
+from harness.journal.left import Timing
 from harness.journal.records import Record, Records
 from harness.study.study import Study
 from harness.trial import Example, Outcome, unpack, unpack_classes
@@ -70,6 +71,7 @@ class Results:
     steps: pd.DataFrame = field(default_factory=pd.DataFrame)
     infeasible: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     misses: Mapping[Run, NDArray[np.int64]] = field(default_factory=dict)
+    timing: Timing | None = None
     seen: dict[tuple[int, str, int], pd.Series] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What `units.by_unit` has found: every figure of every level is asked for many times."""
 
@@ -128,6 +130,7 @@ def tabulate(records: Records, others: tuple[str, ...] = ()) -> Results:
         steps=_steps(records),
         infeasible=_infeasible(records, row_of),
         misses={run: unpack_classes(outcome.misses) for run, outcome in tested.items() if outcome.misses},
+        timing=records.timing,
     )
 
 

@@ -20,11 +20,13 @@ import torch
 
 import harness
 from harness import environment
+from harness.driver import runs_code
 from harness.errors import UserError
 from harness.export.formats import check_format, in_format
 from harness.export.layers import Spec, inputs_of, layers, outputs_of, own_network, preprocessing, target
 from harness.export.model import FORMAT, ExportedModel, load
 from harness.journal import Records, find_journal
+from harness.journal.choose import find_level
 from harness.journal.ledger import refuse_other_data
 from harness.journal.records import Record
 from harness.journal.weights import WeightFiles
@@ -33,8 +35,7 @@ from harness.parts.data import Data
 from harness.parts.models import build, input_shape
 from harness.parts.preparing import prepare
 from harness.parts.tasks import described, task_of
-from harness.replay import Wanted, choose, find_level, same_code
-from harness.run import runs_code
+from harness.replay import Wanted, choose, same_code
 from harness.study.study import Study
 from harness.training.cohort import split_of
 from harness.trial import Figures, Level, Outcome
@@ -72,7 +73,7 @@ def export(study: Study, folder: Path, wish: Wish, place: Path, say: Say = print
         check_format(wish.format)
     records = Records(find_journal(study, folder))
     then = records.study
-    level = find_level(then, wish.level, "export")
+    level = find_level(then, wish.level)
     chosen = choose_runs(records, level, wish, say)
     _tell_programs(study, then, folder, wish, say)
     data = load_data(then, chosen[0][0].trial.config.dataset, folder, torch.device("cpu"))

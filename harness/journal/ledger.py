@@ -31,6 +31,7 @@ from harness.journal.ablation import Ablations, ablation_name, ablations, is_wan
 from harness.journal.clock import StudyClock
 from harness.journal.earlier import with_earlier
 from harness.journal.file import FORMAT, JournalFile, create_studies, cut_torn_line, open_journal
+from harness.journal.left import Expected
 from harness.journal.level import (
     Place,
     SearchTrials,
@@ -109,6 +110,11 @@ class Ledger:
         first = self._searches[self._places[0]]
         if links and first.user_attrs.get("runs") != dict(links):
             first.set_user_attr("runs", dict(links))
+
+    def note_expected(self, expected: Expected | None) -> None:
+        """Keep what trainings are expected to take, for those who ask how long is left; nothing once all are done."""
+        if expected:
+            self._searches[self._places[0]].set_user_attr("expected", expected.record())
 
     def generation(self) -> list[Trial]:
         """The next trials of every search, those that a killed driver left first; empty when the budget is spent.

@@ -56,7 +56,7 @@ def _read(name: str, path: Path, wanted: Callable[[list[str]], list[str]]) -> li
             size = sum(member.file_size for member in file.infolist())
         check_fits(name, size, MEMORY * size)
         with np.load(path, allow_pickle=False) as arrays:
-            return [_array(name, file, arrays[file]) for file in wanted(list(arrays))]
+            return [as_array(name, file, arrays[file]) for file in wanted(list(arrays))]
     except UserError:
         raise
     except (ValueError, OSError, zipfile.BadZipFile) as error:
@@ -81,7 +81,7 @@ def read_pt(name: str, path: Path, task: str) -> Data:
         what = type(tensors).__name__ + (" of other things" if isinstance(tensors, Mapping) else "")
         raise UserError(f"{name}: must hold a dict of tensors, as torch.save({{'x': x, 'y': y}}, ...), got a {what}")
     names = _names(name, list(map(str, tensors)))
-    return of_arrays(name, *(_array(name, file, tensors[file]) for file in names), task=task)
+    return of_arrays(name, *(as_array(name, file, tensors[file]) for file in names), task=task)
 
 
 def _names(name: str, there: Iterable[str]) -> list[str]:
@@ -93,7 +93,7 @@ def _names(name: str, there: Iterable[str]) -> list[str]:
     raise UserError(f"{name}: must have {listed(ONE)} or {listed(TWO)}; it has {listed(known.values()) or 'nothing'}")
 
 
-def _array(name: str, what: str, values: Any) -> Array:
+def as_array(name: str, what: str, values: Any) -> Array:
     """Anything that numpy understands, as an array of numbers, booleans or texts."""
     try:
         made = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
@@ -114,7 +114,7 @@ def of_arrays(name: str, x: Any, y: Any, x_test: Any = None, y_test: Any = None,
     if given != (y_test is not None):
         raise UserError(f"{name}: x_test and y_test belong together, got only one of them")
     names = TWO if given else ONE
-    parts = [_array(name, *both) for both in zip(names, (x, y, x_test, y_test), strict=False)]
+    parts = [as_array(name, *both) for both in zip(names, (x, y, x_test, y_test), strict=False)]
     _check(name, names, parts)
     inputs, shape, white = _inputs(name, names[::2], parts[::2])
     values, classes, notes = _targets(name, names[1::2], parts[1::2], task)

@@ -106,13 +106,17 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """What the page says: a title with a line below it, the answer, and sections; `label` is the window's title."""
+    """What the page says: a title with a line below it, the answer, and sections; `label` is the window's title. With
+    `running` it is of a study that still runs, says so in these words, and is loaded again every `refresh` seconds.
+    """
 
     label: str
     title: str
     subtitle: str
     answer: str
     sections: Sequence[Section]
+    running: str = ""
+    refresh: int = 20
 
 
 Captions = Mapping[str, str]

@@ -14,6 +14,13 @@ def study_folder(path: Path) -> Path:
     return _inside(folder, ("study.toml", "journal*", "weights*", "checkpoints*", "checkpoints*/*"))
 
 
+def folder_named(name: str) -> Path:
+    """Where a study of that name is written; raises UserError where that is no folder's name, or if it leads out."""
+    if name in ("", ".", "..") or any(mark in name for mark in "/\\@") or not name.isprintable():
+        raise UserError(f"name: must be that of a folder, without / and @, got {name!r}")
+    return study_folder(Path("studies") / name)
+
+
 def file_beside(folder: Path, name: str) -> Path:
     """The file of that name below a study's folder; raises UserError if anything leads out of that folder."""
     path = PurePosixPath(name)
