@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -125,8 +126,10 @@ def test_a_stack_that_was_halved_goes_on_in_its_parts(digits: Data, monkeypatch:
 # What is kept of a study
 
 
-def kept_in(folder: Path, said: list[str], data: Data, every: float = 0.0, **bound: str) -> Checkpoints:
-    return Checkpoints(folder / "checkpoints", bound, {"digits": data.fingerprint}, every, said.append)
+def kept_in(
+    folder: Path, said: list[str], data: Data, every: float = 0.0, bound: Mapping[str, str] = MappingProxyType({})
+) -> Checkpoints:
+    return Checkpoints(folder / "checkpoints", dict(bound), {"digits": data.fingerprint}, every, said.append)
 
 
 def driven(groups: Sequence[Sequence[Trial]], crew: Crew, keeping: Checkpoints, events: int | None = None) -> Told:
@@ -221,15 +224,15 @@ def test_a_foreign_one_is_told_and_trained_anew(
     changes: dict[str, Any], bound: dict[str, str], told: str, digits: Data, tmp_path: Path
 ) -> None:
     crew, said = Here({"digits": digits}), list[str]()
-    driven([[make_trial(0, epochs=6)]], crew, kept_in(tmp_path, said, digits, torch="1.0"), events=3)
+    driven([[make_trial(0, epochs=6)]], crew, kept_in(tmp_path, said, digits, bound={"torch": "1.0"}), events=3)
     now = [[make_trial(0, epochs=6, **changes)]]
-    again = driven(now, crew, kept_in(tmp_path, said, digits, **bound))
+    again = driven(now, crew, kept_in(tmp_path, said, digits, bound=bound))
     assert len(said) == 1
     assert told in said[0]
     assert without_times(again) == without_times(driven(now, crew, kept_in(tmp_path, [], digits)))
     other = replace(digits, fingerprint="f" * 64)
-    driven(now, crew, kept_in(tmp_path, said, digits, **bound), events=3)
-    driven(now, crew, kept_in(tmp_path, said, other, **bound))
+    driven(now, crew, kept_in(tmp_path, said, digits, bound=bound), events=3)
+    driven(now, crew, kept_in(tmp_path, said, other, bound=bound))
     assert "it is of another data digits: " in said[-1]
 
 
