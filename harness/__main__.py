@@ -120,6 +120,13 @@ def run(
             "--dry-run", metavar="", help="Tell what would be done and how long it would take; write nothing."
         ),
     ] = False,
+    on_done: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND", help="Run this when the study is done, without a shell; docs/watch.md has more."
+        ),
+    ] = None,
+    on_failure: Annotated[str | None, typer.Option(metavar="COMMAND", help="The same if it fails.")] = None,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -151,11 +158,13 @@ def run(
 
                 write(planned(checked, start))
             return
+        from harness.alert import alert_of, announced
         from harness.tracking.tracker import Tracker
 
-        with Tracker(
-            how.offline, say=typer.echo
-        ) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
+        with (
+            announced(alert_of(checked.label, typer.echo, on_done, on_failure)) as alert,
+            Tracker(how.offline, say=typer.echo) as tracker,  # before torch: MLflow loads in a process meanwhile
+        ):
             from harness.console import Progress
             from harness.events import Events
             from harness.run import run as run_study
@@ -164,6 +173,7 @@ def run(
                 return Events(study, write) if as_json else Progress(study, quiet)
 
             done = run_study(checked, study_folder(study), tracker, how, typer.echo, show)
+            alert.page, alert.message = str(done.page), done.findings.answer
             if as_json:
                 from harness.analysis.plain import told
 

@@ -58,6 +58,7 @@ ORDER = [
     *(
         "errors",
         "masking",
+        "programs",
         "processes",
         "catalogue",
         "figures",
@@ -72,7 +73,23 @@ ORDER = [
         "crews",
         "journal",
     ),
-    *("analysis", "plots", "tracking", "console", "report", "new", "plan", "run", "replay", "bench", "__main__"),
+    *(
+        "analysis",
+        "plots",
+        "tracking",
+        "doctor",
+        "console",
+        "alert",
+        "events",
+        "report",
+        "watch",
+        "new",
+        "plan",
+        "run",
+        "replay",
+        "bench",
+        "__main__",
+    ),
 ]
 """The rooms from the ground up: each knows only those before it."""
 
