@@ -5,7 +5,6 @@ import io
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -136,50 +135,60 @@ def run(
 ) -> None:
     """Run a study, or go on with it, and write its report."""
     from harness.crews.how import How
-    from harness.study.file import read_study
-    from harness.study.places import check_label, report_folder, study_folder
+    from harness.study.places import study_folder
 
     budget = {"trials": trials, "minutes": minutes, "searches": searches, "seeds": seeds}
     given = {**{f"budget.{key}": value for key, value in budget.items()}, "epochs": epochs}
     changes = [f"{key}={value}" for key, value in given.items() if value is not None] + (overrides or [])
     how = How(device, stack, workers, ray, crew, offline, fresh, quiet)
     with answering(as_json, lines=True) as write:
-        checked = read_study(study, changes, dataset)
+        checked = to_be_run(study, changes, dataset)
         check_device(device)
         check_crew(crew)
-        check_label(study_folder(study), checked.label)
-        report_folder(checked.label)  # one that leads out is refused before anything is made
         if dry_run:
+            from harness.events import planned
             from harness.run import dry_run as tell
 
-            start = tell(checked, study_folder(study), how, typer.echo)
-            if as_json:
-                from harness.events import planned
-
-                write(planned(checked, start))
+            write(planned(checked, tell(checked, study_folder(study), how, typer.echo)))
             return
         from harness.alert import alert_of, announced
-        from harness.tracking.tracker import Tracker
 
-        with (
-            announced(alert_of(checked.label, typer.echo, on_done, on_failure)) as alert,
-            Tracker(how.offline, say=typer.echo) as tracker,  # before torch: MLflow loads in a process meanwhile
-        ):
-            from harness.console import Progress
-            from harness.events import Events
-            from harness.run import run as run_study
-
-            def show(study: Any, quiet: bool) -> Any:
-                return Events(study, write) if as_json else Progress(study, quiet)
-
-            done = run_study(checked, study_folder(study), tracker, how, typer.echo, show)
+        with announced(alert_of(checked.label, typer.echo, on_done, on_failure)) as alert:
+            done = train(checked, study_folder(study), how, write if as_json else None)
             alert.page, alert.message = str(done.page), done.findings.answer
-            if as_json:
-                from harness.analysis.plain import told
 
-                write(
-                    {"event": "finished", "time": round(time.time(), 3), **told(done.findings, done.page, done.journal)}
-                )
+
+def to_be_run(folder: Path, changes: list[str], dataset: str | None) -> Any:
+    """The study in a folder, once it is known that its files may be written."""
+    from harness.study.file import read_study
+    from harness.study.places import check_label, report_folder, study_folder
+
+    checked = read_study(folder, changes, dataset)
+    check_label(study_folder(folder), checked.label)
+    report_folder(checked.label)  # one that leads out is refused before anything is made
+    return checked
+
+
+def train(checked: Any, folder: Path, how: Any, write: Write | None) -> Any:
+    """Run the study in the folder; `write` tells programs what happens, without it people are told."""
+    from harness.tracking.tracker import Tracker
+
+    with Tracker(
+        how.offline, say=typer.echo
+    ) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
+        from harness.console import Progress
+        from harness.events import Events
+        from harness.run import run as run_study
+
+        def show(study: Any, quiet: bool) -> Any:
+            return Events(study, write) if write else Progress(study, quiet)
+
+        done = run_study(checked, folder, tracker, how, typer.echo, show)
+        if write:
+            from harness.events import finished
+
+            write(finished(done.findings, done.page, done.journal))
+        return done
 
 
 @app.command()

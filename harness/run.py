@@ -72,12 +72,8 @@ def run(
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
         study = ledger.study
-        for note in notes(study):
-            say(f"note: {note}")
         show_runs(ledger, tracker, facts, journal, say)
-        pace, told = plan.Pace(data, workplace, size, scale(data)), lambda line: say(f"estimate: {line}")
-        start = _estimated(study, pace, ledger.left(), ledger.used(), journal, told)
-        ledger.note_expected(start.expected)
+        start = _start(ledger, plan.Pace(data, workplace, size, scale(data)), journal, say)
         with stop_politely(say) as check, show(study, how.quiet) as screen:
             screen.start(start)
             Driver(ledger, tracker, screen, data, workplace, size, check).run()
@@ -124,9 +120,15 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> Start:
     if programs:
         say(f"{'estimate':9} not told here, since that would run {' and '.join(programs)}; harness run tells it")
         return Start(journal, left)
+    return _expected(study, how, data, left, used, journal, say)
+
+
+def _expected(
+    study: Study, how: How, data: Mapping[str, Data], left: plan.Left, used: float, journal: Path, say: Say
+) -> Start:
+    """How long a study will take that does not run."""
     with closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
-        size = how.group_size or workplace.group_size
-        pace = plan.Pace(data, workplace, size, scale(data))
+        pace = plan.Pace(data, workplace, how.group_size or workplace.group_size, scale(data))
         return _estimated(study, pace, left, used, journal, lambda line: say(f"{'estimate':9} {line}"))
 
 
@@ -163,6 +165,15 @@ def before_first_trial(
 def runs_code(own: Program, folder: Path) -> str:
     """What is told before anything that a user wrote is executed."""
     return f"runs {folder / own.file} (sha256 {own.sha256[:12]})"
+
+
+def _start(ledger: Ledger, pace: plan.Pace, journal: Path, say: Say) -> Start:
+    """Tell what to know beforehand and how long what is left will take, which the journal keeps."""
+    for note in notes(ledger.study):
+        say(f"note: {note}")
+    told = _estimated(ledger.study, pace, ledger.left(), ledger.used(), journal, lambda line: say(f"estimate: {line}"))
+    ledger.note_expected(told.expected)
+    return told
 
 
 def _estimated(study: Study, pace: plan.Pace, left: plan.Left, used: float, journal: Path, say: Say) -> Start:
