@@ -151,11 +151,10 @@ def run(
 
             write(planned(checked, tell(checked, study_folder(study), how, typer.echo)))
             return
-        from harness.alert import alert_of, announced
+        from harness.alert import alert_of
 
-        with announced(alert_of(checked.label, typer.echo, on_done, on_failure)) as alert:
-            done = train(checked, study_folder(study), how, write if as_json else None)
-            alert.page, alert.message = str(done.page), done.findings.answer
+        alert = alert_of(checked.label, typer.echo, on_done, on_failure)
+        train(checked, study_folder(study), how, alert, write if as_json else None)
 
 
 def to_be_run(folder: Path, changes: list[str], dataset: str | None) -> Any:
@@ -169,26 +168,23 @@ def to_be_run(folder: Path, changes: list[str], dataset: str | None) -> Any:
     return checked
 
 
-def train(checked: Any, folder: Path, how: Any, write: Write | None) -> Any:
+def train(checked: Any, folder: Path, how: Any, alert: Any, write: Write | None) -> None:
     """Run the study in the folder; `write` tells programs what happens, without it people are told."""
+    from harness.alert import announced
     from harness.tracking.tracker import Tracker
 
-    with Tracker(
-        how.offline, say=typer.echo
-    ) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
+    with announced(alert), Tracker(how.offline, say=typer.echo) as tracker:  # before torch: MLflow loads meanwhile
         from harness.console import Progress
-        from harness.events import Events
+        from harness.events import Events, finished
         from harness.run import run as run_study
 
         def show(study: Any, quiet: bool) -> Any:
             return Events(study, write) if write else Progress(study, quiet)
 
         done = run_study(checked, folder, tracker, how, typer.echo, show)
+        alert.page, alert.message = str(done.page), done.findings.answer
         if write:
-            from harness.events import finished
-
             write(finished(done.findings, done.page, done.journal))
-        return done
 
 
 @app.command()

@@ -73,7 +73,7 @@ def run(
         ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
         study = ledger.study
         show_runs(ledger, tracker, facts, journal, say)
-        start = _start(ledger, plan.Pace(data, workplace, size, scale(data)), journal, say)
+        start = _start(ledger, data, workplace, size, journal, say)
         with stop_politely(say) as check, show(study, how.quiet) as screen:
             screen.start(start)
             Driver(ledger, tracker, screen, data, workplace, size, check).run()
@@ -167,10 +167,13 @@ def runs_code(own: Program, folder: Path) -> str:
     return f"runs {folder / own.file} (sha256 {own.sha256[:12]})"
 
 
-def _start(ledger: Ledger, pace: plan.Pace, journal: Path, say: Say) -> Start:
+def _start(
+    ledger: Ledger, data: Mapping[str, Data], workplace: Workplace, size: int | None, journal: Path, say: Say
+) -> Start:
     """Tell what to know beforehand and how long what is left will take, which the journal keeps."""
     for note in notes(ledger.study):
         say(f"note: {note}")
+    pace = plan.Pace(data, workplace, size, scale(data))
     told = _estimated(ledger.study, pace, ledger.left(), ledger.used(), journal, lambda line: say(f"estimate: {line}"))
     ledger.note_expected(told.expected)
     return told
