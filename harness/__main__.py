@@ -5,7 +5,6 @@ import io
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,7 +140,7 @@ def run(
     ] = False,
 ) -> None:
     """Run a study, or go on with it, and write its report."""
-    from harness.interface.running import changes, prepared, start
+    from harness.interface.running import changes, prepared
 
     how = How(device, stack, workers, ray, crew, offline, fresh, quiet, grace)
     changed = changes(trials, minutes, searches, seeds, epochs) + (overrides or [])
@@ -149,28 +148,34 @@ def run(
         checked, folder = prepared(study, changed, dataset, how)
         if dry_run:
             from harness.driver import dry_run as tell
+            from harness.events import planned
 
-            known = tell(checked, folder, how, typer.echo)
-            if as_json:
-                from harness.events import planned
-
-                write(planned(checked, known))
+            write(planned(checked, tell(checked, folder, how, typer.echo)))
             return
-        from harness.alert import alert_of, announced
+        from harness.alert import alert_of
 
-        def show(study: Any, quiet: bool) -> Any:
-            from harness.console import Progress
-            from harness.events import Events
+        alert = alert_of(checked.label, typer.echo, on_done, on_failure)
+        train(checked, folder, how, alert, write if as_json else None)
 
-            return Events(study, write) if as_json else Progress(study, quiet)
 
-        with announced(alert_of(checked.label, typer.echo, on_done, on_failure)) as alert:
-            done = start(checked, folder, how, typer.echo, show)
-            alert.page, alert.message = str(done.page), done.findings.answer
-        if as_json:
-            from harness.analysis.plain import told
+def train(checked: Any, folder: Path, how: How, alert: Any, write: Write | None) -> None:
+    """Run the study in the folder; `write` tells programs what happens, without it people are told."""
+    from harness.alert import announced
+    from harness.interface.running import start
 
-            write({"event": "finished", "time": round(time.time(), 3), **told(done.findings, done.page, done.journal)})
+    def show(study: Any, quiet: bool) -> Any:
+        from harness.console import Progress
+        from harness.events import Events
+
+        return Events(study, write) if write else Progress(study, quiet)
+
+    with announced(alert):
+        done = start(checked, folder, how, typer.echo, show)
+        alert.page, alert.message = str(done.page), done.findings.answer
+    if write:
+        from harness.events import finished
+
+        write(finished(done.findings, done.page, done.journal))
 
 
 @app.command()

@@ -70,9 +70,8 @@ def run(
     keep_freed_memory()
     device = _device(how)
     study, data = _loaded(study, folder, device, how, say)
-    report_folder(study.label)  # one that leads out is refused before anything is trained
     if not tracker.offline:
-        shown_store()  # so is an address that MLflow would misread
+        shown_store()  # an address that MLflow would misread is refused before anything is trained
     journal = folder / study.journal
     with writing(journal), hold(journal), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
         begin(journal, how, say)
@@ -102,19 +101,9 @@ def _loaded(study: Study, folder: Path, device: torch.device, how: How, say: Say
         if not how.fresh:
             check_edits(study, folder / study.journal)
         say(runs_code(study.loader, folder))
-    return load_study(study, folder, device, say)
-
-
-def _start(
-    ledger: Ledger, data: Mapping[str, Data], workplace: Workplace, size: int | None, journal: Path, say: Say
-) -> Start:
-    """Tell what to know beforehand and how long what is left will take, which the journal keeps."""
-    for note in notes(ledger.study):
-        say(f"note: {note}")
-    pace = plan.Pace(data, workplace, size, scale(data))
-    told = _estimated(ledger.study, pace, ledger.left(), ledger.used(), journal, lambda line: say(f"estimate: {line}"))
-    ledger.note_expected(told.expected)
-    return told
+    settled, data = load_study(study, folder, device, say)
+    report_folder(settled.label)  # one that leads out is refused before anything is trained
+    return settled, data
 
 
 @dataclass(frozen=True)
@@ -168,9 +157,15 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> Start:
     if programs:
         say(f"{'estimate':9} not told here, since that would run {' and '.join(programs)}; harness run tells it")
         return Start(journal, left)
+    return _expected(study, how, data, left, used, journal, say)
+
+
+def _expected(
+    study: Study, how: How, data: Mapping[str, Data], left: plan.Left, used: float, journal: Path, say: Say
+) -> Start:
+    """How long a study will take that does not run."""
     with closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
-        size = how.group_size or workplace.group_size
-        pace = plan.Pace(data, workplace, size, scale(data))
+        pace = plan.Pace(data, workplace, how.group_size or workplace.group_size, scale(data))
         return _estimated(study, pace, left, used, journal, lambda line: say(f"{'estimate':9} {line}"))
 
 
@@ -217,6 +212,18 @@ def before_first_trial(
 def runs_code(own: Program, folder: Path) -> str:
     """What is told before anything that a user wrote is executed."""
     return f"runs {folder / own.file} (sha256 {own.sha256[:12]})"
+
+
+def _start(
+    ledger: Ledger, data: Mapping[str, Data], workplace: Workplace, size: int | None, journal: Path, say: Say
+) -> Start:
+    """Tell what to know beforehand and how long what is left will take, which the journal keeps."""
+    for note in notes(ledger.study):
+        say(f"note: {note}")
+    pace = plan.Pace(data, workplace, size, scale(data))
+    told = _estimated(ledger.study, pace, ledger.left(), ledger.used(), journal, lambda line: say(f"estimate: {line}"))
+    ledger.note_expected(told.expected)
+    return told
 
 
 def _estimated(study: Study, pace: plan.Pace, left: plan.Left, used: float, journal: Path, say: Say) -> Start:

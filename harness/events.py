@@ -8,8 +8,9 @@ docs/json.md has every event and key. Whatever is not finite is None.
 import math
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from harness.console import Start
 from harness.journal.left import Timing
@@ -17,6 +18,9 @@ from harness.programs import Write
 from harness.study.labels import asked
 from harness.study.study import Study
 from harness.trial import Epoch, Figures, Outcome, Trial
+
+if TYPE_CHECKING:
+    from harness.analysis import Findings
 
 EVERY = 1.0  # seconds between two events of epochs: stacks may have thousands a second
 OUTCOMES = {"search": "trial", "confirm": "confirmation", "ablation": "ablation"}
@@ -71,6 +75,13 @@ class Events:
 
     def _tell(self, event: str, keys: Mapping[str, Any]) -> None:
         self._write({"event": event, "time": round(time.time(), 3), **keys})
+
+
+def finished(findings: "Findings", page: Path, journal: Path) -> dict[str, Any]:
+    """What came of it, once its report is written."""
+    from harness.analysis.plain import told  # pandas, for which no training has to wait
+
+    return {"event": "finished", "time": round(time.time(), 3), **told(findings, page, journal)}
 
 
 def planned(study: Study, start: Start) -> dict[str, Any]:

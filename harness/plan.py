@@ -241,7 +241,7 @@ def outline(study: Study, weigh: Weigh | None) -> Iterator[tuple[str, str]]:
     """What would be done, a line with its heading each. Without `weigh` no network is built, which needs a user's code
     to be executed.
     """
-    yield "study", f"{study.label} on {listed(study.datasets)}{f': {study.question}' if study.question else ''}"
+    yield "study", ": ".join(filter(None, [f"{study.label} on {listed(study.datasets)}", study.question]))
     if study.own:
         yield "model", f"{study.own.words}, with {listed(knob.name for knob in study.own.knobs) or 'no parameters'}"
     yield "compares", f"{study.axis} = {listed(map(show, study.levels))}"

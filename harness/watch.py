@@ -75,15 +75,19 @@ class Watch:
             self.progress = Progress(records.study, quiet=not is_live, on=sys.stdout)
             if is_live:
                 self.progress.__enter__()
-        self.progress.timing.expected = records.expected
-        for record in records.all:
-            if record.current and record.outcome and record.trial not in self.known:
-                self.known.add(record.trial)
-                self.progress.end(record.trial, record.outcome)
-        self.progress.at_work(at_work(records))
+        self.tell(self.progress, records)
         if not is_live and (line := ", ".join(self.progress.caption().splitlines())) and line != self.said:
             self.said = line
             self.say(f"{datetime.now():%H:%M:%S}  {line}")
+
+    def tell(self, progress: Progress, records: Records) -> None:
+        """Show what has come since the last look."""
+        progress.timing.expected = records.expected
+        for record in records.all:
+            if record.current and record.outcome and record.trial not in self.known:
+                self.known.add(record.trial)
+                progress.end(record.trial, record.outcome)
+        progress.at_work(at_work(records))
 
     def write_page(self) -> None:
         """Write the report, once in a while."""

@@ -23,7 +23,7 @@ from harness.journal import Records, hold, stop
 from harness.journal.left import Expected, Timing, together
 from harness.study.file import read_study
 from harness.study.study import Study
-from harness.trial import Epoch, Outcome
+from harness.trial import Epoch, Outcome, Status
 from harness.watch import Watch
 
 from .conftest import SMALL, Done, clean_environment, harness
@@ -34,7 +34,7 @@ PRUNED = 2  # epochs of one that the median pruner stops, of 10
 
 
 @pytest.fixture
-def finished(smoke: Path, monkeypatch: pytest.MonkeyPatch) -> Records:
+def finished(smoke: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> Records:
     monkeypatch.chdir(smoke)
     return Records(Path("studies/smoke/journal.log"))
 
@@ -51,7 +51,7 @@ def worked(study: Study, generations: int, confirmed: int = 0) -> Timing:
             epochs = PRUNED if number >= 2 * size and not is_good else 10
             history = tuple(Epoch(n, {"val_accuracy": 0.5 + 0.2 * is_good}, 0.0) for n in range(1, epochs + 1))
             figures = {"val_accuracy": 0.7 if is_good else 0.5}
-            status = "finished" if epochs == 10 else "pruned"
+            status: Status = "finished" if epochs == 10 else "pruned"
             ended = clock + epochs
             timing.end(trial, Outcome(status, "", clock, ended, float(epochs), figures=figures, history=history))
             clock = ended
@@ -110,8 +110,7 @@ def test_the_screen_says_what_is_best_so_far(small: Study) -> None:
     assert "best so far depth=2, mean test accuracy 70.00 %" in progress.caption()
 
 
-def test_a_finished_study_is_told_at_once(finished: Records, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(finished.journal.parents[2] if finished.journal.is_absolute() else ".")
+def test_a_finished_study_is_told_at_once(finished: Records, command: Command) -> None:
     done = command("watch", "studies/smoke")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{find(tabulate(finished)).answer}\n"
@@ -189,7 +188,7 @@ def test_only_the_process_that_holds_the_journal_is_stopped(tmp_path: Path) -> N
     with hold(journal):
         owner = journal.with_suffix(".owner")
         owner.write_text(f"process {os.getpid()} on elsewhere")
-        with pytest.raises(UserError, match="process .* on elsewhere runs it, which is no process of this machine"):
+        with pytest.raises(UserError, match=r"process .* on elsewhere runs it, which is no process of this machine"):
             stop(journal)
         bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         owner.write_text(f"process {bystander.pid} on {socket.gethostname()}")
@@ -212,7 +211,8 @@ def test_one_that_does_not_stop_is_told(tmp_path: Path, monkeypatch: pytest.Monk
 def test_whoever_looks_keeps_no_driver_out(tmp_path: Path) -> None:
     """`holder` has the lock for a moment."""
     journal = tmp_path / "journal.log"
-    code = "import sys, time; from filelock import FileLock\nwith FileLock(sys.argv[1]): print(flush=True); time.sleep(0.2)"
+    code = "from filelock import FileLock\nwith FileLock(sys.argv[1]): print(flush=True); time.sleep(0.2)"
+    code = f"import sys, time; {code}"
     looker = subprocess.Popen([sys.executable, "-c", code, journal.with_suffix(".lock")], stdout=subprocess.PIPE)
     assert looker.stdout is not None
     looker.stdout.readline()
@@ -221,7 +221,7 @@ def test_whoever_looks_keeps_no_driver_out(tmp_path: Path) -> None:
     looker.communicate()
 
 
-def test_the_page_of_a_running_study_loads_itself_again(finished: Records, command: Command) -> None:
+def test_the_page_of_a_running_study_loads_itself_again(finished: Records) -> None:
     page, findings = Path("reports/smoke/report.html"), find(tabulate(finished))
     assert "http-equiv" not in page.read_text()
     report.write(findings, page.parent, is_running=True)

@@ -97,8 +97,7 @@ class Ledger:
         self._ablations = Ablations(study, {level: self._open(ablation_name(study, level)) for level in wanted})
         self._asked: dict[tuple[Place, int], optuna.Trial] = {}  # the generation at work
         self._steps: dict[tuple[Place, int], set[int]] = {}  # what each is judged by: epochs from 0, or folds
-        timed = study.budget.minutes is not None
-        self.clock = StudyClock(first, self._records()) if timed else None
+        self.clock = None if study.budget.minutes is None else StudyClock(first, self._records())
 
     @property
     def id(self) -> str:

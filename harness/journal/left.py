@@ -24,7 +24,8 @@ from harness.trial import Outcome, Trial
 
 LAST = 5  # generations, which tell most of the next ones
 STARTUP = 5  # trials that Optuna's median pruner asks for before it stops any
-MARGIN = 1.25  # stacks that lose rows save less than their share, and confirmations measure test rows too
+MARGIN = 1.25  # stacks that lose rows save less than their share
+TESTS = 1.15  # times what winners lead to expect of confirmations: they measure test rows too
 PAUSE = 20.0  # seconds without a training, of which more is no work but a study that nobody ran
 
 
@@ -144,7 +145,7 @@ class Timing:
         winners = _winners(self.study, searched)
         mean = sum(outcome.seconds for outcome in searched.values()) / len(searched)
         longer = sum(outcome.seconds for outcome in winners) / len(winners) / mean if winners and mean else 1.0
-        return MARGIN * together(searched.values()) / len(searched) * beside * longer
+        return TESTS * together(searched.values()) / len(searched) * beside * longer
 
     def _of(self, *stages: str) -> dict[Trial, Outcome]:
         return {trial: outcome for trial, outcome in self.known.items() if trial.stage in stages}

@@ -5,7 +5,7 @@ for one in list_studies(Path("studies")):
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -84,13 +84,12 @@ def state_of(study: Study, folder: Path) -> StudyState:
         return StudyState(study.label, study.datasets, study.axes, "running" if by else "broken", trouble, by)
     known = findings.study
     done = {stage: (own["ended"] or 0, own["of"]) for stage, own in progress(findings).items()}
-    is_over = all(all_ is not None and number >= all_ for number, all_ in done.values())
     best, figure = _best(findings)
     return StudyState(
         known.label,
         known.datasets,
         known.axes,
-        "running" if by else "finished" if is_over else "stopped",
+        "running" if by else _at_rest(done.values()),
         by=by,
         left=_left(findings) if by else None,
         search=done["search"] if known.is_searched else None,
@@ -98,6 +97,11 @@ def state_of(study: Study, folder: Path) -> StudyState:
         best=best,
         figure=figure,
     )
+
+
+def _at_rest(done: Iterable[tuple[int, int | None]]) -> State:
+    """The state of a study that nobody runs."""
+    return "finished" if all(all_ is not None and number >= all_ for number, all_ in done) else "stopped"
 
 
 def _left(findings: Findings) -> float | None:

@@ -104,24 +104,13 @@ def _of_study(findings: Findings, records: Records) -> Shown:
 
 def _of_value(findings: Findings, records: Records, level: Level) -> Shown:
     study, row = findings.study, findings.study.levels.index(level)
-    cells = findings.table.loc[row]
-    name, m, unit = study.level_name(level), study.metric, findings.measure.unit
-    ended = f"{cells['trials']} ({cells['pruned']} pruned, {cells['failed']} failed)"
-    interval = reach(cells[f"test_{m}_low"], cells[f"test_{m}_high"], unit)
-    facts = [
-        ("test", f"{text(cells[f'test_{m}'], unit)}, 95 % interval {interval}"),
-        ("confirmations", f"{cells['seeds']} of {study.budget.seeds}, {number(cells['seconds'], SECONDS)} s each"),
-        ("search trials", ended),
-        ("weights", NONE if pd.isna(cells["parameters"]) else f"{cells['parameters']:,}"),
-        *_differences(findings, row),
-        *_seen_at(records, name),
-    ]
+    name = study.level_name(level)
+    facts = [*_facts_of_value(findings, row), *_differences(findings, row), *_seen_at(records, name)]
     own = [record for record in records.all if record.trial.level == level and record.current]
     winners = {search: records.winner(level, search) for search in range(study.searches)}
     searched = [r for r in own if r.trial.stage == "search" and winners[r.trial.search] == r.trial.number]
     confirmed = [record for record in own if record.trial.stage == "confirm"]
-    winners_of, seeds_of = _winners(study, searched), _seeds(study, confirmed)
-    tables = [Grid("Winners of the searches", *winners_of), Grid("Confirmations", *seeds_of)]
+    tables = [_winners(study, searched), _seeds(study, confirmed)]
     record = {
         **asked(study),
         "level": name,
@@ -131,6 +120,19 @@ def _of_value(findings: Findings, records: Records, level: Level) -> Shown:
         "seen_at": dict(_seen_at(records, name)),
     }
     return Shown(f"{name} of {study.label}", facts, [grid for grid in tables if grid.rows], record)
+
+
+def _facts_of_value(findings: Findings, row: int) -> Facts:
+    """What the row of the compare table says."""
+    cells, m, unit = findings.table.loc[row], findings.study.metric, findings.measure.unit
+    interval = reach(cells[f"test_{m}_low"], cells[f"test_{m}_high"], unit)
+    return [
+        ("test", f"{text(cells[f'test_{m}'], unit)}, 95 % interval {interval}"),
+        ("confirmations", f"{cells['seeds']} of {findings.study.budget.seeds}"),
+        ("seconds each", number(cells["seconds"], SECONDS)),
+        ("search trials", f"{cells['trials']} ({cells['pruned']} pruned, {cells['failed']} failed)"),
+        ("weights", NONE if pd.isna(cells["parameters"]) else f"{cells['parameters']:,}"),
+    ]
 
 
 def _differences(findings: Findings, row: int) -> Facts:
@@ -147,9 +149,9 @@ def _differences(findings: Findings, row: int) -> Facts:
     return facts
 
 
-def _winners(study: Study, searched: Sequence[Record]) -> tuple[Sequence[str], list[list[str]]]:
+def _winners(study: Study, searched: Sequence[Record]) -> Grid:
     headings = ["search", "trial", axis(study.measure, "validation"), *study.tune]
-    return headings, [
+    cells = [
         [
             str(record.trial.search),
             str(record.trial.number),
@@ -158,11 +160,12 @@ def _winners(study: Study, searched: Sequence[Record]) -> tuple[Sequence[str], l
         ]
         for record in searched
     ]
+    return Grid("Winners of the searches", headings, cells)
 
 
-def _seeds(study: Study, confirmed: Sequence[Record]) -> tuple[Sequence[str], list[list[str]]]:
+def _seeds(study: Study, confirmed: Sequence[Record]) -> Grid:
     headings = ["search", "seed", "state", axis(study.measure, "test"), axis(study.measure, "validation"), "epochs"]
-    return headings, [
+    cells = [
         [
             str(record.trial.search),
             str(record.trial.seed),
@@ -172,6 +175,7 @@ def _seeds(study: Study, confirmed: Sequence[Record]) -> tuple[Sequence[str], li
         ]
         for record in confirmed
     ]
+    return Grid("Confirmations", headings, cells)
 
 
 def _of_run(records: Records, record: Record) -> Shown:

@@ -236,7 +236,7 @@ class Side(NamedTuple):
     own: Collection[str]
 
 
-class Asked(NamedTuple):
+class Comparison(NamedTuple):
     """What a study file says of hyperparameters. Of named variants `compared` has the names."""
 
     compared: Compared
@@ -261,12 +261,12 @@ class Asked(NamedTuple):
         return found
 
 
-def _hyperparameters(folder: Path, raw: Mapping[str, Any], model: Value, own: OwnModel | None) -> Asked:
+def _hyperparameters(folder: Path, raw: Mapping[str, Any], model: Value, own: OwnModel | None) -> Comparison:
     """What is compared, tuned and fixed, each checked and all together."""
     compared, variants = _compare(raw.get("compare", {}), own, folder)
     fixed = _fixed("fixed", raw.get("fixed", {}), own)
     tune = _tune("tune", raw.get("tune", {}), own)
-    asked = Asked(compared, tune, fixed, variants)
+    asked = Comparison(compared, tune, fixed, variants)
     _disjoint(asked)
     for side in asked.sides():
         try:
@@ -586,7 +586,7 @@ def _reported(where: str, raw: Any, kind: type[Reported]) -> None:
         _parse(DEVIATIONS, f"{where}.deviation.{name}", told(values))
 
 
-def _disjoint(asked: Asked) -> None:
+def _disjoint(asked: Comparison) -> None:
     """Each hyperparameter stands in one table; a variant may say otherwise than [tune] and [fixed], not [compare]."""
     tables = {"compare": asked.values, "tune": asked.tune, "fixed": asked.fixed}
     for key in (*asked.tune, *asked.fixed):
@@ -749,15 +749,19 @@ def _folds_fit(study: Study) -> None:
             f"search.refit: with 'all' a winner takes its epochs from its search, and {study.level_name(idle)} "
             "searches nothing; use refit = 'split'"
         )
-    if search.folds == 1:
-        if search.repeats > 1:
-            raise UserError(f"search.repeats: there are no folds to repeat (search.folds = 1), got {search.repeats}")
-        return
+    if search.folds > 1:
+        _validation_is_free(study)
+    elif search.repeats > 1:
+        raise UserError(f"search.repeats: there are no folds to repeat (search.folds = 1), got {search.repeats}")
+
+
+def _validation_is_free(study: Study) -> None:
+    """Folds hold out what they hold out: nothing else says how much that is."""
     of_variants = [where for where, _ in uses(study, "validation") if where.startswith("compare.variant.")]
     if study.axis == "validation" or of_variants:
         where = of_variants[0] if of_variants else "compare.validation"
         raise UserError(f"{where}: of search.folds each holds out its own part; compare something else")
-    if "validation" in study.fixed and search.refit == "all":
+    if "validation" in study.fixed and study.search.refit == "all":
         raise UserError(
             "fixed.validation: has no effect: search.folds say what a search holds out, and with search.refit = 'all' "
             "a confirmation holds out nothing; leave it out"
