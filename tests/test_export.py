@@ -28,11 +28,12 @@ from harness.config import Config
 from harness.crews.how import How
 from harness.driver import run
 from harness.errors import UserError
+from harness.export.model import read_weights
 from harness.export.predict import open_model, predict
 from harness.export.write import Wish, describe, export, write
 from harness.journal import Records
 from harness.journal.records import Record
-from harness.journal.weights import folder_of
+from harness.journal.weights import WeightFiles, folder_of
 from harness.parts.data import Column, Data, Split, data_of
 from harness.parts.models import build, input_shape
 from harness.study.file import read_study
@@ -489,6 +490,27 @@ def test_kept_are_those_that_are_wanted(here: Path) -> None:
     assert len(list((folder / "weights").iterdir())) == 2
     run(fresh, folder, Tracker(offline=True), How("cpu", offline=True, quiet=True, fresh=True), quiet)
     assert len(list((folder / "weights.old2").iterdir())) == 2
+
+
+def test_weights_are_kept_as_they_were(small: Study, tmp_path: Path) -> None:
+    weights = {"count": torch.tensor(7), "mean": torch.rand(3), "none": torch.empty(0, 2)}
+    files = WeightFiles(tmp_path / "journal-iris.log", small)
+    trial = Trial(2, "confirm", 0, 5, Config())
+    kept = files.keep(trial, Outcome("finished", "", 0.0, 1.0, weights=weights))
+    path = files.find(kept.weights_sha256)
+    assert path is not None
+    assert path.parent == tmp_path / "weights-iris"
+    again = read_weights(path)
+    assert {name: (one.shape, one.dtype) for name, one in again.items()} == {
+        name: (one.shape, one.dtype) for name, one in weights.items()
+    }
+    assert all(torch.equal(again[name], one) for name, one in weights.items())
+    assert "weights" not in kept.record()
+    assert Outcome.from_record(kept.record()).weights_sha256 == kept.weights_sha256
+    lost = files.keep(trial, Outcome("diverged", "", 0.0, 1.0, weights=weights))
+    assert not lost.weights_sha256
+    with pytest.raises(UserError, match=r"the weights of depth=2 seed 5 were not kept; budget.keep is 'winners'"):
+        files.read("depth=2 seed 5", lost)
 
 
 def test_all_keeps_the_search_too(write_study: Callable[[str], Path]) -> None:

@@ -42,7 +42,7 @@ class WeightFiles:
             return outcome
         from safetensors.numpy import save
 
-        packed = save({name: np.ascontiguousarray(value) for name, value in outcome.weights.items()})
+        packed = save({name: np.asarray(value, order="C") for name, value in outcome.weights.items()})
         kept = replace(outcome, weights_sha256=hashlib.sha256(packed).hexdigest())
         path = self.folder / _file_name(self._study.run_name(trial), kept.weights_sha256)
         part = path.with_name(f"{path.name}.part")
