@@ -22,6 +22,7 @@ from harness.crews.folds import Folds, outcome_of_folds
 from harness.crews.grouping import group_trials
 from harness.crews.how import How
 from harness.crews.local import Local
+from harness.driver import Driver
 from harness.errors import UserError
 from harness.journal import Ledger, Records, hold
 from harness.journal.sampling import make_pruner
@@ -29,7 +30,6 @@ from harness.parts.data import Data
 from harness.parts.folds import partition
 from harness.replay import Wanted, replay
 from harness.report.methods import methods
-from harness.run import Driver
 from harness.study.file import read_study
 from harness.study.notes import notes
 from harness.study.study import Study

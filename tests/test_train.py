@@ -134,7 +134,7 @@ def test_a_cnn_learns_and_is_too_deep_for_small_images(data: Data) -> None:
     deep = make_trial(**{**CNN, "channels": (4, 4, 4, 4)})
     [(_, failed)] = told_of([deep], data)
     assert isinstance(failed, Outcome)
-    assert "4 convolutions leave nothing of 64 pixels" in failed.reason
+    assert "kernel: 2 is larger than the 1x1 pixels that 2 convolutions leave of 8x8" in failed.reason
 
 
 def test_with_nothing_held_out_the_last_epoch_counts(data: Data) -> None:

@@ -32,7 +32,7 @@ from harness.training.limits import around_of
 from harness.training.optim import StackOptimizer
 from harness.training.schedule import Schedule, is_constant
 from harness.training.stack import Stack, Weights
-from harness.trial import MOST_PREDICTIONS, Epoch, Example, Outcome, Status, Trial, pack
+from harness.trial import MOST_PREDICTIONS, Epoch, Example, Outcome, Status, Trial, pack, pack_classes
 
 EVALUATION_BATCH = {"cpu": 1000, "cuda": 4000}  # images per model; more fall out of a CPU's cache
 MISTAKES = 15  # that an outcome keeps
@@ -253,7 +253,8 @@ def of_classes(cohort: Cohort, tally: Tally, row: int, is_first: bool) -> dict[s
     assert isinstance(tally, ClassTally)
     counts = tuple(tuple(line) for line in tally.confusion[row].tolist())
     shown = mistakes(cohort.only([row])) if is_first else ()
-    return {"confusion": counts, "hits": pack(tally.hits[row].cpu().numpy()), "examples": shown}
+    hits, misses = pack(tally.hits[row].cpu().numpy()), pack_classes(tally.misses(row).cpu().numpy())
+    return {"confusion": counts, "hits": hits, "misses": misses, "examples": shown}
 
 
 def of_numbers(cohort: Cohort, tally: Tally, row: int, is_first: bool) -> dict[str, Any]:
