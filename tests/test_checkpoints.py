@@ -361,6 +361,31 @@ def test_signals_and_kills_change_no_figure(tmp_path: Path) -> None:
     interrupted(tmp_path, times=2)
 
 
+def test_a_deadline_ends_an_epoch_that_is_too_long(tmp_path: Path) -> None:
+    folder = prepared(tmp_path)
+    wait = "time.sleep(0.3 if Path('slow').exists() else 0)"
+    slow = OWN.replace("from torch import", "import time\nfrom pathlib import Path\n\nfrom torch import", 1)
+    (folder / "studies" / "mine" / "net.py").write_text(slow.replace("return", f"{wait}\n        return"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness", "run", "studies/mine", "--offline", "--grace", "2"],
+        cwd=folder,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("searching")
+    (folder / "slow").touch()  # an epoch takes ten seconds from now on
+    time.sleep(1.0)
+    process.terminate()
+    began = time.monotonic()
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert 1.5 < time.monotonic() - began < 15
+    assert "harness: stopped after 2 s; the same command goes on from the last checkpoints" in error
+
+
 @pytest.mark.soak
 def test_many_signals_and_kills_change_no_figure(tmp_path: Path) -> None:
     interrupted(tmp_path, times=4)

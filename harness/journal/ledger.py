@@ -94,7 +94,7 @@ class Ledger:
         self._searches = {place: self._open(search_name(study, place)) for place in self._places}
         self._seeds = {level: self._open(seeds_name(study, level)) for level in study.levels}
         wanted = study.searching if is_wanted(study) else ()
-        self._ablations = Ablations(study, {level: self._open(ablation_name(study, level)) for level in wanted})
+        self._ablations = Ablations(study, {one: self._open(ablation_name(study, one)) for one in wanted})
         self._asked: dict[tuple[Place, int], optuna.Trial] = {}  # the generation at work
         self._steps: dict[tuple[Place, int], set[int]] = {}  # what each is judged by: epochs from 0, or folds
         self.clock = None if study.budget.minutes is None else StudyClock(first, self._records())

@@ -361,18 +361,29 @@ def _compare(table: dict[str, Any], own: OwnModel | None, folder: Path) -> tuple
     variants = _variants(table[VARIANT], own) if _are_variants(table, own) else {}
     turned = [key for key in table if key != "dataset" and not (variants and key == VARIANT)]
     _turnable("compare", {key: table[key] for key in turned}, own)
-    if len(table) > MOST_KEYS:
-        first, second, *others = table
-        raise UserError(
-            f"compare: can hold two keys, got {listed(table)}; compare {first} and {second}, and fix or tune "
-            f"{' and '.join(others)}"
-        )
+    _check_number(table)
     if own and len(table) > 1:
         _no_columns(own, table)
     compared = {
         key: tuple(variants) if variants and key == VARIANT else _compared(catalogue.knob(key, own), values, folder)
         for key, values in table.items()
     }
+    _check_size(compared)
+    return compared, variants
+
+
+def _check_number(table: Mapping[str, Any]) -> None:
+    """One key can be compared, or two."""
+    if len(table) > MOST_KEYS:
+        first, second, *others = table
+        raise UserError(
+            f"compare: can hold two keys, got {listed(table)}; compare {first} and {second}, and fix or tune "
+            f"{' and '.join(others)}"
+        )
+
+
+def _check_size(compared: Compared) -> None:
+    """There is an end to how many values, or cells, one study can compare."""
     cells = math.prod(map(len, compared.values()))
     if cells > MOST_LEVELS:
         what = "cells of two keys" if len(compared) > 1 else "values"
@@ -380,7 +391,6 @@ def _compare(table: dict[str, Any], own: OwnModel | None, folder: Path) -> tuple
             f"compare: at most {MOST_LEVELS:,} {what} can be compared, got {cells:,}; each is searched and "
             "confirmed on its own; a key with that many values is one to tune"
         )
-    return compared, variants
 
 
 def _are_variants(table: Mapping[str, Any], own: OwnModel | None) -> bool:
