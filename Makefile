@@ -35,8 +35,8 @@ bench: $(VENV)/bench ## compare with other ways of doing the same: make bench AR
 test: $(VENV)/synced ## run the tests: make test ARGS="-k stack"
 	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-soak: $(VENV)/synced ## the long forms of the tests: fifty kills, a thousand trials, ten thousand runs (an hour)
-	@$(RUN) -m pytest -m soak -s $(ARGS)
+soak: $(VENV)/soak ## the long tests, an hour, into reports/soak.md; some of them: make soak ARGS="-k kills"
+	@$(RUN) -m pytest -m soak -n 2 $(ARGS)
 
 check: $(VENV)/synced ## lint, format and type checks
 	@$(VENV)/bin/ruff check .
@@ -60,6 +60,10 @@ $(VENV)/made:
 
 $(VENV)/bench: $(VENV)/synced
 	@$(UV) pip install --quiet --python $(RUN) --constraint requirements.lock --editable '.[bench]'
+	@touch $@
+
+$(VENV)/soak: $(VENV)/synced
+	@$(UV) pip install --quiet --python $(RUN) --constraint requirements.lock --editable '.[soak]'
 	@touch $@
 
 $(VENV)/synced: requirements.lock pyproject.toml | $(VENV)/made

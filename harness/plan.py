@@ -21,6 +21,8 @@ from harness.crews.grouping import SMALL, forward_work, group_trials, is_small
 from harness.crews.local import threads
 from harness.crews.schedule import Group, Workplace
 from harness.errors import UserError, listed
+from harness.figures import SOON, duration
+from harness.journal.left import Expected
 from harness.journal.level import places
 from harness.journal.sampling import Weigh, from_optuna, propose
 from harness.parts.data import Data
@@ -32,7 +34,6 @@ from harness.training.cohort import Cohort
 from harness.training.loop import Trainer
 from harness.trial import Trial
 
-SOON = 10.0  # seconds, which need not be told apart
 STEPS = 0.03  # seconds for which steps of a group are timed
 IMAGES = 1000  # on which its measuring is timed
 MOST = 4.0  # seconds that measuring a kind of work may take,
@@ -67,20 +68,27 @@ class Estimate:
     minutes: float | None = None
     used: float = 0.0
 
+    @property
+    def expected(self) -> Expected | None:
+        """Of one search trial and of one confirmation; None where it is not known."""
+        if not self.confirmations or not math.isfinite(self.search + self.confirming):
+            return None
+        return Expected(self.search / self.trials if self.trials else 0.0, self.confirming / self.confirmations)
+
     def words(self) -> str:
         """In a sentence."""
         if math.isnan(self.search + self.confirming):
             return "not to be had: what was tried cannot be trained"
-        parts = [f"{self.trials} search trials ({_time(self.search)})"] if self.trials else []
-        parts += [f"{self.confirmations} confirmations ({_time(self.confirming)})"] if self.confirmations else []
+        parts = [f"{self.trials} search trials ({duration(self.search)})"] if self.trials else []
+        parts += [f"{self.confirmations} confirmations ({duration(self.confirming)})"] if self.confirmations else []
         whole = self.search + self.confirming
-        said = f"{'about ' if whole >= SOON else ''}{_time(whole)}: {', '.join(parts)}"
+        said = f"{'about ' if whole >= SOON else ''}{duration(whole)}: {', '.join(parts)}"
         if self.minutes is not None and self.trials:
-            less = f", of which {_time(self.used)} are used" if self.used >= SOON else ""
+            less = f", of which {duration(self.used)} are used" if self.used >= SOON else ""
             said = f"{said}, as many as {self.minutes:g} minutes allow{less}"
         elif self.dearest > max(60.0, 1.5 * self.cheapest) and self.trials:
-            ends = f"from {_time(self.cheapest)} if all trials were at the cheapest end of the space to "
-            said = f"{said}; {ends}{_time(self.dearest)} at the dearest"
+            ends = f"from {duration(self.cheapest)} if all trials were at the cheapest end of the space to "
+            said = f"{said}; {ends}{duration(self.dearest)} at the dearest"
         gain = "it less" if self.minutes is None else "room for more trials"
         return f"{said}. Timed over a few steps and all epochs: trainings that stop early or are pruned make {gain}."
 
@@ -227,15 +235,6 @@ def _timed(work: Callable[[], object], cohort: Cohort) -> float:
         count += 1
     wait()
     return (time.perf_counter() - began) / count
-
-
-def _time(seconds: float) -> str:
-    """A time as people plan with it."""
-    if seconds < SOON:
-        return "a few seconds"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def outline(study: Study, weigh: Weigh | None) -> Iterator[tuple[str, str]]:

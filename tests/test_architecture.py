@@ -72,7 +72,21 @@ ORDER = [
         "crews",
         "journal",
     ),
-    *("analysis", "plots", "tracking", "console", "report", "new", "plan", "run", "replay", "bench", "__main__"),
+    *(
+        "analysis",
+        "plots",
+        "tracking",
+        "console",
+        "report",
+        "new",
+        "plan",
+        "driver",
+        "replay",
+        "export",
+        "interface",
+        "bench",
+        "__main__",
+    ),
 ]
 """The rooms from the ground up: each knows only those before it."""
 
@@ -80,7 +94,7 @@ ORDER = [
 def test_training_knows_neither_study_nor_journal_nor_tracking() -> None:
     for path in MODULES:
         if room(path) in ("parts", "training", "crews"):
-            for other in ("study", "journal", "tracking", "run", "report", "analysis", "plots", "console"):
+            for other in ("study", "journal", "tracking", "driver", "report", "analysis", "plots", "console"):
                 assert not knows(path, f"harness.{other}"), (path, other)
 
 

@@ -11,10 +11,11 @@ import pytest
 from harness.analysis import find, read_results
 from harness.errors import UserError
 from harness.journal import Ledger, Records
+from harness.journal.choose import find_level
 from harness.journal.sampling import propose
 from harness.plan import first_generation, outline
 from harness.plots import comparison
-from harness.replay import Wanted, find_level, replay
+from harness.replay import Wanted, replay
 from harness.report.compare import compare
 from harness.report.listing import list_studies
 from harness.study.file import read_study

@@ -56,7 +56,7 @@ class StoppedError(Exception):
 def whole(
     study: Study, journal: Path, outcome_of: Callable[[Trial], Outcome] = by_config, most: int | None = None
 ) -> list[Trial]:
-    """What run.Driver does, ablations too; stopped after so many of these. What was trained of them."""
+    """What driver.Driver does, ablations too; stopped after so many of these. What was trained of them."""
     drive(study, journal, outcome_of=outcome_of)
     ledger, trained = Ledger(study, journal, ENVIRONMENT), list[Trial]()
     for trial in ledger.ablations():

@@ -30,7 +30,8 @@ from harness.errors import UserError
 from harness.journal.ablation import Ablations, ablation_name, ablations, is_wanted, paths
 from harness.journal.clock import StudyClock
 from harness.journal.earlier import with_earlier
-from harness.journal.file import FORMAT, create_studies, cut_torn_line, open_journal
+from harness.journal.file import FORMAT, JournalFile, create_studies, cut_torn_line, open_journal
+from harness.journal.left import Expected
 from harness.journal.level import (
     Place,
     SearchTrials,
@@ -43,6 +44,7 @@ from harness.journal.level import (
 from harness.journal.mending import Kept
 from harness.journal.records import Records
 from harness.journal.sampling import Weigh, direction, make_pruner, propose
+from harness.journal.weights import WeightFiles
 from harness.study.labels import by_dataset
 from harness.study.own import Program, difference
 from harness.study.settle import settled_as
@@ -84,6 +86,7 @@ class Ledger:
         known = open_journal(journal) if journal.is_file() else None
         self._kept = Kept(journal, environment)
         self.study = study = begun(study, journal, known)
+        self.weights = WeightFiles(journal, study)
         self._storage = known or open_journal(journal)
         self._places = places(study)
         self._searching = [place for place in self._places if study.space(place[0])]
@@ -107,6 +110,11 @@ class Ledger:
         first = self._searches[self._places[0]]
         if links and first.user_attrs.get("runs") != dict(links):
             first.set_user_attr("runs", dict(links))
+
+    def note_expected(self, expected: Expected | None) -> None:
+        """Keep what trainings are expected to take, for those who ask how long is left; nothing once all are done."""
+        if expected:
+            self._searches[self._places[0]].set_user_attr("expected", expected.record())
 
     def generation(self) -> list[Trial]:
         """The next trials of every search, those that a killed driver left first; empty when the budget is spent.
@@ -156,26 +164,26 @@ class Ledger:
         return study.pruner.prune(study, so_far)
 
     def record(self, trial: Trial, outcome: Outcome) -> None:
-        """Write an outcome to the journal, once, and the Config that it came of."""
+        """Write an outcome to the journal, once, and the Config that it came of; its weights beside it before."""
+        if self.is_recorded(trial):
+            return
+        outcome = self.weights.keep(trial, outcome)
         if trial.stage == "search":
-            if "outcome" not in self._frozen(trial).user_attrs:
-                self._asked[place_of(trial), trial.number].set_user_attr("outcome", outcome_record(trial, outcome))
+            self._asked[place_of(trial), trial.number].set_user_attr("outcome", outcome_record(trial, outcome))
             return
         if trial.stage == "ablation":
             self._ablations.record(trial, outcome)
             return
-        trials = self._trials(place_of(trial))
-        winner = trials.winner()
-        if trial.number not in trials.confirmed(winner):
-            attributes = {"seed_number": trial.number, "winner": winner, "seed": trial.seed, "search": trial.search}
-            finished = outcome.status == "finished"
-            self._seeds[trial.level].add_trial(
-                create_trial(
-                    state=TrialState.COMPLETE if finished else TrialState.FAIL,
-                    value=outcome[f"test_{self.study.metric}"] if finished else None,
-                    user_attrs={**attributes, "outcome": outcome_record(trial, outcome)},
-                )
+        winner = self._trials(place_of(trial)).winner()
+        attributes = {"seed_number": trial.number, "winner": winner, "seed": trial.seed, "search": trial.search}
+        finished = outcome.status == "finished"
+        self._seeds[trial.level].add_trial(
+            create_trial(
+                state=TrialState.COMPLETE if finished else TrialState.FAIL,
+                value=outcome[f"test_{self.study.metric}"] if finished else None,
+                user_attrs={**attributes, "outcome": outcome_record(trial, outcome)},
             )
+        )
 
     def taken_back(self, trials: Iterable[Trial]) -> Iterator[tuple[Trial, Outcome]]:
         """Those trials whose outcomes are not recorded, but kept by the file that a damaged journal was mended from:
@@ -274,6 +282,19 @@ class Ledger:
         """All is trained: note the time, where it counts."""
         if self.clock is not None:
             self.clock.note()
+
+    def keep(self) -> str | None:
+        """See to it that the journal is there; what happened to it meanwhile, in one line. Raises StudyStoppedError
+        where another file lies in its place, or less of it.
+        """
+        backend = self._storage._backend
+        assert isinstance(backend, JournalFile)
+        backend.keep()
+        return (
+            f"{backend.path}: was deleted while the study ran, and was written anew, whole"
+            if backend.was_deleted
+            else None
+        )
 
     def is_over(self) -> bool:
         """Whether the budget is spent and every confirmation recorded."""

@@ -207,6 +207,21 @@ def spread_grid(findings: Findings) -> pd.DataFrame:
     return _without_dashes(table, *table.columns[1:])
 
 
+def vote_grid(findings: Findings) -> pd.DataFrame:
+    """The share of test images that the vote of a value's runs puts into their class."""
+    study, rows = findings.study, []
+    for cells in records(findings.vote):
+        known = {
+            "runs": str(cells["runs"]),
+            f"mean of single runs {SHARE.symbol}": number(cells["mean"], SHARE),
+            f"vote {SHARE.symbol}": number(cells["vote"], SHARE),
+            f"{INTERVAL} on new {study.things}": interval(cells["low"], cells["high"], SHARE),
+            bracketed("vote − mean", SHARE.gap): number(cells["vote"] - cells["mean"], SHARE, sign="+"),
+        }
+        rows.append({**study.shown(study.levels[int(cells["level"])]), **known})
+    return pd.DataFrame(rows)
+
+
 def _without_dashes(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """The table without those of the columns in which nothing stands."""
     empty = [name for name in columns if name in table and table[name].isin([NONE, ""]).all()]

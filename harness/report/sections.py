@@ -9,7 +9,7 @@ import pandas as pd
 from harness.analysis import Findings
 from harness.analysis.tables import left_after
 from harness.analysis.units import test_images
-from harness.catalogue import Measure
+from harness.catalogue import SHARE, Measure
 from harness.errors import listed
 from harness.figures import difference, text
 from harness.plots import Picture
@@ -26,6 +26,7 @@ from harness.report.grids import (
     pairs_grid,
     published_grid,
     spread_grid,
+    vote_grid,
     winners_grid,
 )
 from harness.report.methods import methods
@@ -74,6 +75,11 @@ SPREAD_OF_RUNS = (
     "Standard deviations: of what another search's winner would have measured, and of one more training of the same; "
     "then their parts of the variance of the mean that is reported. What other test {things} would change is not known."
 )
+VOTE = (
+    "Every confirmation run of a value votes on the test {things}, one by one; the class with the most votes wins, and "
+    "a tie counts as a draw does. The interval (Wilson) is for other test {things} of their kind and the vote of these "
+    "very runs: what other runs would say it does not know."
+)
 OTHERS = (
     "Means of the same runs on the test {things}, with 95 % intervals. None of them took part in choosing a winner."
 )
@@ -100,13 +106,17 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """What the page says: a title with a line below it, the answer, and sections; `label` is the window's title."""
+    """What the page says: a title with a line below it, the answer, and sections; `label` is the window's title. With
+    `running` it is of a study that still runs, says so in these words, and is loaded again every `refresh` seconds.
+    """
 
     label: str
     title: str
     subtitle: str
     answer: str
     sections: Sequence[Section]
+    running: str = ""
+    refresh: int = 20
 
 
 Captions = Mapping[str, str]
@@ -124,6 +134,7 @@ def make_sections(findings: Findings, pictures: Mapping[str, Picture]) -> list[S
         *_cell_by_cell(findings),
         *_differences(findings, captions),
         *_spread(findings),
+        *_vote(findings),
         Section("Training against test", grids=[gaps_grid(findings)], pictures=_of(captions, "learning_curves")),
         *_course(findings, captions),
         *_reach(findings, captions),
@@ -233,6 +244,19 @@ def _spread(findings: Findings) -> Iterator[Section]:
     if known.any():
         said = (SPREAD if known["images"] else SPREAD_OF_RUNS).format(things=findings.study.things)
         yield Section("Where the spread comes from", [said], [spread_grid(findings)])
+
+
+def _vote(findings: Findings) -> Iterator[Section]:
+    """What a value's runs say together, where their guesses were kept."""
+    table, best = findings.vote, findings.best
+    if len(table):
+        own = table[table["level"] == best]
+        said = [
+            f"{findings.study.level_name(findings.study.levels[int(cells.level)])}: vote of {cells.runs} runs: "
+            f"{text(cells.vote, SHARE)}; single runs: {text(cells.mean, SHARE)} in the mean."
+            for cells in own.itertuples()
+        ]
+        yield Section("All runs together", [*said, VOTE.format(things=findings.study.things)], [vote_grid(findings)])
 
 
 def _course(findings: Findings, captions: Captions) -> Iterator[Section]:

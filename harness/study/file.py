@@ -87,6 +87,9 @@ def _find(path: Path) -> Path:
     file = folder / "study.toml"
     if file.is_dir():
         raise UserError(f"{file}: is a directory; must be a text file")
+    if path.suffix == ".toml" and path.name != "study.toml" and path.is_file():
+        way = f"mkdir -p studies/{path.stem} && mv {path} studies/{path.stem}/study.toml"
+        raise UserError(f"{path}: a study is a folder that holds a file study.toml: {way}")
     if not file.is_file():
         beside = [str(other.parent) for base in (folder.parent, Path("studies")) for other in base.glob("*/study.toml")]
         if str(inside := "studies" / folder) in beside:

@@ -69,10 +69,12 @@ class Budget(Table):
     generation by generation, and `trials` is the most (`UNSAID` where nothing is said). `retries` is how often a group
     is trained again whose worker process was lost. `trial_timeout` is in seconds of training for each trial of a group.
     `failures` is the share of a generation's trials, or of the confirmation's, above which the study stops.
+    `checkpoint_minutes` is how long a stack trains from one checkpoint to the next, 0 for none.
     `gpus_per_stack` may be a fraction: several groups then share a GPU of a cluster. With `confirm_defaults` the
     defaults are trained with the seeds of each search's confirmations too; with `ablation` also what lies between them
     and the winner, one tuned hyperparameter after the other. With `test_each_epoch` confirmations measure the test rows
-    after every epoch.
+    after every epoch. `keep` says whose weights are kept beside the journal: those of the winners' confirmations, of
+    all trainings, or none.
     """
 
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
@@ -83,9 +85,11 @@ class Budget(Table):
     trial_timeout: Positive | None = None
     failures: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     gpus_per_stack: Positive = 1.0
+    checkpoint_minutes: NonNegative = 10.0
     confirm_defaults: bool = False
     ablation: bool = False
     test_each_epoch: bool = False
+    keep: Annotated[str, among(("winners", "all", "none"))] = "winners"
 
     @model_validator(mode="before")
     @classmethod

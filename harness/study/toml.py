@@ -1,9 +1,10 @@
-"""TOML from anybody's hand: read, or refused in one line. Nothing here knows what a study is."""
+"""TOML: read from anybody's hand, or refused in one line, and written. Nothing here knows what a study is."""
 
 import json
 import math
 import re
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import UserError
@@ -75,3 +76,43 @@ def _trouble(value: object) -> str | None:
         case str() if set(CONTROL) & set(value):
             return f"must be without control characters, got {value!r}"
     return None
+
+
+def written(table: Mapping[str, Any]) -> str:
+    """The text of a table, whose tables come last and hold theirs on a line. Raises UserError for what TOML lacks.
+
+    >>> print(written({"compare": {"depth": range(1, 4)}, "dataset": "digits"}))
+    dataset = "digits"
+    <BLANKLINE>
+    [compare]
+    depth = [1, 2, 3]
+    <BLANKLINE>
+    """
+    tables = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    lines = [f"{_key(key)} = {inline(value, key)}" for key, value in table.items() if key not in tables]
+    for name, inner in tables.items():
+        lines += [
+            "",
+            f"[{_key(name)}]",
+            *(f"{_key(key)} = {inline(value, f'{name}.{key}')}" for key, value in inner.items()),
+        ]
+    return "\n".join([*lines, ""])
+
+
+def inline(value: object, where: str = "") -> str:
+    """A value on one line. Texts, numbers and truths are written as JSON does; numpy's as what they hold."""
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(plain, float) and not math.isfinite(plain):
+        return str(plain)
+    if isinstance(plain, str | bool | int | float):
+        return json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(plain, list | tuple | range):
+        return f"[{', '.join(inline(item, where) for item in plain)}]"
+    if isinstance(plain, Mapping):
+        cells = [f"{_key(key)} = {inline(item, f'{where}.{key}')}" for key, item in plain.items()]
+        return f"{{ {', '.join(cells)} }}"
+    raise UserError(f"{where}: must be a text, number, truth, list or dict, got {value!r}")
+
+
+def _key(key: object) -> str:
+    return key if isinstance(key, str) and re.fullmatch(r"[A-Za-z0-9_-]+", key) else inline(str(key))
