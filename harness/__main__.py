@@ -127,6 +127,13 @@ def run(
             "--dry-run", metavar="", help="Tell what would be done and how long it would take; write nothing."
         ),
     ] = False,
+    on_done: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND", help="Run this when the study is done, without a shell; docs/watch.md has more."
+        ),
+    ] = None,
+    on_failure: Annotated[str | None, typer.Option(metavar="COMMAND", help="The same if it fails.")] = None,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -150,6 +157,7 @@ def run(
 
                 write(planned(checked, known))
             return
+        from harness.alert import alert_of, announced
 
         def show(study: Any, quiet: bool) -> Any:
             from harness.console import Progress
@@ -157,7 +165,9 @@ def run(
 
             return Events(study, write) if as_json else Progress(study, quiet)
 
-        done = start(checked, folder, how, typer.echo, show)
+        with announced(alert_of(checked.label, typer.echo, on_done, on_failure)) as alert:
+            done = start(checked, folder, how, typer.echo, show)
+            alert.page, alert.message = str(done.page), done.findings.answer
         if as_json:
             from harness.analysis.plain import told
 

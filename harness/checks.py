@@ -174,8 +174,9 @@ def check_windows(study: Study, data: Mapping[str, Data]) -> None:
         for one in [{}, *each]:
             if error := _window_error(config.replace(**{**mild, **one}), data[config.dataset].shape):
                 named = error.partition(":")[0]
-                places = {"compare.": study.sets(level), "tune.": space, "fixed.": study.fixed}  # in none: the default
-                raise UserError(next((place for place, keys in places.items() if named in keys), "") + error)
+                places = {"compare.": {*study.sets(level)}, "tune.": {*space}, "fixed.": {*study.fixed}}
+                where = next((place for place, keys in places.items() if named in keys), "")  # in none: the default
+                raise UserError(where + error)
 
 
 def _window_error(config: Config, shape: tuple[int, ...]) -> str:

@@ -424,7 +424,7 @@ def caught(how: How) -> tuple[signal.Signals, ...]:
 def stop_politely(how: How, say: Say) -> Iterator[Stopping]:
     """Ctrl-C, and SIGTERM, which schedulers send, let the epochs in hand end; a second one ends the process at once.
 
-    After a SIGTERM the process ends within `how.grace` seconds, whatever is in hand then: what sends it ends it
+    After a SIGTERM a process of ours ends within `how.grace` seconds, whatever is in hand then: what sends it ends it
     anyway, and what a checkpoint holds is safe.
     """
     stopping = Stopping()
@@ -433,7 +433,7 @@ def stop_politely(how: How, say: Say) -> Iterator[Stopping]:
         if stopping.asked:
             os._exit(INTERRUPTED)
         stopping.asked, within = True, ""
-        if number == signal.SIGTERM:
+        if number == signal.SIGTERM and not how.is_guest:
             stopping.deadline, within = time.monotonic() + SAVING * how.grace, f", within {how.grace:g} s"
             end = threading.Timer(how.grace, _end_now, [how.grace])
             end.daemon = True

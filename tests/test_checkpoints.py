@@ -125,8 +125,8 @@ def test_a_stack_that_was_halved_goes_on_in_its_parts(digits: Data, monkeypatch:
 # What is kept of a study
 
 
-def kept_in(folder: Path, said: list[str], data: Data, every: float = 0.0, **bound: str) -> Checkpoints:
-    return Checkpoints(folder / "checkpoints", bound, {"digits": data.fingerprint}, every, said.append)
+def kept_in(folder: Path, said: list[str], data: Data, every: float = 0.0, torch_is: str = "1.0") -> Checkpoints:
+    return Checkpoints(folder / "checkpoints", {"torch": torch_is}, {"digits": data.fingerprint}, every, said.append)
 
 
 def driven(groups: Sequence[Sequence[Trial]], crew: Crew, keeping: Checkpoints, events: int | None = None) -> Told:
@@ -210,26 +210,26 @@ def test_a_damaged_one_is_told_and_trained_anew(change: Any, told: str, digits: 
 
 
 @pytest.mark.parametrize(
-    ("changes", "bound", "told"),
+    ("changes", "now_is", "told"),
     [
-        ({}, {"torch": "2.0"}, "it is of another torch: 1.0 then, 2.0 now"),
-        ({"lr": 0.5}, {"torch": "1.0"}, "it is of trainings with other seeds or hyperparameters"),
-        ({"seed": 2}, {"torch": "1.0"}, "it is of trainings with other seeds or hyperparameters"),
+        ({}, "2.0", "it is of another torch: 1.0 then, 2.0 now"),
+        ({"lr": 0.5}, "1.0", "it is of trainings with other seeds or hyperparameters"),
+        ({"seed": 2}, "1.0", "it is of trainings with other seeds or hyperparameters"),
     ],
 )
 def test_a_foreign_one_is_told_and_trained_anew(
-    changes: dict[str, Any], bound: dict[str, str], told: str, digits: Data, tmp_path: Path
+    changes: dict[str, Any], now_is: str, told: str, digits: Data, tmp_path: Path
 ) -> None:
     crew, said = Here({"digits": digits}), list[str]()
-    driven([[make_trial(0, epochs=6)]], crew, kept_in(tmp_path, said, digits, torch="1.0"), events=3)
+    driven([[make_trial(0, epochs=6)]], crew, kept_in(tmp_path, said, digits), events=3)
     now = [[make_trial(0, epochs=6, **changes)]]
-    again = driven(now, crew, kept_in(tmp_path, said, digits, **bound))
+    again = driven(now, crew, kept_in(tmp_path, said, digits, torch_is=now_is))
     assert len(said) == 1
     assert told in said[0]
     assert without_times(again) == without_times(driven(now, crew, kept_in(tmp_path, [], digits)))
     other = replace(digits, fingerprint="f" * 64)
-    driven(now, crew, kept_in(tmp_path, said, digits, **bound), events=3)
-    driven(now, crew, kept_in(tmp_path, said, other, **bound))
+    driven(now, crew, kept_in(tmp_path, said, digits, torch_is=now_is), events=3)
+    driven(now, crew, kept_in(tmp_path, said, other, torch_is=now_is))
     assert "it is of another data digits: " in said[-1]
 
 

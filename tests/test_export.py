@@ -309,7 +309,7 @@ def test_what_is_wrong_is_told_in_a_line(here: Path) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("onnxscript") is not None, reason="what it needs is there")
 def test_onnx_says_what_it_needs(here: Path) -> None:
-    with pytest.raises(UserError, match=r"--format onnx needs onnxscript: pip install 'harness\[onnx\]'"):
+    with pytest.raises(UserError, match=r"--format onnx needs onnxscript: pip install 'harness-studies\[onnx\]'"):
         take("plain", Wish("1", format="onnx"))
 
 

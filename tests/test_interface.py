@@ -161,7 +161,8 @@ def test_a_program_keeps_its_signals_and_threads(
     def stopped(driver: Driver) -> None:
         look("")
         os.kill(os.getpid(), signal.SIGTERM)
-        driver.check()
+        assert driver.stopping.asked
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(Driver, "run", stopped)
     with pytest.raises(KeyboardInterrupt):

@@ -240,8 +240,8 @@ def test_a_whole_run(command: Command, tmp_path: Path) -> None:
     assert trials["variant"].value_counts().to_dict() == {ODD: 9}
     assert seeds[seeds["variant"] == "SGD, tuned"]["lr"].tolist() == [0.2] * 3
     [row] = list_studies(tmp_path / "studies")
-    assert row[3:6] == ("finished", "9/9", "9/9")
-    assert f"variant={ODD}" in {row[6], *map(str, Records(folder / "journal.log").links)}
+    assert (row.state, row.search, row.confirm) == ("finished", (9, 9), (9, 9))
+    assert f"variant={ODD}" in {row.best, *map(str, Records(folder / "journal.log").links)}
 
     checked, said = read_study(Path("studies/recipes")), list[str]()
     for wanted in (

@@ -154,7 +154,7 @@ class Gaps:
     @property
     def pairs(self) -> int:
         """How many there are."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     @property
     def _belongs(self) -> NDArray[np.float64]:

@@ -129,7 +129,7 @@ def tabulate(records: Records, others: tuple[str, ...] = ()) -> Results:
         others=others,
         steps=_steps(records),
         infeasible=_infeasible(records, row_of),
-        misses={run: unpack_classes(outcome.misses) for run, outcome in tested.items() if outcome.misses},
+        misses=_misses(tested),
         timing=records.timing,
     )
 
@@ -137,6 +137,10 @@ def tabulate(records: Records, others: tuple[str, ...] = ()) -> Results:
 def _of_levels(tested: Mapping[Run, Outcome], name: str) -> dict[int, Any]:
     """What only a level's first confirmation keeps."""
     return {level: kept for (level, _, _), outcome in tested.items() if (kept := getattr(outcome, name))}
+
+
+def _misses(tested: Mapping[Run, Outcome]) -> dict[Run, NDArray[np.int64]]:
+    return {run: unpack_classes(outcome.misses) for run, outcome in tested.items() if outcome.misses}
 
 
 def _infeasible(records: Records, row_of: Mapping[Any, int]) -> dict[int, tuple[int, ...]]:

@@ -23,7 +23,7 @@ def check_format(name: str) -> None:
         try:
             import onnxscript  # noqa: F401
         except ImportError:
-            raise UserError("--format onnx needs onnxscript: pip install 'harness[onnx]'") from None
+            raise UserError("--format onnx needs onnxscript: pip install 'harness-studies[onnx]'") from None
 
 
 def in_format(name: str, model: ExportedModel, folder: Path) -> None:

@@ -104,7 +104,8 @@ class Scaling(nn.Module):
         ranks = 0.5 * (_between(x, known, shares) - _between(-x, -known.flip(1), -shares.flip(1)))
         ranks = torch.where(x + EDGE > known[:, -1:], 1.0, ranks)
         ranks = torch.where(x - EDGE < known[:, :1], 0.0, ranks)
-        return torch.special.ndtri(ranks).clamp(LOWEST, HIGHEST).T
+        normal: Tensor = torch.special.ndtri(ranks).clamp(LOWEST, HIGHEST)
+        return normal.T
 
 
 def _between(x: Tensor, known: Tensor, values: Tensor) -> Tensor:

@@ -99,6 +99,11 @@ def _find(path: Path) -> Path:
 
 
 def _tables(raw: Mapping[str, Any]) -> None:
+    if "alert" in raw:
+        raise UserError(
+            "alert: a study file names no command to be run, since it may be somebody else's; give it to "
+            "harness run --on-done, or write [alert] into your own settings (docs/watch.md)"
+        )
     for table in TABLES:
         if not isinstance(raw.get(table, {}), dict):
             raise UserError(f"{table}: must be a table, [{table}], got {raw[table]!r}")
