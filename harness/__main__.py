@@ -50,6 +50,15 @@ Level = Annotated[
     str | None,
     typer.Argument(help="The compared value, as depth=3 or 3.", show_default=False, autocompletion=study_levels),
 ]
+Grace = Annotated[
+    float,
+    typer.Option(min=0.0, envvar="HARNESS_GRACE", help="Seconds from SIGTERM to the end, to write checkpoints in."),
+]
+OnDone = Annotated[
+    str | None,
+    typer.Option(metavar="COMMAND", help="Run this when the study is done, without a shell; docs/watch.md has more."),
+]
+OnFailure = Annotated[str | None, typer.Option(metavar="COMMAND", help="The same if it fails.")]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="As JSON, for programs; docs/json.md has every key.")]
 Dataset = Annotated[
     str | None,
@@ -115,25 +124,15 @@ def run(
         bool, typer.Option("--fresh", metavar="", help="Put the old journal aside and start anew.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", metavar="", help="Show no progress.")] = False,
-    grace: Annotated[
-        float,
-        typer.Option(
-            min=0.0, envvar="HARNESS_GRACE", help="Seconds from SIGTERM to the end, in which checkpoints are written."
-        ),
-    ] = 30.0,
+    grace: Grace = 30.0,
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run", metavar="", help="Tell what would be done and how long it would take; write nothing."
         ),
     ] = False,
-    on_done: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COMMAND", help="Run this when the study is done, without a shell; docs/watch.md has more."
-        ),
-    ] = None,
-    on_failure: Annotated[str | None, typer.Option(metavar="COMMAND", help="The same if it fails.")] = None,
+    on_done: OnDone = None,
+    on_failure: OnFailure = None,
     as_json: Annotated[
         bool,
         typer.Option(

@@ -166,17 +166,22 @@ def check_windows(study: Study, data: Mapping[str, Data]) -> None:
     if study.model != "cnn" or study.own:
         return
     for level in study.levels:
-        config, space = study.config(level, {}), study.space(level)
-        tuned = {key: ends(space[key]) for key in MILDEST if key in space}
-        known = {key: (*values, *([config[key]] if space[key].when else [])) for key, values in tuned.items()}
-        mild = {key: min(values, key=MILDEST[key]) for key, values in known.items()}
-        each = [{key: value} for key, values in tuned.items() for value in values]
-        for one in [{}, *each]:
-            if error := _window_error(config.replace(**{**mild, **one}), data[config.dataset].shape):
+        space = study.space(level)
+        for config in _mildest(space, study.config(level, {})):
+            if error := _window_error(config, data[config.dataset].shape):
                 named = error.partition(":")[0]
                 places = {"compare.": {*study.sets(level)}, "tune.": {*space}, "fixed.": {*study.fixed}}
                 where = next((place for place, keys in places.items() if named in keys), "")  # in none: the default
                 raise UserError(where + error)
+
+
+def _mildest(space: Space, config: Config) -> Iterator[Config]:
+    """A level's config with what is tuned of windows at its mildest, and with each of it at each end beside that."""
+    tuned = {key: ends(space[key]) for key in MILDEST if key in space}
+    known = {key: (*values, *([config[key]] if space[key].when else [])) for key, values in tuned.items()}
+    mild = {key: min(values, key=MILDEST[key]) for key, values in known.items()}
+    for one in [{}, *({key: value} for key, values in tuned.items() for value in values)]:
+        yield config.replace(**{**mild, **one})
 
 
 def _window_error(config: Config, shape: tuple[int, ...]) -> str:

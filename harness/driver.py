@@ -69,13 +69,7 @@ def run(
     """
     keep_freed_memory()
     device = _device(how)
-    if not how.fresh:
-        check_data_name(study, folder / study.journal)
-    if study.loader:  # nothing of it is executed before it is known that the journal goes on with it, and told
-        if not how.fresh:
-            check_edits(study, folder / study.journal)
-        say(runs_code(study.loader, folder))
-    study, data = load_study(study, folder, device, say)
+    study, data = _loaded(study, folder, device, how, say)
     report_folder(study.label)  # one that leads out is refused before anything is trained
     if not tracker.offline:
         shown_store()  # so is an address that MLflow would misread
@@ -86,12 +80,8 @@ def run(
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
         study = ledger.study
-        for note in notes(study):
-            say(f"note: {note}")
         show_runs(ledger, tracker, facts, journal, say)
-        pace, told = plan.Pace(data, workplace, size, scale(data)), lambda line: say(f"estimate: {line}")
-        start = _estimated(study, pace, ledger.left(), ledger.used(), journal, told)
-        ledger.note_expected(start.expected)
+        start = _start(ledger, data, workplace, size, journal, say)
         checkpoints = checkpoints_of(ledger, journal, facts, data, say)
         if how.fresh:
             checkpoints.clear()
@@ -100,6 +90,31 @@ def run(
             Driver(ledger, tracker, screen, data, workplace, size, stopping, checkpoints).run()
         ledger.weights.tidy(ledger.recorded())
         return conclude(ledger, journal, tracker, say)
+
+
+def _loaded(study: Study, folder: Path, device: torch.device, how: How, say: Say) -> tuple[Study, dict[str, Data]]:
+    """The study, settled, and its data. Nothing that a user wrote is executed before it is known that the journal goes
+    on with it, and told.
+    """
+    if not how.fresh:
+        check_data_name(study, folder / study.journal)
+    if study.loader:
+        if not how.fresh:
+            check_edits(study, folder / study.journal)
+        say(runs_code(study.loader, folder))
+    return load_study(study, folder, device, say)
+
+
+def _start(
+    ledger: Ledger, data: Mapping[str, Data], workplace: Workplace, size: int | None, journal: Path, say: Say
+) -> Start:
+    """Tell what to know beforehand and how long what is left will take, which the journal keeps."""
+    for note in notes(ledger.study):
+        say(f"note: {note}")
+    pace = plan.Pace(data, workplace, size, scale(data))
+    told = _estimated(ledger.study, pace, ledger.left(), ledger.used(), journal, lambda line: say(f"estimate: {line}"))
+    ledger.note_expected(told.expected)
+    return told
 
 
 @dataclass(frozen=True)
@@ -142,11 +157,10 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> Start:
         if data:
             checks.check_windows(study, data)
         study = with_earlier(study, folder)
-        done, left, used = "nothing yet: every training is still to be done", plan.all_of(study), 0.0
+        left, used = plan.all_of(study), 0.0
     else:
         study, left, used = look(study, journal, environment.of_data(data.values()))
-        trials, confirmed = (whole - one for whole, one in zip(plan.all_of(study), left, strict=True))
-        done = f"{journal} holds {trials} search trials and {confirmed} confirmations"
+    done = _done(study, journal, left)
     programs = [one.file for one in (study.own, study.loader) if one]
     weigh = None if programs else scale(data)  # nobody is to run a program who only asks what would be done
     for heading, line in [*plan.outline(study, weigh), ("done", done)]:
@@ -158,6 +172,14 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> Start:
         size = how.group_size or workplace.group_size
         pace = plan.Pace(data, workplace, size, scale(data))
         return _estimated(study, pace, left, used, journal, lambda line: say(f"{'estimate':9} {line}"))
+
+
+def _done(study: Study, journal: Path, left: plan.Left) -> str:
+    """How many trainings a journal holds, in words."""
+    trials, confirmed = (whole - one for whole, one in zip(plan.all_of(study), left, strict=True))
+    if not (trials or confirmed):
+        return "nothing yet: every training is still to be done"
+    return f"{journal} holds {trials} search trials and {confirmed} confirmations"
 
 
 def show_runs(ledger: Ledger, tracker: Tracker, facts: Mapping[str, str], journal: Path, say: Say) -> None:
