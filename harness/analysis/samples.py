@@ -197,11 +197,12 @@ def outlier_p(sample: Sample) -> NDArray[np.float64]:
     n, values = known.sum(axis=0), np.where(known, sample, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         away = np.where(known, np.abs(sample - values.sum(axis=0) / n), 0.0)
-        g = away.max(axis=0) / np.sqrt((away**2).sum(axis=0) / (n - 1))
+        g = away.max(axis=0, initial=0.0) / np.sqrt((away**2).sum(axis=0) / (n - 1))
         rest = (n - 1) ** 2 - n * g**2
         t = np.sqrt(np.where(rest > 0, n * (n - 2) * g**2 / rest, np.inf))
         p = np.minimum(1.0, 2 * n * stdtr(n - 2, -t))
-    reach = np.where(known, sample, -np.inf).max(axis=0) - np.where(known, sample, np.inf).min(axis=0)
+    highest = np.where(known, sample, -np.inf).max(axis=0, initial=-np.inf)
+    reach = highest - np.where(known, sample, np.inf).min(axis=0, initial=np.inf)
     return np.asarray(np.where((n > FEWEST) & (reach >= EQUAL), p, np.nan))
 
 
