@@ -34,6 +34,11 @@ def is_wanted(study: Study) -> bool:
     return study.is_searched and (study.budget.ablation or study.budget.confirm_defaults)
 
 
+def names_of(study: Study) -> dict[Level, str]:
+    """The names of the Optuna studies that hold them, by level; none where nothing is trained here."""
+    return {level: ablation_name(study, level) for level in study.searching} if is_wanted(study) else {}
+
+
 def in_order(space: Space, importances: Mapping[str, float]) -> list[str]:
     """The hyperparameters of a space, the most important first, equal ones as in the study file; one that means
     something under conditions only comes after those that it depends on.

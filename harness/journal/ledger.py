@@ -27,7 +27,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from harness.errors import UserError
-from harness.journal.ablation import Ablations, ablation_name, ablations, is_wanted, paths
+from harness.journal.ablation import Ablations, ablations, names_of, paths
 from harness.journal.clock import StudyClock
 from harness.journal.earlier import with_earlier
 from harness.journal.file import FORMAT, JournalFile, create_studies, cut_torn_line, open_journal
@@ -93,8 +93,7 @@ class Ledger:
         first = self._begin(environment, how)
         self._searches = {place: self._open(search_name(study, place)) for place in self._places}
         self._seeds = {level: self._open(seeds_name(study, level)) for level in study.levels}
-        wanted = study.searching if is_wanted(study) else ()
-        self._ablations = Ablations(study, {one: self._open(ablation_name(study, one)) for one in wanted})
+        self._ablations = Ablations(study, {level: self._open(name) for level, name in names_of(study).items()})
         self._asked: dict[tuple[Place, int], optuna.Trial] = {}  # the generation at work
         self._steps: dict[tuple[Place, int], set[int]] = {}  # what each is judged by: epochs from 0, or folds
         self.clock = None if study.budget.minutes is None else StudyClock(first, self._records())
@@ -386,11 +385,10 @@ class Ledger:
 
 def _names(study: Study) -> list[str]:
     """What all Optuna studies of a journal are called."""
-    wanted = study.searching if is_wanted(study) else ()
     return [
         *(search_name(study, place) for place in places(study)),
         *(seeds_name(study, level) for level in study.levels),
-        *(ablation_name(study, level) for level in wanted),
+        *names_of(study).values(),
     ]
 
 
