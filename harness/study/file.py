@@ -162,7 +162,7 @@ def _check(folder: Path, raw: dict[str, Any], own: OwnModel | None) -> Study:
         "seeding": "sequence",
     }
     checked = _with_task(_parse(TypeAdapter(Study), "", study), str(task))
-    for check in (check_variants, _data_fits, _fits_together, _can_be_built, _folds_fit, _worth_is_known):
+    for check in (check_variants, _data_fits, _fits_together, _can_be_built, _folds_fit, _refit_fits, _worth_is_known):
         check(checked)
     return checked
 
@@ -229,7 +229,7 @@ class Side(NamedTuple):
     own: Collection[str]
 
 
-class Asked(NamedTuple):
+class Hyperparameters(NamedTuple):
     """What a study file says of hyperparameters. Of named variants `compared` has the names."""
 
     compared: Compared
@@ -254,12 +254,12 @@ class Asked(NamedTuple):
         return found
 
 
-def _hyperparameters(folder: Path, raw: Mapping[str, Any], model: Value, own: OwnModel | None) -> Asked:
+def _hyperparameters(folder: Path, raw: Mapping[str, Any], model: Value, own: OwnModel | None) -> Hyperparameters:
     """What is compared, tuned and fixed, each checked and all together."""
     compared, variants = _compare(raw.get("compare", {}), own, folder)
     fixed = _fixed("fixed", raw.get("fixed", {}), own)
     tune = _tune("tune", raw.get("tune", {}), own)
-    asked = Asked(compared, tune, fixed, variants)
+    asked = Hyperparameters(compared, tune, fixed, variants)
     _disjoint(asked)
     for side in asked.sides():
         try:
@@ -354,18 +354,18 @@ def _compare(table: dict[str, Any], own: OwnModel | None, folder: Path) -> tuple
     variants = _variants(table[VARIANT], own) if _are_variants(table, own) else {}
     turned = [key for key in table if key != "dataset" and not (variants and key == VARIANT)]
     _turnable("compare", {key: table[key] for key in turned}, own)
-    if len(table) > MOST_KEYS:
-        first, second, *others = table
-        raise UserError(
-            f"compare: can hold two keys, got {listed(table)}; compare {first} and {second}, and fix or tune "
-            f"{' and '.join(others)}"
-        )
+    _not_too_many_keys(table)
     if own and len(table) > 1:
         _no_columns(own, table)
     compared = {
         key: tuple(variants) if variants and key == VARIANT else _compared(catalogue.knob(key, own), values, folder)
         for key, values in table.items()
     }
+    _not_too_many_levels(compared)
+    return compared, variants
+
+
+def _not_too_many_levels(compared: Compared) -> None:
     cells = math.prod(map(len, compared.values()))
     if cells > MOST_LEVELS:
         what = "cells of two keys" if len(compared) > 1 else "values"
@@ -373,7 +373,15 @@ def _compare(table: dict[str, Any], own: OwnModel | None, folder: Path) -> tuple
             f"compare: at most {MOST_LEVELS:,} {what} can be compared, got {cells:,}; each is searched and "
             "confirmed on its own; a key with that many values is one to tune"
         )
-    return compared, variants
+
+
+def _not_too_many_keys(table: Collection[str]) -> None:
+    if len(table) > MOST_KEYS:
+        first, second, *others = table
+        raise UserError(
+            f"compare: can hold two keys, got {listed(table)}; compare {first} and {second}, and fix or tune "
+            f"{' and '.join(others)}"
+        )
 
 
 def _are_variants(table: Mapping[str, Any], own: OwnModel | None) -> bool:
@@ -557,7 +565,7 @@ def _published(raw: dict[str, Any]) -> Published:
     return _parse(TypeAdapter(Published), "published", raw)
 
 
-def _disjoint(asked: Asked) -> None:
+def _disjoint(asked: Hyperparameters) -> None:
     """Each hyperparameter stands in one table; a variant may say otherwise than [tune] and [fixed], not [compare]."""
     tables = {"compare": asked.values, "tune": asked.tune, "fixed": asked.fixed}
     for key in (*asked.tune, *asked.fixed):
@@ -719,12 +727,6 @@ def _folds_fit(study: Study) -> None:
     for key in ("folds", "repeats", "refit"):
         if not study.is_searched and (got := getattr(search, key)) != SearchSettings.model_fields[key].default:
             raise UserError(f"search.{key}: there is no [tune] to search over, got {got!r}")
-    if search.refit == "all" and 0 < len(study.searching) < len(study.levels):
-        idle = next(level for level in study.levels if level not in study.searching)
-        raise UserError(
-            f"search.refit: with 'all' a winner takes its epochs from its search, and {study.level_name(idle)} "
-            "searches nothing; use refit = 'split'"
-        )
     if search.folds == 1:
         if search.repeats > 1:
             raise UserError(f"search.repeats: there are no folds to repeat (search.folds = 1), got {search.repeats}")
@@ -737,6 +739,16 @@ def _folds_fit(study: Study) -> None:
         raise UserError(
             "fixed.validation: has no effect: search.folds say what a search holds out, and with search.refit = 'all' "
             "a confirmation holds out nothing; leave it out"
+        )
+
+
+def _refit_fits(study: Study) -> None:
+    """What is confirmed with the epochs of its search must have one."""
+    idle = [level for level in study.levels if not study.space(level)]
+    if study.search.refit == "all" and study.is_searched and idle:
+        raise UserError(
+            f"search.refit: with 'all' a winner takes its epochs from its search, and {study.level_name(idle[0])} "
+            "searches nothing; use refit = 'split'"
         )
 
 
