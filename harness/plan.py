@@ -244,8 +244,7 @@ def outline(study: Study, weigh: Weigh | None) -> Iterator[tuple[str, str]]:
     yield "study", ": ".join(filter(None, [f"{study.label} on {listed(study.datasets)}", study.question]))
     if study.own:
         yield "model", f"{study.own.words}, with {listed(knob.name for knob in study.own.knobs) or 'no parameters'}"
-    yield "compares", f"{study.axis} = {listed(map(show, study.levels))}"
-    yield from (("variant", f'"{name}": {said}') for name, said in recipes(study))
+    yield from _of_the_values(study)
     if study.is_searched:
         yield from _of_the_search(study)
     yield "fixed", listed(f"{key} = {show(value)}" for key, value in study.fixed.items()) or "nothing"
@@ -255,6 +254,11 @@ def outline(study: Study, weigh: Weigh | None) -> Iterator[tuple[str, str]]:
     if weigh is not None or study.constraint.parameters is None:
         yield "stacks", _of_the_shapes(study, weigh)
     yield from (("note", note) for note in notes(study))
+
+
+def _of_the_values(study: Study) -> Iterator[tuple[str, str]]:
+    yield "compares", f"{study.axis} = {listed(map(study.in_words, study.levels))}"
+    yield from (("variant", f'"{name}": {said}') for name, said in recipes(study))
 
 
 def _of_the_shapes(study: Study, weigh: Weigh | None) -> str:

@@ -79,7 +79,7 @@ def _not_too_many(study: Study, said: list[str]) -> list[str]:
 def _of_the_search(seen: Seen) -> Iterator[str]:
     """Whether all values had the same chances."""
     study, table = seen.study, seen.table
-    trials = table["trials"][[level in study.searching for level in study.levels]]
+    trials = table["trials"][[bool(study.space(level)) for level in study.levels]]
     if trials.nunique() > 1:
         yield (
             f"The budgets are not equal yet: {trials.min()} to {trials.max()} search trials; "

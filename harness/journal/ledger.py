@@ -89,7 +89,6 @@ class Ledger:
         self.weights = WeightFiles(journal, study)
         self._storage = known or open_journal(journal)
         self._places = places(study)
-        self._searching = [place for place in self._places if study.space(place[0])]
         first = self._begin(environment, how)
         self._searches = {place: self._open(search_name(study, place)) for place in self._places}
         self._seeds = {level: self._open(seeds_name(study, level)) for level in study.levels}
@@ -102,6 +101,11 @@ class Ledger:
     def id(self) -> str:
         """What tells this journal from every other, also from those that were put aside."""
         return str(self._searches[self._places[0]].user_attrs["journal"])
+
+    @property
+    def _searching(self) -> list[Place]:
+        """The searches that have trials: a variant may have nothing to search."""
+        return [place for place in self._places if self.study.space(place[0])]
 
     def note_runs(self, links: Mapping[str, str]) -> None:
         """Keep where the runs can be seen, for the report."""

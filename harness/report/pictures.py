@@ -391,7 +391,7 @@ def _where_it_matters(study: Study, trials: pd.DataFrame) -> pd.DataFrame:
             if key not in space:
                 done[key] = done[key].where(~own)
             for other, wanted in space[key].when.items() if key in space else ():
-                done[key] = done[key].where(~own | (done[other] == wanted))
+                done[key] = done[key].where(~own | (trials[other] == wanted))
     return done[["level", *study.tuned, f"val_{study.metric}"]]
 
 

@@ -169,7 +169,7 @@ def _check(folder: Path, raw: dict[str, Any], own: OwnModel | None) -> Study:
         "seeding": "sequence",
     }
     checked = _with_task(_parse(TypeAdapter(Study), "", study), str(task))
-    for check in (check_variants, _data_fits, _fits_together, _can_be_built, _folds_fit, _worth_is_known):
+    for check in (check_variants, _data_fits, _fits_together, _can_be_built, _folds_fit, _refit_fits, _worth_is_known):
         check(checked)
     return checked
 
@@ -775,6 +775,16 @@ def _validation_is_free(study: Study) -> None:
         raise UserError(
             "fixed.validation: has no effect: search.folds say what a search holds out, and with search.refit = 'all' "
             "a confirmation holds out nothing; leave it out"
+        )
+
+
+def _refit_fits(study: Study) -> None:
+    """What is confirmed with the epochs of its search must have one."""
+    idle = [level for level in study.levels if not study.space(level)]
+    if study.search.refit == "all" and study.is_searched and idle:
+        raise UserError(
+            f"search.refit: with 'all' a winner takes its epochs from its search, and {study.level_name(idle[0])} "
+            "searches nothing; use refit = 'split'"
         )
 
 

@@ -6,7 +6,6 @@ check_variants(study)       # once the study is whole
 
 import re
 from collections.abc import Iterator
-from itertools import combinations
 
 from harness.catalogue import show
 from harness.errors import UserError
@@ -75,16 +74,28 @@ def _name(study: Study, level: Level) -> str:
 
 def check_variants(study: Study) -> None:
     """All that is said has an effect, and no two variants say the same. Raises UserError."""
+    for check in (_reachable, _different, _heard) if study.variants else ():
+        check(study)
+
+
+def _reachable(study: Study) -> None:
     for name, variant in study.variants.items():
         spaces = [study.space(level) for level in study.levels if _name(study, level) == name]
-        for key in variant.tune:
-            if not any(key in space for space in spaces):
+        for key, domain in variant.tune.items():
+            if domain.when and not any(key in space for space in spaces):
                 raise UserError(f"{place(name)}.tune.{key}.when: never holds with what the variant sets")
-    for one, two in combinations(_one_of_each(study), 2):
-        if (study.config(one, {}), study.space(one)) == (study.config(two, {}), study.space(two)):
-            names = place(_name(study, one)), place(_name(study, two))
-            raise UserError(f"{names[1]}: says the same as {names[0]}; leave one of them out")
-    for where, key in _common(study) if study.variants else ():
+
+
+def _different(study: Study) -> None:
+    said: dict[object, str] = {}
+    for level in _one_of_each(study):
+        name, space = _name(study, level), sorted(study.space(level).items())
+        if (first := said.setdefault((study.config(level, {}), repr(space)), name)) != name:
+            raise UserError(f"{place(name)}: says the same as {place(first)}; leave one of them out")
+
+
+def _heard(study: Study) -> None:
+    for where, key in _common(study):
         if not any(_is_heard(study, level, where, key) for level in study.levels):
             raise UserError(f"{where}.{key}: has no effect: every variant says otherwise; leave it out")
 
