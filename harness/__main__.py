@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from harness.catalogue import names
-from harness.errors import UserError, listed, one_of
+from harness.crews.how import How, check_device
+from harness.errors import INTERRUPTED, UserError, listed, one_of
 from harness.masking import without_secrets
 from harness.programs import Write, alone, error
 
@@ -113,6 +114,12 @@ def run(
         bool, typer.Option("--fresh", metavar="", help="Put the old journal aside and start anew.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", metavar="", help="Show no progress.")] = False,
+    grace: Annotated[
+        float,
+        typer.Option(
+            min=0.0, envvar="HARNESS_GRACE", help="Seconds from SIGTERM to the end, in which checkpoints are written."
+        ),
+    ] = 30.0,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -134,57 +141,42 @@ def run(
     ] = False,
 ) -> None:
     """Run a study, or go on with it, and write its report."""
-    from harness.crews.how import How
-    from harness.study.places import study_folder
+    from harness.interface.running import changes, prepared
 
-    budget = {"trials": trials, "minutes": minutes, "searches": searches, "seeds": seeds}
-    given = {**{f"budget.{key}": value for key, value in budget.items()}, "epochs": epochs}
-    changes = [f"{key}={value}" for key, value in given.items() if value is not None] + (overrides or [])
-    how = How(device, stack, workers, ray, crew, offline, fresh, quiet)
+    how = How(device, stack, workers, ray, crew, offline, fresh, quiet, grace)
+    changed = changes(trials, minutes, searches, seeds, epochs) + (overrides or [])
     with answering(as_json, lines=True) as write:
-        checked = to_be_run(study, changes, dataset)
-        check_device(device)
-        check_crew(crew)
+        checked, folder = prepared(study, changed, dataset, how)
         if dry_run:
+            from harness.driver import dry_run as tell
             from harness.events import planned
-            from harness.run import dry_run as tell
 
-            write(planned(checked, tell(checked, study_folder(study), how, typer.echo)))
+            write(planned(checked, tell(checked, folder, how, typer.echo)))
             return
         from harness.alert import alert_of
 
         alert = alert_of(checked.label, typer.echo, on_done, on_failure)
-        train(checked, study_folder(study), how, alert, write if as_json else None)
-
-
-def to_be_run(folder: Path, changes: list[str], dataset: str | None) -> Any:
-    """The study in a folder, once it is known that its files may be written."""
-    from harness.study.file import read_study
-    from harness.study.places import check_label, report_folder, study_folder
-
-    checked = read_study(folder, changes, dataset)
-    check_label(study_folder(folder), checked.label)
-    report_folder(checked.label)  # one that leads out is refused before anything is made
-    return checked
+        train(checked, folder, how, alert, write if as_json else None)
 
 
 def train(checked: Any, folder: Path, how: Any, alert: Any, write: Write | None) -> None:
     """Run the study in the folder; `write` tells programs what happens, without it people are told."""
     from harness.alert import announced
-    from harness.tracking.tracker import Tracker
+    from harness.interface.running import start
 
-    with announced(alert), Tracker(how.offline, say=typer.echo) as tracker:  # before torch: MLflow loads meanwhile
+    def show(study: Any, quiet: bool) -> Any:
         from harness.console import Progress
-        from harness.events import Events, finished
-        from harness.run import run as run_study
+        from harness.events import Events
 
-        def show(study: Any, quiet: bool) -> Any:
-            return Events(study, write) if write else Progress(study, quiet)
+        return Events(study, write) if write else Progress(study, quiet)
 
-        done = run_study(checked, folder, tracker, how, typer.echo, show)
+    with announced(alert):
+        done = start(checked, folder, how, typer.echo, show)
         alert.page, alert.message = str(done.page), done.findings.answer
-        if write:
-            write(finished(done.findings, done.page, done.journal))
+    if write:
+        from harness.events import finished
+
+        write(finished(done.findings, done.page, done.journal))
 
 
 @app.command()
@@ -198,7 +190,7 @@ def sync(study: Folder, dataset: Dataset = None) -> None:
         from harness.tracking.tracker import Tracker
 
         with Tracker(say=typer.echo) as tracker:
-            from harness.run import sync as sync_study
+            from harness.driver import sync as sync_study
 
             sync_study(checked, study_folder(study), tracker, typer.echo)
 
@@ -272,6 +264,60 @@ def replay(
             write(replayed.record())
         if not replayed.is_same:
             raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    study: Folder,
+    level: Annotated[str, typer.Argument(help="The compared value, as depth=3 or 3.", show_default=False)],
+    place: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder to write; an export that is there is replaced.")
+    ],
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="The confirmation run with this seed, or 1 for the first one, 2, ...; else the best on "
+            "validation data."
+        ),
+    ] = None,
+    vote: Annotated[bool, typer.Option("--vote", help="All confirmation runs: the mean of what they say.")] = False,
+    format: Annotated[str, typer.Option(metavar="FORMAT", help="Also as onnx or torch.export.")] = "",
+    register: Annotated[
+        str, typer.Option(metavar="NAME", help="Also as the next version of that model in MLflow's registry.")
+    ] = "",
+    dataset: Dataset = None,
+) -> None:
+    """Write a trained model into a folder to take home: weights, preprocessing, a model.py that needs torch alone."""
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
+
+    with plain_errors():
+        checked = read_study(study, dataset=dataset)
+        from harness.export.write import Wish
+        from harness.export.write import export as export_model
+
+        export_model(checked, study_folder(study), Wish(level, seed, vote, format, register), place, typer.echo)
+
+
+@app.command()
+def predict(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that harness export wrote.")],
+    file: Annotated[Path, typer.Argument(help="A table, arrays (.npz), an image, or a folder of images.")],
+    out: Annotated[Path | None, typer.Option(help="Where the CSV goes, if not to standard output.")] = None,
+) -> None:
+    """Say of new data what an exported model makes of it, as CSV: classes with probabilities, or numbers."""
+    with plain_errors():
+        from harness.export.predict import predict as said_of
+
+        table = said_of(folder, file, lambda line: typer.echo(line, err=True))
+        if out is None:
+            typer.echo(table, nl=False)
+            return
+        try:
+            out.write_text(table, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{out}: cannot be written: {error.strerror or error}") from None
+        typer.echo(f"wrote    {out}", err=True)
 
 
 @app.command()
@@ -563,7 +609,7 @@ def bench(
         check_device(device)
         from harness.bench.rounds import bench as run_bench
         from harness.bench.rounds import choose_works
-        from harness.run import choose_device
+        from harness.driver import choose_device
 
         place = choose_device(device).type
         page = run_bench(choose_works(works, place), contenders, rounds, place, out, typer.echo, once_above)
@@ -582,19 +628,6 @@ def ui_command(port: int) -> list[str]:
     origins = ",".join(f"http://{name}:{port}" for name in names)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
     return [*command, "--workers", "1", "--allowed-hosts", hosts, "--cors-allowed-origins", origins]
-
-
-def check_device(name: str) -> None:
-    """Raises UserError for a device that torch is never asked for."""
-
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device: must be auto, cpu or cuda, got {name!r}")
-
-
-def check_crew(name: str | None) -> None:
-    """Raises UserError for a crew that there is not."""
-    if name is not None and name not in names("crew"):
-        raise UserError(f"--crew: {one_of(name, names('crew'))}")
 
 
 @contextmanager
@@ -624,8 +657,8 @@ def plain_errors(stopped: str = STOPPED, write: Write = lambda _: None) -> Itera
         raise typer.Exit(trouble.code) from None
     except KeyboardInterrupt:
         typer.echo(f"harness: {stopped}", err=True)
-        write(error(UserError(stopped), 130))
-        raise typer.Exit(130) from None
+        write(error(UserError(stopped), INTERRUPTED))
+        raise typer.Exit(INTERRUPTED) from None
     except typer.Exit:
         raise
     except Exception as trouble:  # of ours: its traceback follows
@@ -673,7 +706,7 @@ def one_line(command: typer.Typer, arguments: list[str]) -> int:
                 write(error(told, 2))
         return 2
     except typer.Abort:
-        return 130
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

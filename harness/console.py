@@ -210,7 +210,7 @@ class Progress:
         tests = [outcome for trial, outcome in outcomes if trial.stage == "confirm" and outcome.status == "finished"]
         return [
             *map(escape, self.study.shown(level).values()),
-            f"{len(search)}{wanted}" if self.study.tune else NONE,
+            f"{len(search)}{wanted}" if self.study.space(level) else NONE,
             str(sum(outcome.status == "pruned" for outcome in search)),
             str(sum(outcome.status in ("failed", "diverged") for outcome in search)),
             self._best(outcome for outcome in search if outcome.status == "finished"),

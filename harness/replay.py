@@ -22,13 +22,13 @@ from harness.crews.folds import Folds
 from harness.crews.grouping import group_trials
 from harness.crews.local import Here, threads
 from harness.crews.schedule import train_all
+from harness.driver import choose_device, runs_code
 from harness.errors import UserError, listed
 from harness.journal import Record, Records, changed_code, edits, find_journal, programs
 from harness.journal.choose import find_level, find_run
 from harness.journal.records import Circumstances
 from harness.loading import load_data
 from harness.parts.data import Data
-from harness.run import choose_device, runs_code
 from harness.study.own import Program
 from harness.study.settle import settled_as
 from harness.study.study import Study
@@ -100,7 +100,7 @@ def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Sa
     `say` tells what has changed since and the verdict; the table of all figures goes to standard output.
     """
     records = Records(find_journal(study, folder))
-    for code in _same_code(study, records.study, folder):
+    for code in same_code(study, records.study, folder):
         say(runs_code(code, folder))
     record, recorded = choose(records, wanted)
     then = records.then(record)
@@ -120,24 +120,24 @@ def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Sa
     return judge(records.study.run_name(record.trial), recorded, now, tolerance, say)
 
 
-def _same_code(file: Study, then: Study, folder: Path) -> list[Program]:
+def same_code(file: Study, then: Study, folder: Path, command: str = "replay") -> list[Program]:
     """What the record was trained with that a user wrote: its model, what loaded its data. Raises UserError unless the
-    study file names it and its file says what it said then: nothing in a journal is executed.
+    study file names it and its file says what it said then: nothing in a journal is executed. `command` would do so.
     """
     if then.own is not None and file.model != then.model:
         raise UserError(
-            f"replay: the record is of {then.own.words}, and the study file's model is {file.model}; {ONLY_NAMED}"
+            f"{command}: the record is of {then.own.words}, and the study file's model is {file.model}; {ONLY_NAMED}"
         )
     if then.loader is not None and (file.loader is None or file.loader.name != then.loader.name):
         raise UserError(
-            f"replay: the record's data is of {then.loader.name}, and the study file's is {listed(file.datasets)}; "
+            f"{command}: the record's data is of {then.loader.name}, and the study file's is {listed(file.datasets)}; "
             f"{ONLY_NAMED}"
         )
     same: list[Program] = []
     for old, new in programs(file, then):
         if old.source != new.source:
             raise UserError(
-                f"replay: {folder / old.file} is not what the record was trained with (sha256 {old.sha256[:12]}, "
+                f"{command}: {folder / old.file} is not what the record was trained with (sha256 {old.sha256[:12]}, "
                 f"now {new.sha256[:12]}); put it back as it was, which its report shows",
                 changed_code(file, then),
             )
@@ -145,6 +145,11 @@ def _same_code(file: Study, then: Study, folder: Path) -> list[Program]:
     return same
 
 
+OF_OLD, OF_NOW = (
+    re.compile(r"convolutions leave nothing of \d+ pixels$"),
+    re.compile(r"is larger than the \d+x\d+ pixels"),
+)
+"""What journals say where a kernel or a pool is larger than an image: some in words of before."""
 ONLY_NAMED = "only what the study file names is executed"
 
 
@@ -229,7 +234,8 @@ def compare(then: Outcome, now: Outcome, tolerance: float) -> Iterator[Compared]
     """Every figure of two outcomes but times; counts and words have no tolerance."""
     yield _words("status", then.status, now.status)
     if "failed" in (then.status, now.status):
-        yield _words("reason", *(_why(one) for one in (then, now)))
+        why, again = _why(then), _why(now)
+        yield _words("reason", again if OF_OLD.search(why) and OF_NOW.search(again) else why, again)
     for name in ("epochs", "parameters", "best_epoch"):
         old, new = getattr(then, name), getattr(now, name)
         yield Compared(name, str(old), str(new), abs(new - old), new != old)

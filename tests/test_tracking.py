@@ -26,10 +26,10 @@ from harness import catalogue
 from harness.analysis.results import Results, read_results
 from harness.config import Config
 from harness.crews.how import How
+from harness.driver import run as run_study
 from harness.errors import UserError
 from harness.journal import Ledger, Records
 from harness.parts.models import build
-from harness.run import run as run_study
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.tracking import Tracker, shown_store

@@ -68,7 +68,7 @@ class Timing:
         """How many search trials, and trainings after the search, there are to be."""
         study = self.study
         seeds = len(study.levels) * study.budget.seeds
-        searched = len(study.levels) * study.searches * study.trials if study.tune else 0
+        searched = len(study.searching) * study.searches * study.trials
         return searched, seeds * (1 + self._steps())
 
     @property

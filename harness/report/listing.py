@@ -92,7 +92,7 @@ def state_of(study: Study, folder: Path) -> StudyState:
         "running" if by else _at_rest(done.values()),
         by=by,
         left=_left(findings) if by else None,
-        search=done["search"] if known.tune else None,
+        search=done["search"] if known.is_searched else None,
         confirm=done["confirm"],
         best=best,
         figure=figure,

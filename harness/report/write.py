@@ -115,6 +115,8 @@ def _tables(findings: Findings) -> dict[str, pd.DataFrame]:
     tables["seeds"] = findings.seeds
     if findings.study.is_grid:
         tables["effects"] = findings.effects
+    if len(findings.vote):
+        tables["vote"] = findings.vote
     if len(findings.other_measures):
         tables["measures"] = findings.measures
     if len(findings.course):
@@ -123,7 +125,7 @@ def _tables(findings: Findings) -> dict[str, pd.DataFrame]:
         tables["reach"] = findings.reach
     if findings.study.published:
         tables["published"] = findings.published
-    if findings.study.tune:
+    if findings.study.is_searched:
         tables |= {"tuning": findings.tuning, "importance": findings.importance, "trials": findings.trials}
         tables |= {"worth": findings.worth} | ({"ablation": findings.ablation} if len(findings.ablation) else {})
     return tables
@@ -134,7 +136,7 @@ def _latex(findings: Findings) -> dict[str, tuple[pd.DataFrame, str]]:
     tables = {"compare": (narrow_grid(findings), f"{label}: {of}means over seeds.")}
     if findings.study.is_grid:
         tables["cells"] = cells_grid(findings), f"{label}: {of}means over seeds, with 95 % intervals."
-    if findings.study.tune:
+    if findings.study.is_searched:
         tables["winners"] = winners_grid(findings), f"{label}: what the search chose."
     return tables
 

@@ -1,7 +1,7 @@
 """Which runs a store has of a journal: all that opening a study asks of it.
 
-MLflow's own search builds every run with all its metrics, parameters and tags, which takes 2 to 4 ms each. Where the store
-is a database that this process itself opens, a few columns of its tables say as much.
+MLflow's own search builds every run with all its metrics, parameters and tags, which takes 2 to 4 ms each. Where the
+store is a database that this process itself opens, a few columns of its tables say as much.
 """
 
 from collections.abc import Iterator, Mapping

@@ -11,7 +11,7 @@ from harness.errors import UserError
 from harness.masking import without_secrets
 from harness.study.study import Study
 from harness.tracking.calls import Ending, Opened, in_one_line
-from harness.tracking.mlflow.address import pages, shown_store, store_trouble, store_uri
+from harness.tracking.mlflow.address import pages, shown_store, store_file, store_trouble, store_uri
 from harness.tracking.mlflow.sqlite import make_store  # first: it sets MLflow's ways before MLflow is imported
 from harness.trial import Epoch, Figures, Outcome, Trial
 
@@ -66,6 +66,7 @@ class MlflowStore:
         self._complete: set[str] = set()
         self._cut: dict[str, str] = {}  # the run that was cut short
         self._containers: dict[str, Container] = {}  # by key: "study", or the level's name
+        self._file: tuple[int, int] | None = None  # which one it is, if it is one
 
     def connect(self) -> None:
         """Open the store: seconds, the first time."""
@@ -85,6 +86,7 @@ class MlflowStore:
             raise UserError(f"{shown_store()}: MLflow cannot open it: {without_secrets(trouble)}")
         try:
             self._experiment = self._find_experiment()
+            self._file = store_file()
             self._read_runs()
             top = self._container("study", study.label, None)
             levels = {name: self._container(name, name, top) for name in map(study.level_name, study.levels)}
@@ -169,6 +171,10 @@ class MlflowStore:
         for container in reversed(self._containers.values()):
             if container.status != STATES[ending]:
                 self._client.set_terminated(container.run_id, STATES[ending])
+
+    def is_gone(self) -> bool:
+        """Whether the file of the runs was deleted or replaced since it was opened: the system lets MLflow write on."""
+        return self._file is not None and store_file() != self._file
 
     def _write(self, run: Running, entries: list[Param] | None = None) -> None:
         run.written = time.monotonic()

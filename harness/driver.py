@@ -7,9 +7,11 @@ with Tracker() as tracker:
 import math
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from types import FrameType
@@ -20,19 +22,20 @@ import torch
 from harness import catalogue, checks, environment, plan
 from harness.config import Config
 from harness.console import Progress, Screen, Start
+from harness.crews.checkpoints import Checkpoints
 from harness.crews.folds import Folds
 from harness.crews.grouping import by_cost, group_trials
 from harness.crews.how import How
-from harness.crews.schedule import Group, Workplace, train_all
-from harness.errors import StudyStoppedError, UserError
-from harness.journal import Ledger, Records, check_edits, hold, look, make_whole, put_aside
+from harness.crews.schedule import Group, Stopping, Workplace, train_all
+from harness.errors import INTERRUPTED, StudyStoppedError, UserError
+from harness.journal import Ledger, Records, check_data_name, check_edits, hold, look, make_whole, put_aside
 from harness.journal.earlier import with_earlier
 from harness.loading import load_study
 from harness.parts.data import Data
 from harness.parts.models import count_weights
 from harness.study.notes import notes
 from harness.study.own import Program
-from harness.study.places import advice, report_folder
+from harness.study.places import advice, check_copy, check_label, checkpoints_folder, report_folder
 from harness.study.study import Study
 from harness.tracking import WAIT, Tracker, shown_store
 from harness.training.memory import keep_freed_memory
@@ -42,6 +45,15 @@ if TYPE_CHECKING:
     from harness.analysis import Findings
 
 Say = Callable[[str], None]
+
+SAVING = 2 / 3
+"""The share of the grace after a SIGTERM in which epochs may end; the rest is for what closes runs."""
+END = "harness: stopped after {:g} s; the same command goes on from the last checkpoints\n"
+BINDING = (
+    *("harness", "torch", "numpy", "python"),
+    *("model_code_sha256", "data_code_sha256"),
+)
+"""What of the environment the last bits of a training depend on; its worker says where it trains."""
 
 
 def run(
@@ -57,6 +69,8 @@ def run(
     """
     keep_freed_memory()
     device = _device(how)
+    if not how.fresh:
+        check_data_name(study, folder / study.journal)
     if study.loader:  # nothing of it is executed before it is known that the journal goes on with it, and told
         if not how.fresh:
             check_edits(study, folder / study.journal)
@@ -74,9 +88,13 @@ def run(
         study = ledger.study
         show_runs(ledger, tracker, facts, journal, say)
         start = _start(ledger, data, workplace, size, journal, say)
-        with stop_politely(say) as check, show(study, how.quiet) as screen:
+        checkpoints = checkpoints_of(ledger, journal, facts, data, say)
+        if how.fresh:
+            checkpoints.clear()
+        with stop_politely(how, say) as stopping, show(study, how.quiet) as screen:
             screen.start(start)
-            Driver(ledger, tracker, screen, data, workplace, size, check).run()
+            Driver(ledger, tracker, screen, data, workplace, size, stopping, checkpoints).run()
+        ledger.weights.tidy(ledger.recorded())
         return conclude(ledger, journal, tracker, say)
 
 
@@ -87,6 +105,16 @@ class Concluded:
     findings: "Findings"
     page: Path
     journal: Path
+
+
+def checkpoints_of(
+    ledger: Ledger, journal: Path, facts: Mapping[str, str], data: Mapping[str, Data], say: Say
+) -> Checkpoints:
+    """Where the checkpoints of a study lie, and what they depend on."""
+    bound = {"journal": ledger.id, **{name: facts[name] for name in BINDING if name in facts}}
+    sums = {name: one.fingerprint for name, one in data.items()}
+    every = 60 * ledger.study.budget.checkpoint_minutes or math.inf
+    return Checkpoints(checkpoints_folder(journal), bound, sums, every, say)
 
 
 def begin(journal: Path, how: How, say: Say) -> None:
@@ -107,6 +135,8 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> Start:
         checks.check_data(study, data)
     journal = folder / study.journal
     if not journal.exists() or how.fresh:
+        if data:
+            checks.check_windows(study, data)
         study = with_earlier(study, folder)
         done, left, used = "nothing yet: every training is still to be done", plan.all_of(study), 0.0
     else:
@@ -154,6 +184,8 @@ def before_first_trial(
     checks.check_data(study, data)
     checks.check_folds(study, data)
     checks.check_models(study, data)
+    if not (folder / study.journal).exists():  # else some of its trials may have failed so, as they did before
+        checks.check_windows(study, data)
     facts = environment.describe(data.values(), device, study.own, study.loader)
     facts |= {"device": workplace.describe() or facts["device"]}
     lanes = [f"{layer}: {lane}" for layer, lane in checks.lanes(study, data).items()]
@@ -214,7 +246,10 @@ def how_record(how: How, group_size: int | None) -> dict[str, Any]:
 def sync(study: Study, folder: Path, tracker: Tracker, say: Say = print) -> None:
     """Write to MLflow what the journal knows and the store lacks, and the report. Raises UserError as `run` does."""
     journal = folder / study.journal
+    check_label(folder, study.label)
+    check_data_name(study, journal)
     records = Records(journal)
+    check_copy(folder, records.study.name)
     with writing(journal), hold(journal):
         ledger = Ledger(records.study, journal, records.environment)
         ledger.note_runs(tracker.open(records.study, ledger.id, records.environment))
@@ -227,6 +262,9 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> Concl
     """Write the report, see to it that MLflow has everything, and tell what is missing and where the rest lies."""
     from harness import analysis, report  # seconds to import, which no training has to wait for
 
+    if told := ledger.keep():
+        say(f"warning: {told}")
+    renew(ledger, tracker, journal, say)
     findings = analysis.find(analysis.read_results(journal))
     for note in findings.flags:
         say(f"warning: {note}")
@@ -245,6 +283,8 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> Concl
     say(f"report   {target / 'report.html'}")
     say(f"tables   {target / 'tables' / 'compare.csv'}")
     say(f"journal  {journal}")
+    if kept := ledger.weights.told():
+        say(f"weights  {kept}")
     if tracker.offline:
         say(f"MLflow   nothing written (--offline); {advice('sync', journal)} does it later")
     elif tracker.is_open:
@@ -253,22 +293,42 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> Concl
     return Concluded(findings, target / "report.html", journal)
 
 
+def renew(ledger: Ledger, tracker: Tracker, journal: Path, say: Say) -> None:
+    """A store that was deleted while the study ran is made anew, with all that the journal knows."""
+    recorded = list(ledger.recorded())
+    if not tracker.is_gone(patience(recorded)):
+        return
+    say(f"warning: {shown_store()} was deleted or replaced while the study ran; its runs are written anew")
+    try:
+        ledger.note_runs(tracker.renew())
+        tracker.catch_up(recorded, patience(recorded))
+    except UserError as error:
+        say(f"warning: {error}; {advice('sync', journal)} writes the runs later")
+
+
 def hand_over(
     tracker: Tracker, recorded: Sequence[tuple[Trial, Outcome]], summarise: Callable[[], None] = lambda: None
 ) -> None:
     """See to it that the store has all that is recorded, for as long as a healthy one takes."""
     summarise()
-    patience = WAIT + len(recorded) / 5  # seconds: more than that
-    tracker.drain(patience)
+    tracker.drain(patience(recorded))
     if tracker.missing:  # it was too slow, or may have come back meanwhile
-        tracker.catch_up(recorded, patience)
+        tracker.catch_up(recorded, patience(recorded))
         summarise()
-        tracker.drain(patience)
+        tracker.drain(patience(recorded))
+
+
+def patience(recorded: Sequence[tuple[Trial, Outcome]]) -> float:
+    """For how many seconds a store is waited for that may have to take so many runs: more than a healthy one takes."""
+    return WAIT + len(recorded) / 5
 
 
 @dataclass(frozen=True)
 class Driver:
-    """The one process that owns all state: what comes back from a group goes to journal, tracking and screen."""
+    """The one process that owns all state: what comes back from a group goes to journal, tracking and screen.
+
+    Once it is `stopping` it raises KeyboardInterrupt.
+    """
 
     ledger: Ledger
     tracker: Tracker
@@ -276,7 +336,8 @@ class Driver:
     data: Mapping[str, Data]  # by name
     workplace: Workplace  # where training happens
     group_size: int | None = None  # the most trainings in a group
-    check: Callable[[], None] = lambda: None  # raises KeyboardInterrupt once the user has asked to stop
+    stopping: Stopping = field(default_factory=Stopping)
+    checkpoints: Checkpoints | None = None
 
     def run(self) -> None:
         """Spend what is left of the budget. Raises StudyStoppedError when too much of it fails."""
@@ -302,14 +363,18 @@ class Driver:
         budget, failed = self.ledger.study.budget, list[Outcome]()
         crew = self.workplace.crew(groups, watched=budget.trial_timeout is not None)
         stop = folds.stop_as(self.ledger.should_prune)
-        with closing(train_all(groups, crew, stop, budget.retries, budget.trial_timeout)) as events:
+        keeping = (self.checkpoints, self.stopping)
+        with closing(train_all(groups, crew, stop, budget.retries, budget.trial_timeout, *keeping)) as events:
             for trial, told in chain.from_iterable(folds.take(*event) for event in events):
                 self.take(trial, told)
-                self.check()
                 if isinstance(told, Outcome) and told.status == "failed":
                     failed.append(told)
                     if len(failed) > budget.failures * len(trials):
                         raise StudyStoppedError(_too_many(failed, len(trials), budget.failures))
+        if self.stopping.asked:
+            raise KeyboardInterrupt
+        if self.checkpoints:
+            self.checkpoints.clear()
 
     def left(self, folds: Folds) -> list[Group]:
         """The groups to train, the longest first.
@@ -358,31 +423,49 @@ def writing(journal: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def stop_politely(say: Say) -> Iterator[Callable[[], None]]:
-    """Ctrl-C, and SIGTERM, which schedulers send, let the epoch in hand end; a second one ends the process at once.
+def caught(how: How) -> tuple[signal.Signals, ...]:
+    """The signals that end a study politely.
 
-    Yields a function that raises KeyboardInterrupt once one of them has come.
+    In somebody's own program Ctrl-C, or a notebook's button, stays the program's and interrupts at once; `harness stop`
+    sends SIGTERM, which would end the program. A thread that is not the main one can catch none.
     """
-    asked = False
+    if not how.is_guest:
+        return signal.SIGINT, signal.SIGTERM
+    return (signal.SIGTERM,) if threading.current_thread() is threading.main_thread() else ()
+
+
+@contextmanager
+def stop_politely(how: How, say: Say) -> Iterator[Stopping]:
+    """Ctrl-C, and SIGTERM, which schedulers send, let the epochs in hand end; a second one ends the process at once.
+
+    After a SIGTERM a process of ours ends within `how.grace` seconds, whatever is in hand then: what sends it ends it
+    anyway, and what a checkpoint holds is safe.
+    """
+    stopping = Stopping()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            os._exit(130)
-        asked = True
-        say("stopping after the epoch in hand; once more stops at once")
+        if stopping.asked:
+            os._exit(INTERRUPTED)
+        stopping.asked, within = True, ""
+        if number == signal.SIGTERM and not how.is_guest:
+            stopping.deadline, within = time.monotonic() + SAVING * how.grace, f", within {how.grace:g} s"
+            end = threading.Timer(how.grace, _end_now, [how.grace])
+            end.daemon = True
+            end.start()
+        say(f"stopping after the epoch in hand{within}; once more stops at once")
 
-    def check() -> None:
-        if asked:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in caught(how)}
     try:
-        yield check
+        yield stopping
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_now(grace: float) -> None:
+    """No more time is left: the journal is whole at any moment, and so are checkpoints."""
+    os.write(2, END.format(grace).encode())
+    os._exit(INTERRUPTED)
 
 
 def _device(how: How) -> torch.device:
