@@ -753,12 +753,6 @@ def _folds_fit(study: Study) -> None:
     for key in ("folds", "repeats", "refit"):
         if not study.is_searched and (got := getattr(search, key)) != SearchSettings.model_fields[key].default:
             raise UserError(f"search.{key}: there is no [tune] to search over, got {got!r}")
-    if search.refit == "all" and 0 < len(study.searching) < len(study.levels):
-        idle = next(level for level in study.levels if level not in study.searching)
-        raise UserError(
-            f"search.refit: with 'all' a winner takes its epochs from its search, and {study.level_name(idle)} "
-            "searches nothing; use refit = 'split'"
-        )
     if search.folds > 1:
         _validation_is_free(study)
     elif search.repeats > 1:
