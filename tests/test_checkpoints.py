@@ -101,6 +101,17 @@ def test_it_goes_on_to_the_last_bit(name: str, stage: str, digits: Data) -> None
         assert known[: len(before)] == [(t, e.record() if isinstance(e, Outcome) else repr(e)) for t, e in before]
 
 
+def test_weights_that_were_best_before_it_are_tested(digits: Data) -> None:
+    group = [make_trial(0, stage="confirm", lr=0.05, epochs=60, patience=3)]
+    whole, _ = trained(group, digits)
+    outcome = whole[-1][1]
+    assert isinstance(outcome, Outcome)
+    assert outcome.reason == "no lower validation loss for 3 epochs"
+    _, saved = trained(group, digits, until=outcome.best_epoch + 1)
+    assert saved
+    assert without_times(trained(group, digits, saved)[0]) == without_times(whole)
+
+
 def test_a_stack_that_was_halved_goes_on_in_its_parts(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     def small_memory(trials: list[Trial], *arguments: Any) -> Any:
         if len(trials) > 2:
