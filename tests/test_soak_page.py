@@ -20,7 +20,7 @@ def report(name: str, outcome: str, seen: str = "", counted: str = "", why: str 
         outcome,
         why or None,
         "call",
-        told,
+        user_properties=told,
         duration=61.4,  # type: ignore[arg-type]
     )
 
