@@ -25,7 +25,7 @@ from harness.parts.models import build, check_behaviour, check_passes, image_siz
 from harness.parts.own import told
 from harness.parts.preparing import prepare
 from harness.study.settle import uses
-from harness.study.space import ends
+from harness.study.space import Space, ends
 from harness.study.study import Study
 from harness.training.cohort import NOISE, generator, is_stratified, searchable, split_of
 from harness.training.feed import Feed
@@ -57,7 +57,7 @@ def check_data(study: Study, data: Mapping[str, Data]) -> None:
     _check_scaling(study, data)
     seen: set[tuple[object, ...]] = set()
     for level in study.levels:
-        for config in _splits(study, study.config(level, {})):
+        for config in _splits(study.space(level), study.config(level, {})):
             key = (config.dataset, config.split, config.test_fraction, config.validation, config.stratify)
             if key not in seen:
                 held_out = config if study.search.folds == 1 else study.refitted(config, 1)  # folds hold out their own
@@ -89,9 +89,9 @@ def _check_scaling(study: Study, data: Mapping[str, Data]) -> None:
                 raise UserError(f"{where}: {names} has rows of a table, no images{instead}")
 
 
-def _splits(study: Study, config: Config) -> Iterator[Config]:
+def _splits(space: Space, config: Config) -> Iterator[Config]:
     """A level's config with every way to split that the search may choose, at the ends of its domains."""
-    tuned = {key: ends(study.tune[key]) for key in ("split", "test_fraction", "stratify") if key in study.tune}
+    tuned = {key: ends(space[key]) for key in ("split", "test_fraction", "stratify") if key in space}
     for values in itertools.product(*tuned.values()):
         yield config.replace(**dict(zip(tuned, values, strict=True)))
 
@@ -153,7 +153,7 @@ def check_models(study: Study, data: Mapping[str, Data]) -> None:
     for level in study.levels:
         config = study.config(level, {})
         mine = data[config.dataset]
-        corners = list(itertools.islice(_corners(study, study.own, config), CORNERS))
+        corners = list(itertools.islice(_corners(study.space(level), study.own, config), CORNERS))
         for corner in corners:
             check_passes(corner, mine.shape, mine.outputs, mine.inputs.device)
         check_behaviour(corners[0], mine.shape, mine.outputs, mine.inputs.device)
@@ -165,17 +165,23 @@ def check_windows(study: Study, data: Mapping[str, Data]) -> None:
     """
     if study.model != "cnn" or study.own:
         return
-    tuned = {key: ends(study.tune[key]) for key in MILDEST if key in study.tune}
     for level in study.levels:
-        config = study.config(level, {})
-        known = {key: (*values, *([config[key]] if study.tune[key].when else [])) for key, values in tuned.items()}
-        mild = {key: min(values, key=MILDEST[key]) for key, values in known.items()}
-        each = [{key: value} for key, values in tuned.items() for value in values]
-        for one in [{}, *each]:
-            if error := _window_error(config.replace(**{**mild, **one}), data[config.dataset].shape):
+        space = study.space(level)
+        for config in _mildest(space, study.config(level, {})):
+            if error := _window_error(config, data[config.dataset].shape):
                 named = error.partition(":")[0]
-                places = {"compare.": study.axes, "tune.": study.tune, "fixed.": study.fixed}  # in none: the default
-                raise UserError(next((place for place, keys in places.items() if named in keys), "") + error)
+                places = {"compare.": {*study.sets(level)}, "tune.": {*space}, "fixed.": {*study.fixed}}
+                where = next((place for place, keys in places.items() if named in keys), "")  # in none: the default
+                raise UserError(where + error)
+
+
+def _mildest(space: Space, config: Config) -> Iterator[Config]:
+    """A level's config with what is tuned of windows at its mildest, and with each of it at each end beside that."""
+    tuned = {key: ends(space[key]) for key in MILDEST if key in space}
+    known = {key: (*values, *([config[key]] if space[key].when else [])) for key, values in tuned.items()}
+    mild = {key: min(values, key=MILDEST[key]) for key, values in known.items()}
+    for one in [{}, *({key: value} for key, values in tuned.items() for value in values)]:
+        yield config.replace(**{**mild, **one})
 
 
 def _window_error(config: Config, shape: tuple[int, ...]) -> str:
@@ -187,9 +193,9 @@ def _window_error(config: Config, shape: tuple[int, ...]) -> str:
     return ""
 
 
-def _corners(study: Study, own: OwnModel, config: Config) -> Iterator[Config]:
+def _corners(space: Space, own: OwnModel, config: Config) -> Iterator[Config]:
     """A level's config with every tuned hyperparameter of the model at an end of its domain."""
-    tuned = {one.name: ends(study.tune[one.name]) for one in own.knobs if one.name in study.tune}
+    tuned = {one.name: ends(space[one.name]) for one in own.knobs if one.name in space}
     for values in itertools.product(*tuned.values()):
         yield config.replace(**dict(zip(tuned, values, strict=True)))
 

@@ -27,7 +27,7 @@ from .soak import pytest_runtest_logreport  # noqa: F401 - pytest looks for it h
 
 ROOT = Path(__file__).parent.parent
 LONG = [
-    *("tracking", "cluster", "pictures", "readme", "server", "report", "stop", "kill"),
+    *("tracking", "interface", "cluster", "pictures", "docs", "server", "report", "stop", "kill"),
     *("contributing", "bench", "cli", "findings", "security", "train", "schedule"),
 ]
 """The test files that take longest, the longest first."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.run import Driver
+from harness.driver import Driver
 from harness.trial import Outcome, Told, Trial
 
 from .conftest import SMALL, Done
@@ -39,7 +39,7 @@ def strike(write_study: Write, command: Callable[..., Done], tmp_path: Path, mon
                     happens(tmp_path)
 
         with monkeypatch.context() as patch:
-            patch.setattr("harness.run.Driver", Struck)
+            patch.setattr("harness.driver.Driver", Struck)
             done = command("run", "studies/mine", "--quiet", *more)
         table = tmp_path / "reports" / "mine" / "tables" / "compare.csv"
         return done, pd.read_csv(table).drop(columns="seconds") if table.exists() else None

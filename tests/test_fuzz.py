@@ -26,9 +26,10 @@ from harness.journal import Records
 from harness.journal.check import check
 from harness.parts.sources import read as read_source
 from harness.study.file import read_study
+from harness.study.published import Published
 from harness.study.source import Source
 from harness.study.space import Range
-from harness.study.study import Budget, Published, SearchSettings, Study
+from harness.study.study import Budget, SearchSettings, Study
 
 from .conftest import SMALL, Tell, unsealed
 from .soak import times
@@ -374,17 +375,15 @@ def test_bad_inputs(kind: str, whole: Callable[[], list[bytes]], folder: Path, t
         if checked := read(folder, document(study)):
             works(checked)
 
-    tried, (most, inputs, act) = (
-        0,
-        {
-            "bytes": (10_000, st.binary(max_size=200), lambda content: read(folder, content)),
-            "studies": (30_000, STUDIES, try_studies),
-            "TOML": (10_000, SIGNS, lambda text: read(folder, text)),
-            "overrides": (15_000, OVERRIDES, lambda overrides: read(folder, SMALL, overrides)),
-            "tables": (20_000, TABLES, lambda content: try_table(content, tmp_path)),
-            "journals": (15_000, JOURNALS, lambda change: try_journal(change, whole(), tmp_path)),
-        }[kind],
-    )
+    several: dict[str, tuple[int, st.SearchStrategy[Any], Callable[[Any], object]]] = {
+        "bytes": (10_000, st.binary(max_size=200), lambda content: read(folder, content)),
+        "studies": (30_000, STUDIES, try_studies),
+        "TOML": (10_000, SIGNS, lambda text: read(folder, text)),
+        "overrides": (15_000, OVERRIDES, lambda overrides: read(folder, SMALL, overrides)),
+        "tables": (20_000, TABLES, lambda content: try_table(content, tmp_path)),
+        "journals": (15_000, JOURNALS, lambda change: try_journal(change, whole(), tmp_path)),
+    }
+    tried, (most, inputs, act) = 0, several[kind]
 
     @settings(tries(1), max_examples=times(most), derandomize=False)
     @given(inputs)

@@ -11,14 +11,15 @@ import pytest
 from harness.analysis import find, read_results
 from harness.analysis.samples import holm, holm_family
 from harness.crews.how import How
+from harness.driver import run, sync
 from harness.errors import UserError
 from harness.journal import Ledger, find_journal
 from harness.report.pictures import make_pictures
 from harness.report.sections import make_sections
 from harness.report.write import report_study
-from harness.run import run, sync
 from harness.study.file import read_study
 from harness.study.places import check_label, named_by
+from harness.study.study import Study
 from harness.tracking import Tracker
 
 from .test_search import ENVIRONMENT, drive
@@ -106,6 +107,10 @@ def test_data_sets_whose_files_would_have_one_name_are_refused(write_study: Writ
     assert study.label == other.label
     drive(study, folder / study.journal)
     find_journal(study, folder)
-    for use in (find_journal, lambda *which: run(*which, Tracker(offline=True), How())):
+
+    def begin(which: Study, where: Path) -> None:
+        run(which, where, Tracker(offline=True), How())
+
+    for use in (find_journal, begin):
         with pytest.raises(UserError, match=r"is of a/b.csv, and a-b.csv would share it"):
             use(other, folder)

@@ -55,7 +55,7 @@ def tool(name: str) -> Path:
     found = [*Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), *filter(None, [shutil.which(name)])]
     if not found:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    return Path(found[0])
+    return Path(str(found[0]))
 
 
 @pytest.fixture

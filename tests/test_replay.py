@@ -18,11 +18,12 @@ from harness.catalogue import show
 from harness.console import Progress
 from harness.crews.how import How
 from harness.crews.local import Local
+from harness.driver import Driver
 from harness.journal import Ledger, hold
+from harness.journal.choose import spans
 from harness.journal.records import Circumstances, Records
 from harness.parts.data import Data
-from harness.replay import Wanted, choose, compare, group_of, spans, verdict
-from harness.run import Driver
+from harness.replay import Wanted, choose, compare, group_of, verdict
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.trial import Epoch, Outcome, Trial

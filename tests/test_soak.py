@@ -3,7 +3,7 @@
 import math
 import resource
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,13 +16,14 @@ from harness.console import Progress
 from harness.crews.how import How
 from harness.crews.local import Local
 from harness.crews.ray import Cluster, Worker
-from harness.crews.schedule import Batch, Ended, Group
+from harness.crews.schedule import Batch, Ended, Group, Said
+from harness.driver import Driver
 from harness.journal import Ledger
 from harness.parts.data import Data
-from harness.run import Driver
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.tracking import Tracker, key
+from harness.training.loop import Reply
 from harness.trial import Trial
 
 from .conftest import ROOT, Tell
@@ -59,13 +60,13 @@ def memory() -> float:
 class Trivial(Worker):
     """A worker that makes its outcomes up: what is left is what the driver, Ray and the journal take."""
 
-    def start(self, group: Group) -> Batch | Ended:
+    def start(self, group: Group, saved: bytes | None) -> Said:
         self.left: Iterator[Batch] = iter(
             [[(trial, made_up(trial).history[0]) for trial in group], [(trial, made_up(trial)) for trial in group]]
         )
         return next(self.left)
 
-    def go_on(self, stopped: Collection[Trial]) -> Batch | Ended:
+    def go_on(self, reply: Reply) -> Said:
         return next(self.left, Ended())
 
 

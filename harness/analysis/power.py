@@ -99,7 +99,7 @@ class Outlook:
 
     def plans(self) -> Iterator[Plan]:
         """Those that a table shows."""
-        for searches in SHOWN if self.study.tune else SHOWN_SEEDS:
+        for searches in SHOWN if self.study.is_searched else SHOWN_SEEDS:
             yield from (Plan(searches, each) for each in self._each(SHOWN_EACH))
 
     def _each(self, counts: Iterable[int]) -> Iterable[int]:
@@ -121,14 +121,14 @@ def look_out(results: Results) -> Outlook:
     study, gaps = results.study, _gaps(results)
     if len(study.levels) < 2:
         raise UserError(f"power: {study.label} has one {study.axis} only, and no differences")
-    if study.tune and study.searches == 1:
+    if study.is_searched and study.searches == 1:
         raise UserError(
             f"power: each value of {study.label} was searched once, so how much searches differ is not known; "
             "run it with budget.searches = 5, or 3 at least"
         )
     units = int(gaps.units.min(initial=len(gaps.values))) if gaps.pairs else 0
     if units < FEWEST:
-        what = "searches" if study.tune else "seeds"
+        what = "searches" if study.is_searched else "seeds"
         raise UserError(
             f"power: {units} {what} of {study.label} have finished runs of every {study.axis}; at least {FEWEST} are "
             "needed to see how they differ"
@@ -154,7 +154,7 @@ class Gaps:
     @property
     def pairs(self) -> int:
         """How many there are."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     @property
     def _belongs(self) -> NDArray[np.float64]:
@@ -198,7 +198,7 @@ def _gaps(results: Results) -> Gaps:
     wide = runs.pivot_table(name, ["search", "number"], "level", sort=True)
     if len(wide.columns) < len(study.levels):
         return Gaps(np.empty((0, 0)), np.empty(0, np.int64))
-    unit = wide.index.get_level_values("search" if study.tune else "number").to_numpy(np.int64)
+    unit = wide.index.get_level_values("search" if study.is_searched else "number").to_numpy(np.int64)
     values, (first, second) = wide.to_numpy(float), np.triu_indices(len(wide.columns), 1)
     return Gaps(values[:, second] - values[:, first], unit)
 
@@ -235,7 +235,7 @@ def _seconds(results: Results) -> tuple[float, float]:
     runs = results.runs[results.runs["stage"].isin(["search", "confirm"])].dropna(subset=["started", "ended"])
     side_by_side = _busy(runs) / max(float(runs["seconds"].sum()), EQUAL)
     means = {stage: own.groupby("level")["seconds"].mean().sum() for stage, own in runs.groupby("stage")}
-    search = means.get("search", 0.0) * results.study.trials if results.study.tune else 0.0
+    search = means.get("search", 0.0) * results.study.trials if results.study.is_searched else 0.0
     return side_by_side * search, side_by_side * float(means["confirm"])
 
 

@@ -58,10 +58,11 @@ def relevance_table(results: Results) -> pd.DataFrame:
     done = searched(results.runs)
     done = done[done["status"] == "finished"]
     for row, own in done.groupby("level"):
-        for key, domain in study.tune.items():
-            trials = own[matters(study, own, key)]
+        space = study.space(study.levels[int(row)])
+        for key, domain in space.items():
+            trials = own[matters(study, own, key, domain)]
             p = explained_p(trials[f"val_{study.metric}"].to_numpy(float), _groups(domain, trials[key]))
-            rows.append({"level": int(row), "hyperparameter": key, "p": min(1.0, p * len(study.tune))})
+            rows.append({"level": int(row), "hyperparameter": key, "p": min(1.0, p * len(space))})
     table = pd.DataFrame(rows, columns=["level", "hyperparameter", "p"])
     return table.assign(matters=table["p"] < 1 - CONFIDENCE)
 
@@ -78,7 +79,7 @@ def importance_table(results: Results) -> pd.DataFrame:
 
     The most important first; of equal ones the first in the study file, since Optuna's order changes between processes.
     """
-    rank = list(results.study.tune).index
+    rank = results.study.tuned.index
     rows = [
         {"level": row, "hyperparameter": name, "importance": shares[name]}
         for row, shares in results.importances.items()

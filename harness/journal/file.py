@@ -7,7 +7,9 @@ made from it.
 import json
 import os
 import re
+import signal
 import socket
+import time
 import weakref
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +24,7 @@ from optuna.study import StudyDirection
 
 from harness.errors import StudyStoppedError, UserError
 from harness.journal.lines import DamagedError, Lines, attributes_of, legible, sealed
+from harness.journal.weights import put_aside_too
 from harness.study.places import advice
 from harness.study.source import file_name
 from harness.study.study import Study
@@ -29,6 +32,7 @@ from harness.study.study import Study
 CREATE_STUDY = 0  # Optuna's code for it
 HEAD = 100_000  # bytes of a journal, which say what it is of
 PIECE = 2**20  # bytes of a journal that are copied at a time
+LOOK = 0.5  # seconds: whoever only looks whether somebody runs a study has its lock for a moment
 FORMAT = 4
 """Of what is written into journals: since 2 figures lie there by name, and with every outcome its Config; since 3 a
 level may have several searches, and all seeds come from one sequence; since 4 lines have numbers and checksums, and
@@ -201,7 +205,7 @@ def hold(journal: Path) -> Iterator[None]:
     """Keep a second driver out, with a plain message; the lock goes when this process does, however it ends."""
     owner = journal.with_suffix(".owner")
     try:
-        with FileLock(journal.with_suffix(".lock"), timeout=0):
+        with FileLock(journal.with_suffix(".lock"), timeout=LOOK):
             owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
             yield
     except Timeout:
@@ -219,6 +223,41 @@ def holder(journal: Path) -> str | None:
             return None
     except Timeout:
         return journal.with_suffix(".owner").read_text()
+
+
+def stop(journal: Path, patience: float = 60.0) -> str:
+    """End the driver that holds a journal, as Ctrl-C does, and wait for it; what came of that, in words. Raises
+    UserError where none runs, or on another machine, and StudyStoppedError where it has not ended in time.
+    """
+    who = holder(journal)
+    if who is None:
+        raise UserError(f"{journal.parent}: nobody runs it")
+    known = re.fullmatch(r"process (\d+) on (.+)", who)
+    if known is None or known[2] != socket.gethostname():
+        raise UserError(f"{journal.parent}: {who} runs it, which is no process of this machine; stop it there")
+    process = int(known[1])
+    if not _has_open(process, journal.with_suffix(".lock")):
+        raise UserError(f"{journal.parent}: {who} is said to run it, and does not; nothing was stopped")
+    os.kill(process, signal.SIGTERM)
+    until = time.monotonic() + patience
+    while holder(journal) == who:
+        if time.monotonic() > until:
+            raise StudyStoppedError(
+                f"{journal.parent}: {who} was asked to stop and is still at work after {patience:g} s"
+            )
+        time.sleep(0.1)
+    return f"{who} has stopped; {advice('run', journal)} goes on"
+
+
+def _has_open(process: int, file: Path) -> bool:
+    """Whether a process has a file open, where the system tells (Linux); elsewhere its word is taken."""
+    opened = Path(f"/proc/{process}/fd")
+    if not Path("/proc/self/fd").is_dir():
+        return True
+    try:
+        return any(link.exists() and link.samefile(file) for link in opened.iterdir())
+    except OSError:  # it is gone, or somebody else's
+        return False
 
 
 def same_images(journal: Path) -> tuple[str, ...]:
@@ -241,7 +280,9 @@ def put_aside(journal: Path) -> Path | None:
     """Rename a journal so that a new one can begin; the new name, or None if there was none."""
     if not journal.exists():
         return None
-    return journal.rename(aside(journal))
+    old = aside(journal)
+    put_aside_too(journal, old)
+    return journal.rename(old)
 
 
 def aside(journal: Path, word: str = "") -> Path:

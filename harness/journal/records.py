@@ -21,6 +21,7 @@ from harness.journal.ablation import Step, ablation_name, ablation_of, ablations
 from harness.journal.clock import ATTRIBUTE
 from harness.journal.file import FORMAT, open_to_read
 from harness.journal.importance import importances_in
+from harness.journal.left import Expected, Timing
 from harness.journal.level import (
     Place,
     SearchTrials,
@@ -86,6 +87,8 @@ class Records:
         self.environment: Mapping[str, Any] = _first(attributes, "environment")
         self.seconds = float(_first(attributes, ATTRIBUTE).get("seconds", 0.0))
         """How long drivers worked for it, where its budget is in minutes, at the last note."""
+        self.expected = Expected.from_record(_first(attributes, "expected"))
+        """What trainings were expected to take, before the first."""
         self.links: Mapping[str, str] = _first(attributes, "runs")
         try:
             self._take_in(storage, attributes)
@@ -130,7 +133,7 @@ class Records:
         searches of the level. Empty where too few trials have finished.
         """
         trials = [frozen for place, own in self.searches.items() if place[0] == level for frozen in own.search]
-        return importances_in(self.study, trials)
+        return importances_in(self.study, level, trials)
 
     @cached_property
     def paths(self) -> Mapping[Place, list[Step]]:
@@ -140,6 +143,12 @@ class Records:
     def ablations(self, place: Place) -> list[Trial]:
         """What is trained, or will be, between the defaults and the winner of a search."""
         return list(ablations(self.study, *place, self.paths[place])) if place in self.paths else []
+
+    @property
+    def timing(self) -> Timing:
+        """What its trainings took."""
+        known = {record.trial: record.outcome for record in self.all if record.current and record.outcome}
+        return Timing(self.study, self.expected, known)
 
     @property
     def infeasible(self) -> list[tuple[Level, int, int]]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from harness.catalogue import Measure, Unit, show
 from harness.figures import SIDE_BY_SIDE, bracketed, interval, number
 from harness.figures import axis as axis_label
-from harness.plots.base import GREY, INK, STYLE, legend_below, level_style, log_ticks, new_figure, panels
+from harness.plots.base import GREY, INK, POINTS, STYLE, legend_below, level_style, log_ticks, new_figure, panels
 
 LINES: Any = {
     "train": {"marker": "s", "linestyle": "--", "color": GREY, "label": "train"},
@@ -26,6 +26,8 @@ LINES: Any = {
     "test": {"marker": "o", "linestyle": "-", "color": INK, "label": "test"},
 }
 """The means of `means_figure`, by images."""
+
+ROOM = 60  # letters of ticks that fit beside each other
 
 BESIDE: Any = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
 """A legend on the right of the axes."""
@@ -41,7 +43,7 @@ def means_figure(table: pd.DataFrame, seeds: pd.DataFrame, axis: str, measure: M
         numeric = pd.api.types.is_numeric_dtype(table[axis])
         x = table[axis].to_numpy(float) if numeric else np.arange(len(table), dtype=float)
         shown = _in_units(table, measure)
-        _means(axes, x, shown)
+        _means(axes, x, shown, numeric)
         _dots(axes, x, seeds["level"], measure.unit.factor * seeds[f"test_{measure.name}"])
         if shown["published"].notna().any():
             axes.plot(x, shown["published"], "kx", markersize=8, mew=1.5, label="published test")
@@ -64,13 +66,17 @@ def _label(measure: Measure, images: str = "") -> str:
     return axis_label(measure, images)
 
 
-def _means(axes: Axes, x: Any, shown: pd.DataFrame) -> None:
+def _means(axes: Axes, x: Any, shown: pd.DataFrame, numeric: bool) -> None:
+    """Lines between numbers; between words, which have no order, there is nothing to be joined."""
+    joined = {} if numeric else {"linestyle": "none"}
     for images, style in LINES.items():
         if images != "val" or shown["val"].notna().any():  # nothing may be held out
-            axes.plot(x, shown[images], markersize=5, **style)
-    axes.fill_between(x, shown["low"], shown["high"], color=INK, alpha=0.15, label="95 % interval of\nthe test mean")
-    if len(shown) == 1:  # a band without width is not seen
-        axes.vlines(x, shown["low"], shown["high"], color=INK)
+            axes.plot(x, shown[images], markersize=5, **{**style, **joined})
+    label = "95 % interval of\nthe test mean"
+    if numeric and len(shown) > 1:
+        axes.fill_between(x, shown["low"], shown["high"], color=INK, alpha=0.15, label=label)
+    else:  # a band without width is not seen
+        axes.vlines(x, shown["low"], shown["high"], color=INK, label=label)
 
 
 def _dots(axes: Axes, x: Any, rows: pd.Series, figures: pd.Series) -> None:
@@ -83,10 +89,11 @@ def _dots(axes: Axes, x: Any, rows: pd.Series, figures: pd.Series) -> None:
     axes.plot([], [], ".", color=GREY, label="test, each seed")
 
 
-def studies_figure(table: pd.DataFrame, measure: Measure, title: str) -> Figure:
+def studies_figure(table: pd.DataFrame, measure: Measure, title: str, joined: bool) -> Figure:
     """Means on the test images with intervals, against the compared value where all studies compare the same thing.
 
-    `table` is `studies_table`'s: a row for each `study` and `value` of its `axis`.
+    `table` is `studies_table`'s: a row for each `study` and `value` of its `axis`; `joined` says whether the values
+    of a study have an order, by which a line joins them.
     """
     with mpl.rc_context(STYLE):
         same = table["axis"].nunique() == 1
@@ -95,7 +102,7 @@ def studies_figure(table: pd.DataFrame, measure: Measure, title: str) -> Figure:
         values = list(dict.fromkeys(names))
         figure, axes = new_figure(max(6.4, 0.7 * len(values) + 2.5), 4.0)
         shown = _in_units(table, measure).assign(study=table["study"], x=names.map(values.index).astype(float))
-        _bars(axes, shown[shown["test"].notna()], list(dict.fromkeys(table["study"])), "-" if same else "none")
+        _bars(axes, shown[shown["test"].notna()], list(dict.fromkeys(table["study"])), "-" if joined else "none")
         axes.set_xticks(range(len(values)), values, rotation=30 if len("".join(values)) > 50 else 0)
         xlabel = table["axis"].iloc[0].replace("_", " ").replace(",", " and ") if same else ""
         axes.set(xlabel=xlabel, ylabel=_label(measure, "test"), title=title)
@@ -181,7 +188,9 @@ def difference_figure(pairs: pd.DataFrame, names: Sequence[str], unit: Unit, tit
     """
     with mpl.rc_context({**STYLE, "axes.grid": False}):
         side = 1.15 * len(names) + 1.4
-        figure, axes = new_figure(max(side, 4.6), max(side * 0.8, 3.0))
+        letters = max(len(line) for name in names for line in name.split("\n"))
+        more = max(0.0, letters - USUAL) * POINTS / 72  # inches beside the cells
+        figure, axes = new_figure(max(side, 4.6) + more, max(side * 0.8, 3.0) + more / 2)
         gaps = np.full((len(names), len(names)), np.nan)
         for pair in pairs.itertuples():
             for row, column, sign in ((pair.second, pair.first, 1), (pair.first, pair.second, -1)):
@@ -194,6 +203,7 @@ def difference_figure(pairs: pd.DataFrame, names: Sequence[str], unit: Unit, tit
     return figure
 
 
+USUAL = 10  # letters of a name that there is room for
 WIDEST = 16  # characters that fit into a cell of the differences
 IN_CELL: Any = {"ha": "center", "va": "center", "fontsize": 7}
 
@@ -291,5 +301,7 @@ def value_ticks(axes: Axes, x: Any, values: pd.Series, numeric: bool) -> None:
     step = 1 if len(x) <= SIDE_BY_SIDE else -(-len(x) // SIDE_BY_SIDE)
     if numeric and len(x) > 2 and (x > 0).all() and np.ptp(np.diff(np.log(x))) < 0.1 < np.ptp(np.diff(x)):
         axes.set_xscale("log")  # 16, 32, 64, ...: evenly spaced by ratio
-    axes.set_xticks(x[::step], [show(value) for value in values[::step]])
+    words = [show(value) for value in values[::step]]
+    turned: Any = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if len("".join(words)) > ROOM else {}
+    axes.set_xticks(x[::step], words, **turned)
     axes.minorticks_off()

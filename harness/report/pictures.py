@@ -1,7 +1,7 @@
 """Which pictures a report has, with their captions; each is left out where there is nothing to see."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -48,7 +48,8 @@ def make_pictures(findings: Findings) -> dict[str, Picture]:
         _of_slices,
         _of_time,
     )
-    known = {name: picture for part in parts for name, picture in part(findings, label, names)}
+    plain = list(map(in_picture, names))
+    known = {name: picture for part in parts for name, picture in part(findings, label, plain)}
     known |= course_pictures(findings, label, names) | reach_pictures(findings, label, names)
     return known | worth_pictures(findings, label, names, _best(findings))
 
@@ -80,24 +81,39 @@ def _of_cells(findings: Findings, label: str, names: list[str]) -> Named:
             "cells",
             Picture(
                 "grid:heat_figure",
-                (findings.table, study.axes, findings.measure, f"{label}: test {words}"),
+                (_in_pictures(findings), study.axes, findings.measure, f"{label}: test {words}"),
                 f"Mean test {words} by {first} (rows) and {second} (columns), with the 95 % interval over "
                 f"{findings.unit}; the brighter the better, the best cell framed.",
             ),
         )
 
 
+def _in_pictures(findings: Findings) -> pd.DataFrame:
+    """The compare table, with words that are compared as pictures can show them."""
+    table = findings.table
+    words = [key for key in findings.study.axes if not pd.api.types.is_numeric_dtype(table[key])]
+    return table.assign(**{key: table[key].map(lambda word: in_picture(str(word))) for key in words})
+
+
 def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
     study, words = findings.study, findings.study.measure.words
     first, *others = (key.replace("_", " ") for key in study.axes)
     seeds = finished(findings.results.runs)[["level", f"test_{study.metric}"]]
-    lines = f", a line for each {others[0]}; bars are" if others else "; the band is"
+    numeric = pd.api.types.is_numeric_dtype(findings.table[study.axes[0]])
+    each = f", a {'line' if numeric else 'mark'} for each {others[0]}" if others else ""
+    shown = f"{each}; {'the band is' if numeric and not others else 'bars are'}"
     yield (
         means_name(study),
         Picture(
             "grid:lines_figure" if others else "comparison:means_figure",
-            (findings.table, seeds, study.axes if others else study.axis, findings.measure, f"{label}: {words}"),
-            f"Mean {words} against {first}{lines} the 95 % interval of the test mean over {findings.unit}, each dot "
+            (
+                _in_pictures(findings),
+                seeds,
+                study.axes if others else study.axis,
+                findings.measure,
+                f"{label}: {words}",
+            ),
+            f"Mean {words} against {first}{shown} the 95 % interval of the test mean over {findings.unit}, each dot "
             "one seed.",
         ),
     )
@@ -123,7 +139,8 @@ def _of_effects(findings: Findings, label: str, names: list[str]) -> Named:
     study, table = findings.study, findings.effects
     if len(table):
         shown = table if len(table) <= ROWS else table.loc[sorted(table["p"].sort_values(kind="stable").index[:ROWS])]
-        what = [named({key: row[key] for key in study.axes if row[key] != ""}) for row in shown.to_dict("records")]
+        keys = [{key: row[key] for key in study.axes if row[key] != ""} for row in shown.to_dict("records")]
+        what = [in_picture(named(own)) for own in keys]
         measure = findings.measure
         yield (
             "effects",
@@ -170,7 +187,7 @@ def _below_each_other(findings: Findings, label: str) -> Picture:
     closest = _some(table, findings.pairs, "closest to the best")
     if not study.is_grid:
         for first, second in zip(table["first"], table["second"], strict=True):
-            what.append(f"{show(study.levels[second])} − {show(study.levels[first])}")
+            what.append(in_picture(f"{show(study.levels[second])} − {show(study.levels[first])}"))
         return Picture(
             "grid:forest_figure",
             (table, what, unit, f"{label}: differences from the best in test {words}"),
@@ -180,7 +197,7 @@ def _below_each_other(findings: Findings, label: str) -> Picture:
     for first, second in zip(table["first"], table["second"], strict=True):
         one, two = study.shown(study.levels[first]), study.shown(study.levels[second])
         [differs], [same] = study.differing(first, second), [key for key in one if one[key] == two[key]]
-        what.append(f"{same}={one[same]}: {differs} {two[differs]} − {one[differs]}")
+        what.append(in_picture(f"{same}={one[same]}: {differs} {two[differs]} − {one[differs]}"))
     return Picture(
         "grid:forest_figure",
         (table, what, unit, f"{label}: differences in test {words}"),
@@ -247,7 +264,7 @@ def _of_numbers(findings: Findings, label: str, names: list[str]) -> Named:
         numbers = {row: known[row][place] for row in rows if place < len(known[row])}
         target = in_picture(target_names(study, study.levels[rows[0]], targets)[place])
         which, titled = (f"_{place + 1}", f", {target}") if targets > 1 else ("", "")
-        arguments = numbers, [in_picture(name) for name in names], target
+        arguments = numbers, names, target
         yield (
             f"predicted{which}",
             Picture(
@@ -272,7 +289,8 @@ def _of_examples(findings: Findings, label: str, names: list[str]) -> Named:
     best = findings.best_among(examples)
     if best is None:
         return
-    shown, name, things = examples[best], names[best], findings.study.things
+    level, things, shown = findings.study.levels[best], findings.study.things, examples[best]
+    name = findings.study.level_name(level)
     if shown[0].row or not shown[0].pixels:  # a table says it
         return
     classes = list(names_of(findings.study, findings.study.levels[best], shown[0]))
@@ -280,7 +298,7 @@ def _of_examples(findings: Findings, label: str, names: list[str]) -> Named:
         "mistakes",
         Picture(
             "classes:mistakes_figure",
-            (shown, f"{label}: the worst mistakes of {name}, first seed", classes),
+            (shown, f"{label}: the worst mistakes of {names[best]}, first seed", classes),
             f"The test {things} that {name} got most wrong in its first seed, worst first.",
         ),
     )
@@ -290,7 +308,7 @@ def _of_examples(findings: Findings, label: str, names: list[str]) -> Named:
         "probabilities",
         Picture(
             "classes:probabilities_figure",
-            (shown[0], f"{label}: {name}, first seed", classes),
+            (shown[0], f"{label}: {names[best]}, first seed", classes),
             f"The first test image, of class {classes[shown[0].label]}, and the class probabilities that {name} gives "
             "it.",
         ),
@@ -344,9 +362,10 @@ def _over_searches(findings: Findings) -> str:
 
 def _of_slices(findings: Findings, label: str, names: list[str]) -> Named:
     study = findings.study
-    done = _only(_where_it_matters(study, searched(findings.results.runs)), _best(findings))
+    done = _where_it_matters(study, _only(searched(findings.results.runs), _best(findings)))
     if len(done):
-        scales = {key: _scale(domain) for key, domain in study.tune.items()}
+        spaces = list(map(study.space, study.levels))
+        scales = {key: _scale([space[key] for space in spaces if key in space]) for key in study.tuned}
         measure = findings.measure
         side = "below" if measure.better == "higher" else "above"
         cut = "log axis" if measure.unit.relative else f"the worst tenth lies {side}"
@@ -362,18 +381,26 @@ def _of_slices(findings: Findings, label: str, names: list[str]) -> Named:
 
 
 def _where_it_matters(study: Study, trials: pd.DataFrame) -> pd.DataFrame:
-    """The finished trials; a hyperparameter whose condition does not hold means nothing, and is missing."""
+    """The finished trials; a hyperparameter whose condition does not hold means nothing, and is missing, as is one that
+    a level does not search.
+    """
     done = trials[trials["status"] == "finished"].copy()
-    for key, domain in study.tune.items():
-        for other, wanted in domain.when.items():
-            done[key] = done[key].where(done[other] == wanted)
-    return done[["level", *study.tune, f"val_{study.metric}"]]
+    for row in done["level"].unique():
+        own, space = done["level"] == row, study.space(study.levels[int(row)])
+        for key in study.tuned:
+            if key not in space:
+                done[key] = done[key].where(~own)
+            for other, wanted in space[key].when.items() if key in space else ():
+                done[key] = done[key].where(~own | (done[other] == wanted))
+    return done[["level", *study.tuned, f"val_{study.metric}"]]
 
 
-def _scale(domain: Choice | Range) -> str | tuple[Value, ...]:
-    if isinstance(domain, Choice):
-        return domain.values
-    return "log" if domain.log else "linear"
+def _scale(domains: Sequence[Choice | Range]) -> str | tuple[Value, ...]:
+    """How a hyperparameter is drawn: choices one after the other, numbers on the scale of a range."""
+    ranges = [domain for domain in domains if isinstance(domain, Range)]
+    if ranges:
+        return "log" if all(domain.log for domain in ranges) else "linear"
+    return tuple(dict.fromkeys(value for domain in domains if isinstance(domain, Choice) for value in domain.values))
 
 
 def _of_time(findings: Findings, label: str, names: list[str]) -> Named:

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from harness.tracking.mlflow.sqlite import make_store  # first: it sets MLflow's
 from harness.trial import Epoch, Figures, Outcome, Trial
 
 from mlflow import MlflowClient  # isort: skip
-from mlflow.entities import Metric, Param, Run  # isort: skip
+from mlflow.entities import Metric, Param  # isort: skip
 
 from harness.tracking.mlflow.entries import (
     arrival_metrics,
@@ -31,6 +31,7 @@ from harness.tracking.mlflow.entries import (
     resolved,
     write_artifacts,
 )
+from harness.tracking.mlflow.known import known_runs
 
 STATES = {"finished": "FINISHED", "pruned": "KILLED", "stopped": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 ENDED = frozenset(STATES.values())
@@ -189,15 +190,15 @@ class MlflowStore:
 
     def _read_runs(self) -> None:
         """Learn which runs this journal has; those that a killed driver left open become FAILED."""
-        for run in self._runs(f"tags.journal = '{self.journal}'"):  # the newest first
-            tags, run_id, status = dict(run.data.tags), run.info.run_id, run.info.status
-            key = tags["key"]
-            if "container" in tags:
-                self._containers.setdefault(key, Container(run_id, status, tags, dict(run.data.metrics)))
-            elif status not in ENDED:
-                self._close_cut(key, run_id, "FAILED", "its driver was killed; the trial is run again")
-            elif "incomplete" in tags:
-                self._cut.setdefault(key, run_id)
+        for run in known_runs(self._client, self._experiment, self.journal):
+            key = run.tags["key"]
+            if run.is_container:
+                found = Container(run.run_id, run.status, dict(run.tags), dict(run.metrics))
+                self._containers.setdefault(key, found)
+            elif run.status not in ENDED:
+                self._close_cut(key, run.run_id, "FAILED", "its driver was killed; the trial is run again")
+            elif "incomplete" in run.tags:
+                self._cut.setdefault(key, run.run_id)
             else:
                 self._complete.add(key)
 
@@ -223,15 +224,6 @@ class MlflowStore:
             if container.status != "RUNNING":
                 self._client.update_run(container.run_id, status="RUNNING")
                 container.status = "RUNNING"
-
-    def _runs(self, where: str) -> Iterable[Run]:
-        token: str | None = None
-        while True:
-            page = self._client.search_runs([self._experiment], where, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
 
     def _tags(self, key: str, parent: str | None) -> dict[str, str]:
         return {
