@@ -72,7 +72,7 @@ def database() -> Iterator[str]:
     subprocess.run(made, user=who, cwd=folder, check=True, capture_output=True)
     served = [str(postgres), "-D", str(folder / "data"), "-p", str(port), "-k", str(folder), "-h", "127.0.0.1", "-F"]
     process = subprocess.Popen(served, user=who, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    yield f"postgresql://ann@127.0.0.1:{port}/postgres"
+    yield f"postgresql+psycopg2://ann@127.0.0.1:{port}/postgres"
     process.send_signal(signal.SIGINT)
     process.wait(60)
     shutil.rmtree(folder)
