@@ -93,3 +93,15 @@ def probability(value: float) -> str:
 
 def _with(written: str, unit: str) -> str:
     return f"{written} {unit}" if unit and written != NONE else written
+
+
+SOON = 10.0  # seconds, which need not be told apart
+
+
+def duration(seconds: float) -> str:
+    """A time as people plan with it."""
+    if seconds < SOON:
+        return "a few seconds"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
