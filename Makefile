@@ -2,7 +2,10 @@
 PYTHON ?= python3
 NAME ?= depth
 ARGS ?=
-PUBLISHED := baseline dropout early_stopping layers cnn
+# The published studies, and with how many seeds each they take at most 90 minutes on two cores.
+PUBLISHED := baseline keras_mlp dropout early_stopping nielsen optimizers layers cnn
+SEEDS := 3
+SEEDS_cnn := 1
 VENV := .venv
 RUN := $(VENV)/bin/python
 # Compiled once, in 15 s: where Python writes no bytecode, every start would compile torch and MLflow anew, for seconds.
@@ -17,8 +20,8 @@ help: ## show this list
 study: $(VENV)/synced ## run or continue a study: make study NAME=depth ARGS="--trials 2 --epochs 3"
 	@$(RUN) -m harness run studies/$(NAME) $(ARGS)
 
-studies: $(VENV)/synced ## run or continue the published studies, all five: make studies ARGS="--seeds 3"
-	@for name in $(PUBLISHED); do $(RUN) -m harness run studies/$$name $(ARGS) || exit; done
+studies: $(VENV)/synced ## run or continue the published studies, all eight: make studies SEEDS=5 SEEDS_cnn=3
+	@$(foreach name,$(PUBLISHED),$(RUN) -m harness run studies/$(name) --seeds $(or $(SEEDS_$(name)),$(SEEDS)) $(ARGS) &&) true
 
 report: $(VENV)/synced ## write the report of a study from its journal, at any time: make report NAME=depth
 	@$(RUN) -m harness report studies/$(NAME) $(ARGS)
@@ -32,8 +35,8 @@ bench: $(VENV)/bench ## compare with other ways of doing the same: make bench AR
 test: $(VENV)/synced ## run the tests: make test ARGS="-k stack"
 	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-soak: $(VENV)/synced ## the long forms of the tests: fifty kills, a thousand trials, ten thousand runs (an hour)
-	@$(RUN) -m pytest -m soak -s $(ARGS)
+soak: $(VENV)/soak ## the long tests, an hour, into reports/soak.md; some of them: make soak ARGS="-k kills"
+	@$(RUN) -m pytest -m soak -n 2 $(ARGS)
 
 check: $(VENV)/synced ## lint, format and type checks
 	@$(VENV)/bin/ruff check .
@@ -57,6 +60,10 @@ $(VENV)/made:
 
 $(VENV)/bench: $(VENV)/synced
 	@$(UV) pip install --quiet --python $(RUN) --constraint requirements.lock --editable '.[bench]'
+	@touch $@
+
+$(VENV)/soak: $(VENV)/synced
+	@$(UV) pip install --quiet --python $(RUN) --constraint requirements.lock --editable '.[soak]'
 	@touch $@
 
 $(VENV)/synced: requirements.lock pyproject.toml | $(VENV)/made

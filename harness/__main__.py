@@ -2,10 +2,10 @@
 
 import gc
 import io
-import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,23 +14,79 @@ from typing import Annotated, Any
 import typer
 
 from harness.catalogue import names
-from harness.errors import UserError, listed, one_of
+from harness.crews.how import How, check_device
+from harness.errors import INTERRUPTED, UserError, listed, one_of
 from harness.masking import without_secrets
+from harness.programs import Write, alone, error
 
-app = typer.Typer(
-    help="Fair sweeps and benchmarks of neural networks.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+
+def study_folders(incomplete: str) -> list[str]:
+    """For the shell's completion: folders of studies that begin so, and those below studies/ that are called so."""
+    found = {str(file.parent) for pattern in ("*/study.toml", "*/*/study.toml") for file in Path().glob(pattern)}
+    return sorted(name for name in found if name.startswith(incomplete) or Path(name).name.startswith(incomplete))
+
+
+def study_levels(ctx: typer.Context, incomplete: str) -> list[str]:
+    """For the shell's completion: the compared values of the study that the command line names."""
+    from harness.study.file import read_study
+
+    try:
+        study = read_study(ctx.params["study"])
+    except (UserError, KeyError):
+        return []
+    return [name for name in map(study.level_name, study.levels) if name.startswith(incomplete)]
+
+
+STOPPED = "stopped; the same command goes on from here"
+
+app = typer.Typer(help="Fair sweeps and benchmarks of neural networks.", pretty_exceptions_enable=False)
 report_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-Folder = Annotated[Path, typer.Argument(help="The study's folder, as studies/depth.", show_default=False)]
+Folder = Annotated[
+    Path,
+    typer.Argument(help="The study's folder, as studies/depth.", show_default=False, autocompletion=study_folders),
+]
+Level = Annotated[
+    str | None,
+    typer.Argument(help="The compared value, as depth=3 or 3.", show_default=False, autocompletion=study_levels),
+]
+Grace = Annotated[
+    float,
+    typer.Option(min=0.0, envvar="HARNESS_GRACE", help="Seconds from SIGTERM to the end, to write checkpoints in."),
+]
+OnDone = Annotated[
+    str | None,
+    typer.Option(metavar="COMMAND", help="Run this when the study is done, without a shell; docs/watch.md has more."),
+]
+OnFailure = Annotated[str | None, typer.Option(metavar="COMMAND", help="The same if it fails.")]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="As JSON, for programs; docs/json.md has every key.")]
 Dataset = Annotated[
     str | None,
     typer.Option(
         help=f"Another data set than the study file's: {listed(names('dataset'))}, or a file or folder of your own."
     ),
 ]
+
+
+def tell_version(wanted: bool) -> None:
+    """The option --version: nothing else is done then."""
+    if wanted:
+        from importlib.metadata import version
+
+        from harness import __version__
+
+        typer.echo(f"harness {__version__}, Python {sys.version.split()[0]}, torch {version('torch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", metavar="", help="Show the version and exit.", callback=tell_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Fair sweeps and benchmarks of neural networks."""
 
 
 @app.command()
@@ -62,42 +118,59 @@ def run(
         str | None, typer.Option(help=f"Who trains: {listed(names('crew'))}; ray with --workers or --ray.")
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Write nothing to MLflow; harness sync does later.")
+        bool, typer.Option("--offline", metavar="", help="Write nothing to MLflow; harness sync does later.")
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Put the old journal aside and start anew.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", metavar="", help="Put the old journal aside and start anew.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", metavar="", help="Show no progress.")] = False,
+    grace: Grace = 30.0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell what would be done and how long it would take; write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", metavar="", help="Tell what would be done and how long it would take; write nothing."
+        ),
+    ] = False,
+    on_done: OnDone = None,
+    on_failure: OnFailure = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", metavar="", help="Tell programs what happens: a line of JSON for each event; see docs/json.md."
+        ),
     ] = False,
 ) -> None:
     """Run a study, or go on with it, and write its report."""
-    from harness.crews.how import How
-    from harness.study.file import read_study
-    from harness.study.places import check_label, report_folder, study_folder
+    from harness.interface.running import changes, prepared, start
 
-    budget = {"trials": trials, "minutes": minutes, "searches": searches, "seeds": seeds}
-    given = {**{f"budget.{key}": value for key, value in budget.items()}, "epochs": epochs}
-    changes = [f"{key}={value}" for key, value in given.items() if value is not None] + (overrides or [])
-    how = How(device, stack, workers, ray, crew, offline, fresh, quiet)
-    with plain_errors():
-        checked = read_study(study, changes, dataset)
-        check_device(device)
-        check_crew(crew)
-        check_label(study_folder(study), checked.label)
-        report_folder(checked.label)  # one that leads out is refused before anything is made
+    how = How(device, stack, workers, ray, crew, offline, fresh, quiet, grace)
+    changed = changes(trials, minutes, searches, seeds, epochs) + (overrides or [])
+    with answering(as_json, lines=True) as write:
+        checked, folder = prepared(study, changed, dataset, how)
         if dry_run:
-            from harness.run import dry_run as tell
+            from harness.driver import dry_run as tell
 
-            tell(checked, study_folder(study), how, typer.echo)
+            known = tell(checked, folder, how, typer.echo)
+            if as_json:
+                from harness.events import planned
+
+                write(planned(checked, known))
             return
-        from harness.tracking.tracker import Tracker
+        from harness.alert import alert_of, announced
 
-        with Tracker(
-            how.offline, say=typer.echo
-        ) as tracker:  # before torch: MLflow loads in a process of its own meanwhile
-            from harness.run import run as run_study
+        def show(study: Any, quiet: bool) -> Any:
+            from harness.console import Progress
+            from harness.events import Events
 
-            run_study(checked, study_folder(study), tracker, how, typer.echo)
+            return Events(study, write) if as_json else Progress(study, quiet)
+
+        with announced(alert_of(checked.label, typer.echo, on_done, on_failure)) as alert:
+            done = start(checked, folder, how, typer.echo, show)
+            alert.page, alert.message = str(done.page), done.findings.answer
+        if as_json:
+            from harness.analysis.plain import told
+
+            write({"event": "finished", "time": round(time.time(), 3), **told(done.findings, done.page, done.journal)})
 
 
 @app.command()
@@ -111,7 +184,7 @@ def sync(study: Folder, dataset: Dataset = None) -> None:
         from harness.tracking.tracker import Tracker
 
         with Tracker(say=typer.echo) as tracker:
-            from harness.run import sync as sync_study
+            from harness.driver import sync as sync_study
 
             sync_study(checked, study_folder(study), tracker, typer.echo)
 
@@ -120,7 +193,7 @@ def sync(study: Folder, dataset: Dataset = None) -> None:
 def check(
     study: Folder,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Put a damaged journal aside and go on from what is whole.")
+        bool, typer.Option("--repair", metavar="", help="Put a damaged journal aside and go on from what is whole.")
     ] = False,
     dataset: Dataset = None,
 ) -> None:
@@ -146,9 +219,7 @@ def check(
 @app.command()
 def replay(
     study: Folder,
-    level: Annotated[
-        str | None, typer.Argument(help="The compared value, as depth=3 or 3.", show_default=False)
-    ] = None,
+    level: Level = None,
     seed: Annotated[
         int | None,
         typer.Option(help="The confirmation run with this seed; or 1 for the first one, 2, ..."),
@@ -156,7 +227,9 @@ def replay(
     trial: Annotated[int | None, typer.Option(help="The search trial of this number.")] = None,
     search: Annotated[int, typer.Option(min=0, help="Of which search that trial is, from 0.")] = 0,
     run_id: Annotated[str | None, typer.Option("--run", help="The MLflow run of this id, of whatever value.")] = None,
-    stack: Annotated[bool, typer.Option("--stack", help="Train it in the stack it was in, not alone.")] = False,
+    stack: Annotated[
+        bool, typer.Option("--stack", metavar="", help="Train it in the stack it was in, not alone.")
+    ] = False,
     tolerance: Annotated[
         float,
         typer.Option(
@@ -167,30 +240,88 @@ def replay(
     ] = 1e-3,
     dataset: Dataset = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto is the GPU when there is one.")] = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Train a run again from its record and compare every figure; exit code 1 if one differs. Writes nothing."""
     from harness.study.file import read_study
     from harness.study.places import study_folder
 
-    with plain_errors():
+    with answering(as_json) as write:
         checked = read_study(study, dataset=dataset)
         check_device(device)
         from harness.replay import Wanted
         from harness.replay import replay as replay_run
 
         wanted = Wanted(level, seed, trial, search, run_id, stack, device)
-        if not replay_run(checked, study_folder(study), wanted, tolerance, typer.echo):
+        replayed = replay_run(checked, study_folder(study), wanted, tolerance, typer.echo)
+        if as_json:
+            write(replayed.record())
+        if not replayed.is_same:
             raise typer.Exit(1)
 
 
 @app.command()
+def export(
+    study: Folder,
+    level: Annotated[str, typer.Argument(help="The compared value, as depth=3 or 3.", show_default=False)],
+    place: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder to write; an export that is there is replaced.")
+    ],
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="The confirmation run with this seed, or 1 for the first one, 2, ...; else the best on "
+            "validation data."
+        ),
+    ] = None,
+    vote: Annotated[bool, typer.Option("--vote", help="All confirmation runs: the mean of what they say.")] = False,
+    format: Annotated[str, typer.Option(metavar="FORMAT", help="Also as onnx or torch.export.")] = "",
+    register: Annotated[
+        str, typer.Option(metavar="NAME", help="Also as the next version of that model in MLflow's registry.")
+    ] = "",
+    dataset: Dataset = None,
+) -> None:
+    """Write a trained model into a folder to take home: weights, preprocessing, a model.py that needs torch alone."""
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
+
+    with plain_errors():
+        checked = read_study(study, dataset=dataset)
+        from harness.export.write import Wish
+        from harness.export.write import export as export_model
+
+        export_model(checked, study_folder(study), Wish(level, seed, vote, format, register), place, typer.echo)
+
+
+@app.command()
+def predict(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that harness export wrote.")],
+    file: Annotated[Path, typer.Argument(help="A table, arrays (.npz), an image, or a folder of images.")],
+    out: Annotated[Path | None, typer.Option(help="Where the CSV goes, if not to standard output.")] = None,
+) -> None:
+    """Say of new data what an exported model makes of it, as CSV: classes with probabilities, or numbers."""
+    with plain_errors():
+        from harness.export.predict import predict as said_of
+
+        table = said_of(folder, file, lambda line: typer.echo(line, err=True))
+        if out is None:
+            typer.echo(table, nl=False)
+            return
+        try:
+            out.write_text(table, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{out}: cannot be written: {error.strerror or error}") from None
+        typer.echo(f"wrote    {out}", err=True)
+
+
+@app.command()
 @report_app.command()
-def report(study: Folder, dataset: Dataset = None) -> None:
+def report(study: Folder, dataset: Dataset = None, as_json: AsJson = False) -> None:
     """Write the report of a study from its journal, at any time, also while the study runs."""
     from harness.study.file import read_study
     from harness.study.places import report_folder, study_folder
 
-    with plain_errors():
+    with answering(as_json) as write:
         checked = read_study(study, dataset=dataset)
         from harness.plots import begun_early
 
@@ -198,8 +329,83 @@ def report(study: Folder, dataset: Dataset = None) -> None:
         with begun_early(report_folder(checked.label) / "report.html", journal) as second:  # beside pandas and Optuna
             from harness.report.write import report_study
 
-            target = report_study(checked, study_folder(study), second)
+            findings, target = report_study(checked, study_folder(study), second)
+        if as_json:
+            from harness.analysis.plain import told
+
+            write(told(findings, target / "report.html", journal))
         typer.echo(f"report   {target / 'report.html'}\ntables   {target / 'tables' / 'compare.csv'}")
+
+
+@app.command()
+def show(
+    study: Folder,
+    level: Level = None,
+    trial: Annotated[int | None, typer.Option(help="The search trial of this number, epoch by epoch.")] = None,
+    search: Annotated[int, typer.Option(min=0, help="Of which search that trial is, from 0.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="The confirmation with this seed; or 1 for the first, 2, ...")
+    ] = None,
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show all about a study, a compared value, a trial or a seed: settings, figures, epochs, where it can be seen."""
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
+
+    with answering(as_json) as write:
+        checked = read_study(study, dataset=dataset)
+        from harness.console import print_shown
+        from harness.report.show import Chosen
+        from harness.report.show import show as shown
+
+        known = shown(checked, study_folder(study), Chosen(level, trial, search, seed))
+        if as_json:
+            write(known.record)
+            return
+        print_shown(known.title, known.facts, known.tables)
+
+
+@app.command()
+def watch(
+    study: Folder,
+    dataset: Dataset = None,
+    page: Annotated[
+        bool, typer.Option("--page", metavar="", help="Write the report too, again and again; browsers load it anew.")
+    ] = False,
+) -> None:
+    """Follow a study that runs in another terminal: what trains, what is best, how long it takes. Ends when it ends."""
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
+
+    with plain_errors("no longer watched; the study goes on"):
+        checked = read_study(study, dataset=dataset)
+        from harness.watch import watch as follow
+
+        def write() -> None:
+            from harness.report.write import report_study
+
+            report_study(checked, study_folder(study))
+
+        follow(checked, study_folder(study), typer.echo, write if page else None)
+
+
+@app.command()
+def stop(
+    study: Folder,
+    dataset: Dataset = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for it to end.")] = 60.0,
+) -> None:
+    """End a study that runs on this machine, as Ctrl-C does: after the epoch in hand. The same command goes on."""
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
+
+    with plain_errors():
+        checked = read_study(study, dataset=dataset)
+        from harness.journal import find_journal
+        from harness.journal import stop as end
+
+        typer.echo(end(find_journal(checked, study_folder(study)), wait))
 
 
 @app.command()
@@ -208,14 +414,15 @@ def compare(
         list[str], typer.Argument(help="Folders, as studies/a studies/b; studies/a@digits is one data set.")
     ],
     out: Annotated[Path | None, typer.Option(help="Where table and plot go; reports/compare-… if not said.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Put studies that have run, or one study's data sets, into one table and plot."""
     from harness.study.file import read_study
     from harness.study.places import named_by, report_folder, study_folder
 
-    with plain_errors():
+    with answering(as_json) as write:
         from harness.report.compare import compare as compare_results
-        from harness.report.compare import find_studies
+        from harness.report.compare import compared, find_studies
 
         several = []
         for name in studies:
@@ -224,6 +431,9 @@ def compare(
             several += find_studies(study, study_folder(Path(path)), dataset)
         target = out or report_folder("-".join(["compare", *(findings.study.label for findings in several)]))
         compare_results(several, target)
+        if as_json:
+            page, tables = target / "report.html", target / "tables"
+            write({**compared(several), "page": str(page), "tables": str(tables)})
         typer.echo(f"report   {target / 'report.html'}\ntables   {target / 'tables' / 'studies.csv'}")
 
 
@@ -235,20 +445,20 @@ def power(
         typer.Option("--difference", min=1e-9, help="To be told apart, in points; as often as you like."),
     ] = None,
     dataset: Dataset = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """How many searches and seeds tell 0.1, 0.2, 0.5 points apart with 80 % power, by the spread that a study saw."""
     from harness.study.file import read_study
     from harness.study.places import study_folder
 
-    with plain_errors():
+    with answering(as_json) as write:
         checked = read_study(study, dataset=dataset)
         from harness.report.power import PowerTable
         from harness.report.write import findings_of
 
         table = PowerTable(findings_of(checked, study_folder(study)), differences or ())
         if as_json:
-            typer.echo(json.dumps(table.as_json(), indent=2))
+            write(table.as_json())
             return
         from harness.console import print_table
 
@@ -259,9 +469,10 @@ def power(
 @app.command(name="list")
 def list_all(
     folder: Annotated[Path, typer.Argument(help="Where the studies are.")] = Path("studies"),
+    as_json: AsJson = False,
 ) -> None:
-    """Show all studies: their state, how far they are, and what did best."""
-    with plain_errors():
+    """Show all studies: their state, how far they are, how long they still take, and what did best."""
+    with answering(as_json) as write:
         from harness.console import print_table
         from harness.report.listing import HEADINGS, list_studies
         from harness.study.places import studies_folder
@@ -269,7 +480,13 @@ def list_all(
         rows = list(list_studies(studies_folder(folder)))
         if not rows:
             raise UserError(f"{folder}: no studies here (no {folder}/*/study.toml)")
-        print_table(HEADINGS, rows)
+        if as_json:
+            write([one.record() for one in rows])
+            return
+        print_table(HEADINGS, [one.cells for one in rows])
+        for one in rows:
+            if one.trouble:
+                typer.echo(f"{one.study}: {one.trouble}")
 
 
 @app.command()
@@ -295,19 +512,40 @@ def new(
 
 
 @app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Show what harness finds on this machine, for a bug report: versions, device, store, data; secrets are masked.
+
+    Exit code 1 if something is wrong.
+    """
+    with answering(as_json) as write:
+        from harness.doctor import findings
+
+        known = list(findings())
+        if as_json:
+            write([one.record() for one in known])
+        else:
+            from harness.console import print_shown
+
+            facts = [(one.name, f"{one.words}{f'  PROBLEM: {one.trouble}' if one.trouble else ''}") for one in known]
+            print_shown("harness doctor", facts, [])
+        if any(one.trouble for one in known):
+            raise typer.Exit(1)
+
+
+@app.command()
 def parts(
     kind: Annotated[
         str | None, typer.Argument(help="Only these: dataset, model, optimizer, ...; training.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List everything that a study can name, with its hyperparameters: data sets, models, optimizers, measures, ..."""
-    with plain_errors():
+    with answering(as_json) as write:
         from harness.catalogue import rows
 
         table = rows(kind)
         if as_json:
-            typer.echo(json.dumps(table, indent=2))
+            write(table)
             return
         from harness.console import print_table
 
@@ -324,7 +562,7 @@ def ui(
 ) -> None:
     """Browse the runs: MLflow's UI on 127.0.0.1, with the store that studies write to.
 
-    Everybody who is logged in on this machine can open it. README.md, "Security", says how to put a password in front.
+    Everybody who is logged in on this machine can open it. docs/security.md says how to put a password in front.
     """
     with plain_errors():
         from harness.tracking import shown_store, store_uri
@@ -365,7 +603,7 @@ def bench(
         check_device(device)
         from harness.bench.rounds import bench as run_bench
         from harness.bench.rounds import choose_works
-        from harness.run import choose_device
+        from harness.driver import choose_device
 
         place = choose_device(device).type
         page = run_bench(choose_works(works, place), contenders, rounds, place, out, typer.echo, once_above)
@@ -386,31 +624,40 @@ def ui_command(port: int) -> list[str]:
     return [*command, "--workers", "1", "--allowed-hosts", hosts, "--cors-allowed-origins", origins]
 
 
-def check_device(name: str) -> None:
-    """Raises UserError for a device that torch is never asked for."""
-
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device: must be auto, cpu or cuda, got {name!r}")
-
-
-def check_crew(name: str | None) -> None:
-    """Raises UserError for a crew that there is not."""
-    if name is not None and name not in names("crew"):
-        raise UserError(f"--crew: {one_of(name, names('crew'))}")
+@contextmanager
+def answering(as_json: bool, lines: bool = False) -> Iterator[Write]:
+    """A command that programs may ask: gives what writes JSON, alone on standard output, or else writes nothing. Errors
+    are told there too, and to people as ever.
+    """
+    if not as_json:
+        with plain_errors():
+            yield lambda _: None
+        return
+    with alone(lines) as write, plain_errors(write=write):
+        yield write
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
-    """A user's mistake is one line on stderr and exit code 2; Ctrl-C says how to go on and is exit code 130."""
+def plain_errors(stopped: str = STOPPED, write: Write = lambda _: None) -> Iterator[None]:
+    """A user's mistake is one line on stderr and exit code 2; Ctrl-C says how to go on and is exit code 130. `write`
+    tells a program.
+    """
 
     try:
         yield
-    except UserError as error:
-        typer.echo(without_secrets("\n".join([f"harness: {error}", *error.below])), err=True)
-        raise typer.Exit(error.code) from None
+    except UserError as trouble:
+        typer.echo(without_secrets("\n".join([f"harness: {trouble}", *trouble.below])), err=True)
+        write(error(trouble, trouble.code))
+        raise typer.Exit(trouble.code) from None
     except KeyboardInterrupt:
-        typer.echo("harness: stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+        typer.echo(f"harness: {stopped}", err=True)
+        write(error(UserError(stopped), INTERRUPTED))
+        raise typer.Exit(INTERRUPTED) from None
+    except typer.Exit:
+        raise
+    except Exception as trouble:  # of ours: its traceback follows
+        write(error(trouble, 1))
+        raise
 
 
 class Unheard(io.FileIO):
@@ -445,11 +692,15 @@ def one_line(command: typer.Typer, arguments: list[str]) -> int:
     usage_error: Any = typer.BadParameter.__mro__[1]  # all such mistakes; typer gives its own name to this one only
     try:
         return command(arguments, standalone_mode=False) or 0
-    except usage_error as error:
-        typer.echo(f"harness: {UserError(error.format_message())}", err=True)
+    except usage_error as trouble:
+        told = UserError(trouble.format_message())
+        typer.echo(f"harness: {told}", err=True)
+        if "--json" in arguments:
+            with alone(lines=True) as write:
+                write(error(told, 2))
         return 2
     except typer.Abort:
-        return 130
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

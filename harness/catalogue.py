@@ -6,7 +6,8 @@
 
 A part is one entry: its kind and name, one line of doc, where it is built ("module:name", imported only when it is
 trained with), and the knobs that come with it. What a study file may say, nearest names, Optuna's distributions, what
-the models of a stack must share, README's table of hyperparameters and the parameters of the tests are derived from it.
+the models of a stack must share, the table of hyperparameters in docs/recipes.md and the parameters of the tests are
+derived from it.
 """
 
 import hashlib
@@ -1168,7 +1169,7 @@ def knob_row(one: Knob) -> dict[str, str]:
 
 
 def hyperparameter_table() -> str:
-    """Every hyperparameter in a Markdown table: README.md has it as it is, and a test keeps it so."""
+    """Every hyperparameter in a Markdown table: docs/recipes.md has it as it is, and a test keeps it so."""
     lines = ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
     for name in hyperparameters():
         one = knobs()[name]

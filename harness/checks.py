@@ -3,12 +3,14 @@
 check_data(study, data)
 check_folds(study, data)
 check_models(study, data)
+check_windows(study, data)
 lanes(study, data)            # {"Wide": "all networks of a stack at once, by torch.vmap"}
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,11 +21,11 @@ from harness.config import Config
 from harness.errors import UserError, listed
 from harness.parts.data import Data
 from harness.parts.folds import rarest
-from harness.parts.models import build, check_behaviour, check_passes, input_shape
+from harness.parts.models import build, check_behaviour, check_passes, image_sizes, input_shape
 from harness.parts.own import told
 from harness.parts.preparing import prepare
 from harness.study.settle import uses
-from harness.study.space import ends
+from harness.study.space import Space, ends
 from harness.study.study import Study
 from harness.training.cohort import NOISE, generator, is_stratified, searchable, split_of
 from harness.training.feed import Feed
@@ -32,6 +34,13 @@ from harness.training.layers import Layer
 from harness.training.stack import Stack
 from harness.trial import Trial
 
+MILDEST: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("kernel", "pool", "stride", "convs_per_pool"), lambda value: value),
+    "channels": len,
+    "padding": lambda value: value != "same",
+}
+"""Hyperparameters that say what is left of an image behind convolutions, and which of two values leaves more: the
+smaller by this."""
 FEWEST = 2  # rows of a class that is shared out to training and validation
 CORNERS = 64  # of the space of an own model's hyperparameters, that are tried of each level
 WORDS = {"general": "all networks of a stack at once, by torch.vmap", "each": "one network after the other"}
@@ -48,7 +57,7 @@ def check_data(study: Study, data: Mapping[str, Data]) -> None:
     _check_scaling(study, data)
     seen: set[tuple[object, ...]] = set()
     for level in study.levels:
-        for config in _splits(study, study.config(level, {})):
+        for config in _splits(study.space(level), study.config(level, {})):
             key = (config.dataset, config.split, config.test_fraction, config.validation, config.stratify)
             if key not in seen:
                 held_out = config if study.search.folds == 1 else study.refitted(config, 1)  # folds hold out their own
@@ -80,9 +89,9 @@ def _check_scaling(study: Study, data: Mapping[str, Data]) -> None:
                 raise UserError(f"{where}: {names} has rows of a table, no images{instead}")
 
 
-def _splits(study: Study, config: Config) -> Iterator[Config]:
+def _splits(space: Space, config: Config) -> Iterator[Config]:
     """A level's config with every way to split that the search may choose, at the ends of its domains."""
-    tuned = {key: ends(study.tune[key]) for key in ("split", "test_fraction", "stratify") if key in study.tune}
+    tuned = {key: ends(space[key]) for key in ("split", "test_fraction", "stratify") if key in space}
     for values in itertools.product(*tuned.values()):
         yield config.replace(**dict(zip(tuned, values, strict=True)))
 
@@ -144,15 +153,49 @@ def check_models(study: Study, data: Mapping[str, Data]) -> None:
     for level in study.levels:
         config = study.config(level, {})
         mine = data[config.dataset]
-        corners = list(itertools.islice(_corners(study, study.own, config), CORNERS))
+        corners = list(itertools.islice(_corners(study.space(level), study.own, config), CORNERS))
         for corner in corners:
             check_passes(corner, mine.shape, mine.outputs, mine.inputs.device)
         check_behaviour(corners[0], mine.shape, mine.outputs, mine.inputs.device)
 
 
-def _corners(study: Study, own: OwnModel, config: Config) -> Iterator[Config]:
+def check_windows(study: Study, data: Mapping[str, Data]) -> None:
+    """A kernel or a pool must fit into the images at each level, whatever else the search chooses: what never can be
+    trained is told before anything is. Raises UserError, with the place in the study of what is too large.
+    """
+    if study.model != "cnn" or study.own:
+        return
+    for level in study.levels:
+        space = study.space(level)
+        for config in _mildest(space, study.config(level, {})):
+            if error := _window_error(config, data[config.dataset].shape):
+                named = error.partition(":")[0]
+                places = {"compare.": {*study.sets(level)}, "tune.": {*space}, "fixed.": {*study.fixed}}
+                where = next((place for place, keys in places.items() if named in keys), "")  # in none: the default
+                raise UserError(where + error)
+
+
+def _mildest(space: Space, config: Config) -> Iterator[Config]:
+    """A level's config with what is tuned of windows at its mildest, and with each of it at each end beside that."""
+    tuned = {key: ends(space[key]) for key in MILDEST if key in space}
+    known = {key: (*values, *([config[key]] if space[key].when else [])) for key, values in tuned.items()}
+    mild = {key: min(values, key=MILDEST[key]) for key, values in known.items()}
+    for one in [{}, *({key: value} for key, values in tuned.items() for value in values)]:
+        yield config.replace(**{**mild, **one})
+
+
+def _window_error(config: Config, shape: tuple[int, ...]) -> str:
+    """What of a CNN's config is too large for images of that shape; empty if nothing is."""
+    try:
+        list(image_sizes(config, shape))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _corners(space: Space, own: OwnModel, config: Config) -> Iterator[Config]:
     """A level's config with every tuned hyperparameter of the model at an end of its domain."""
-    tuned = {one.name: ends(study.tune[one.name]) for one in own.knobs if one.name in study.tune}
+    tuned = {one.name: ends(space[one.name]) for one in own.knobs if one.name in space}
     for values in itertools.product(*tuned.values()):
         yield config.replace(**dict(zip(tuned, values, strict=True)))
 

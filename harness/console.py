@@ -1,9 +1,13 @@
 """What the terminal shows while a study runs: one line per compared value, drawn anew as trials come in."""
 
+import statistics
 import sys
+import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, TextIO
 
 from rich.box import SIMPLE
 from rich.console import Console as Terminal
@@ -13,7 +17,8 @@ from rich.table import Table
 
 from harness.catalogue import show
 from harness.errors import printable
-from harness.figures import NONE, text
+from harness.figures import NONE, duration, text
+from harness.journal.left import Expected, Timing
 from harness.study.study import Study
 from harness.trial import Epoch, Level, Outcome, Trial
 
@@ -32,14 +37,84 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     terminal.print(table)
 
 
+@dataclass(frozen=True)
+class Start:
+    """What is known when a study starts or goes on, before anything is trained. `left` are search trials and
+    confirmations, at most; `seconds` is the estimate for them.
+    """
+
+    journal: Path
+    left: tuple[int, int]
+    expected: Expected | None = None
+    seconds: float | None = None
+
+
+class Titled(Protocol):
+    """A table with its heading."""
+
+    @property
+    def title(self) -> str:
+        """What stands above it."""
+
+    @property
+    def headings(self) -> Sequence[str]:
+        """Of its columns."""
+
+    @property
+    def rows(self) -> Sequence[Sequence[str]]:
+        """Cells as people read them."""
+
+
+def print_shown(title: str, facts: Sequence[tuple[str, str]], tables: Iterable[Titled]) -> None:
+    """A title, facts with their names in a column of their own, and tables. Where that is no terminal a line a fact."""
+    terminal, table = Terminal(), Table(box=None, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    wide = max((len(name) for name, _ in facts), default=0)
+    plain = [(printable(name), printable(words)) for name, words in facts]
+    print(printable(title))
+    for name, words in plain:
+        table.add_row(escape(name), escape(words))
+        if not terminal.is_terminal:
+            print(f" {name:{wide}}  {words}")
+    if terminal.is_terminal:
+        terminal.print(table)
+    for one in tables:
+        print(f"\n{printable(one.title)}")
+        print_table(one.headings, one.rows)
+
+
+class Screen(Protocol):
+    """What is told of a running study: `Progress` tells people, `events.Events` programs."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def start(self, start: Start) -> None:
+        """Everything is ready for the first training."""
+
+    def begin(self, trials: list[Trial]) -> None:
+        """A generation of the search, or the confirmation, starts."""
+
+    def epoch(self, trial: Trial, epoch: Epoch) -> None:
+        """An epoch of a trial at work."""
+
+    def end(self, trial: Trial, outcome: Outcome) -> None:
+        """A trial has its outcome, now or in an earlier run of the study."""
+
+
 class Progress:
     """Counts what came of the trials of each level and shows it: live on a terminal, elsewhere a line a stack."""
 
-    def __init__(self, study: Study, quiet: bool) -> None:
+    def __init__(self, study: Study, quiet: bool, on: TextIO | None = None) -> None:
         self.study = study
         self._outcomes: dict[Level, list[tuple[Trial, Outcome]]] = {level: [] for level in study.levels}
         self._now = ""
-        self._terminal = Terminal(file=sys.stderr, quiet=quiet)
+        self.timing = Timing(study)
+        self._terminal = Terminal(file=on or sys.stderr, quiet=quiet)
         self._live = Live(get_renderable=self.table, console=self._terminal, refresh_per_second=4)
 
     def __enter__(self) -> Self:
@@ -56,6 +131,10 @@ class Progress:
         else:
             self._terminal.print(self.table())
 
+    def start(self, start: Start) -> None:
+        """Everything is ready for the first training."""
+        self.timing.expected = start.expected
+
     def begin(self, trials: list[Trial]) -> None:
         """A generation of the search, or the confirmation, starts."""
         if not trials:
@@ -68,7 +147,7 @@ class Progress:
             which = f"{len(levels)} cells of {' and '.join(self.study.axes)}"
         self._now = f"{what} {which}: {len(trials)} trainings"
         if not self._terminal.is_terminal:  # a log file gets a line for each of these instead of a live table
-            line = f"{self._now}, after {sum(map(len, self._outcomes.values()))}"
+            line = f"{self._now}, after {sum(map(len, self._outcomes.values()))}{self.left()}"
             self._terminal.print(line, highlight=False, markup=False)
 
     def epoch(self, trial: Trial, epoch: Epoch) -> None:
@@ -79,10 +158,43 @@ class Progress:
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """A trial has its outcome, now or in an earlier run of the study."""
         self._outcomes[trial.level].append((trial, outcome))
+        self.timing.end(trial, outcome)
+
+    def at_work(self, what: str) -> None:
+        """What trains now, in words."""
+        self._now = what
+
+    def leader(self) -> str:
+        """What did best so far, in words: on test rows, or before any were read in validation."""
+        measure, name = self.study.measure, self.study.metric
+        for stage, images in (("confirm", "test"), ("search", "val")):
+            known = {level: self._of(level, stage) for level in self.study.levels}
+            figures = {level: [one[f"{images}_{name}"] for one in own] for level, own in known.items() if own}
+            if figures:
+                middle = statistics.fmean if stage == "confirm" else max
+                means = {level: middle(measure.sign() * one for one in own) for level, own in figures.items()}
+                best = max(means, key=lambda level: means[level])
+                words = {"test": "mean test", "val": "best validation"}[images]
+                mean = text(measure.sign() * means[best], measure.unit)
+                return f"best so far {self.study.level_name(best)}, {words} {measure.words} {mean}"
+        return ""
+
+    def _of(self, level: Level, stage: str) -> list[Outcome]:
+        """The finished trainings of a level in a stage."""
+        return [o for trial, o in self._outcomes[level] if trial.stage == stage and o.status == "finished"]
+
+    def left(self) -> str:
+        """How long it still takes, in words; nothing while that is not known."""
+        seconds = self.timing.left(time.time())
+        return f", about {duration(seconds)} left" if seconds else ""
+
+    def caption(self) -> str:
+        """What trains now, for how long, and what did best so far; nothing when all is done."""
+        return "\n".join(filter(None, [f"{self._now}{self.left()}", self.leader()])) if self._now else ""
 
     def table(self) -> Table:
         """The present state."""
-        table = Table(title=escape(self.study.label), caption=self._now or None, caption_justify="left")
+        table = Table(title=escape(self.study.label), caption=escape(self.caption()) or None, caption_justify="left")
         for key in self.study.axes:
             table.add_column(key)
         for column in ("trials", "pruned", "failed", "best validation", "seeds", "test"):
@@ -98,7 +210,7 @@ class Progress:
         tests = [outcome for trial, outcome in outcomes if trial.stage == "confirm" and outcome.status == "finished"]
         return [
             *map(escape, self.study.shown(level).values()),
-            f"{len(search)}{wanted}" if self.study.tune else NONE,
+            f"{len(search)}{wanted}" if self.study.space(level) else NONE,
             str(sum(outcome.status == "pruned" for outcome in search)),
             str(sum(outcome.status in ("failed", "diverged") for outcome in search)),
             self._best(outcome for outcome in search if outcome.status == "finished"),

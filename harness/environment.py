@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from harness import __version__
 from harness.catalogue import OwnModel
 from harness.errors import listed
 from harness.masking import without_secrets
@@ -19,7 +20,7 @@ from harness.parts.data import Data
 from harness.study.labels import by_dataset
 from harness.study.study import Loader
 
-PACKAGES = ("harness", "torch", "torchvision", "optuna", "mlflow", "numpy", "scipy", "pandas")
+PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "scipy", "pandas")
 
 
 def of_data(data: Collection[Data]) -> dict[str, str]:
@@ -47,6 +48,7 @@ def describe(
         "cuda": str(torch.version.cuda) if cuda else "not used",
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
+        "harness": __version__,
         **{package: version(package) for package in PACKAGES},
     }
 

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
+INTERRUPTED = 130  # the exit code of what was told to stop, as shells have it for Ctrl-C
 LONGEST = 600  # characters of a message: what a study file says may be far longer
 
 
@@ -18,6 +19,8 @@ class UserError(ValueError):
         line = printable(str(message))
         super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}")
         self.below = tuple(map(printable, below))
+        for told in self.below:
+            self.add_note(told)  # where it is raised in somebody's program, Python shows them
 
 
 class StudyStoppedError(UserError):

@@ -3,7 +3,6 @@
 Task, sizes and unusable columns are what the data says; space and budget are such that the whole takes minutes.
 """
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -15,8 +14,9 @@ from harness.parts.data import Data
 from harness.parts.sources import read
 from harness.parts.tables import UnusableColumnError
 from harness.study.file import read_study
-from harness.study.places import data_file, study_folder
+from harness.study.places import data_file, folder_named
 from harness.study.source import Source
+from harness.study.toml import inline
 
 AXES: dict[str, tuple[Value, ...]] = {
     "depth": (1, 2, 3, 4),
@@ -43,9 +43,7 @@ def write_study(name: str, file: str, target: str, compare: str = "depth", task:
     `file` is a data file below the current folder or HARNESS_DATA_DIR. Raises UserError for whatever is wrong with
     name, file, target or compared key, and where the study is there already.
     """
-    if name in ("", ".", "..") or any(mark in name for mark in "/\\@") or not name.isprintable():
-        raise UserError(f"name: must be that of a folder, without / and @, got {name!r}")
-    folder = study_folder(Path("studies") / name)
+    folder = folder_named(name)
     path = folder / "study.toml"
     if path.exists():
         raise UserError(f"{path}: is there already; choose another name")
@@ -114,17 +112,18 @@ def _text(
     what = " and ".join(targets) or file
     tuned = {key: domain for key, domain in TUNED.items() if key != compare}
     lines = [
-        f"question = {_toml(f'Which {compare} is best for {what}?')}",
+        f"question = {inline(f'Which {compare} is best for {what}?')}",
         _line(
-            f"dataset = {_toml(file)}", f"{data.trainable:,} {data.things} to train on, {len(data.test):,} for the test"
+            f"dataset = {inline(file)}",
+            f"{data.trainable:,} {data.things} to train on, {len(data.test):,} for the test",
         ),
         *_of_target(targets, data),
-        *([f"drop = {_toml(list(dropped))}"] if dropped else []),
+        *([f"drop = {inline(list(dropped))}"] if dropped else []),
         *(f"# {name}: {reason}" for name, reason in dropped.items()),
         *_of_task(catalogue.task(data.task)),
         "",
         _line("[compare]", "never searched: every value gets the same budget of its own"),
-        f"{compare} = {_toml(list(levels))}",
+        f"{compare} = {inline(list(levels))}",
         "",
         _line("[tune]", "searched by Optuna, for each compared value by itself"),
         *(f"{key} = {domain}" for key, domain in tuned.items()),
@@ -144,15 +143,15 @@ def _text(
 def _of_target(targets: tuple[str, ...], data: Data) -> list[str]:
     if not targets:
         return []
-    said = _toml(targets[0] if len(targets) == 1 else list(targets))
+    said = inline(targets[0] if len(targets) == 1 else list(targets))
     return [_line(f"target = {said}", f"{len(data.classes)} classes" if data.classes else "numbers")]
 
 
 def _of_task(task: Task) -> list[str]:
     others = ", ".join(name for name in task.measures if name != task.metric)
     lines = [
-        _line(f"task = {_toml(task.name)}", task.doc),
-        _line(f"metric = {_toml(task.metric)}", f"selects the winners and leads the tables; or {others}"),
+        _line(f"task = {inline(task.name)}", task.doc),
+        _line(f"metric = {inline(task.metric)}", f"selects the winners and leads the tables; or {others}"),
     ]
     if task.name == "regression":
         lines.append(_line('unit = ""', 'of the target, as "MPa"'))
@@ -168,7 +167,7 @@ def _fixed(compare: str, data: Data) -> list[str]:
     }
     if data.is_table:
         known["scaling"] = ("standard", "of numbers, by the training rows; or quantile, minmax, none")
-    return [_line(f"{key} = {_toml(value)}", why) for key, (value, why) in known.items() if key != compare]
+    return [_line(f"{key} = {inline(value)}", why) for key, (value, why) in known.items() if key != compare]
 
 
 def _by_size(data: Data, few: int, some: int, many: int) -> int:
@@ -178,8 +177,3 @@ def _by_size(data: Data, few: int, some: int, many: int) -> int:
 
 def _line(said: str, why: str) -> str:
     return f"{said:<25} # {why}" if why else said
-
-
-def _toml(value: object) -> str:
-    """A word, number, truth or list as TOML, which writes these as JSON does."""
-    return json.dumps(value, ensure_ascii=False)

@@ -15,23 +15,25 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from harness.catalogue import show
+from harness.catalogue import Value, show
 from harness.config import Config
 from harness.crews.grouping import SMALL, forward_work, group_trials, is_small
 from harness.crews.local import threads
 from harness.crews.schedule import Group, Workplace
 from harness.errors import UserError, listed
+from harness.figures import SOON, duration
+from harness.journal.left import Expected
 from harness.journal.level import places
 from harness.journal.sampling import Weigh, from_optuna, propose
 from harness.parts.data import Data
 from harness.study.notes import notes
 from harness.study.space import describe, describe_point, ends
 from harness.study.study import Study
+from harness.study.variants import recipes
 from harness.training.cohort import Cohort
 from harness.training.loop import Trainer
 from harness.trial import Trial
 
-SOON = 10.0  # seconds, which need not be told apart
 STEPS = 0.03  # seconds for which steps of a group are timed
 IMAGES = 1000  # on which its measuring is timed
 MOST = 4.0  # seconds that measuring a kind of work may take,
@@ -45,8 +47,7 @@ Left = tuple[int, int]
 
 def all_of(study: Study) -> Left:
     """Every training of a study, at most."""
-    searches = len(study.levels) * study.searches if study.tune else 0
-    return searches * study.trials, len(study.levels) * study.budget.seeds
+    return len(study.searching) * study.searches * study.trials, len(study.levels) * study.budget.seeds
 
 
 @dataclass(frozen=True)
@@ -67,20 +68,27 @@ class Estimate:
     minutes: float | None = None
     used: float = 0.0
 
+    @property
+    def expected(self) -> Expected | None:
+        """Of one search trial and of one confirmation; None where it is not known."""
+        if not self.confirmations or not math.isfinite(self.search + self.confirming):
+            return None
+        return Expected(self.search / self.trials if self.trials else 0.0, self.confirming / self.confirmations)
+
     def words(self) -> str:
         """In a sentence."""
         if math.isnan(self.search + self.confirming):
             return "not to be had: what was tried cannot be trained"
-        parts = [f"{self.trials} search trials ({_time(self.search)})"] if self.trials else []
-        parts += [f"{self.confirmations} confirmations ({_time(self.confirming)})"] if self.confirmations else []
+        parts = [f"{self.trials} search trials ({duration(self.search)})"] if self.trials else []
+        parts += [f"{self.confirmations} confirmations ({duration(self.confirming)})"] if self.confirmations else []
         whole = self.search + self.confirming
-        said = f"{'about ' if whole >= SOON else ''}{_time(whole)}: {', '.join(parts)}"
+        said = f"{'about ' if whole >= SOON else ''}{duration(whole)}: {', '.join(parts)}"
         if self.minutes is not None and self.trials:
-            less = f", of which {_time(self.used)} are used" if self.used >= SOON else ""
+            less = f", of which {duration(self.used)} are used" if self.used >= SOON else ""
             said = f"{said}, as many as {self.minutes:g} minutes allow{less}"
         elif self.dearest > max(60.0, 1.5 * self.cheapest) and self.trials:
-            ends = f"from {_time(self.cheapest)} if all trials were at the cheapest end of the space to "
-            said = f"{said}; {ends}{_time(self.dearest)} at the dearest"
+            ends = f"from {duration(self.cheapest)} if all trials were at the cheapest end of the space to "
+            said = f"{said}; {ends}{duration(self.dearest)} at the dearest"
         gain = "it less" if self.minutes is None else "room for more trials"
         return f"{said}. Timed over a few steps and all epochs: trainings that stop early or are pruned make {gain}."
 
@@ -91,6 +99,7 @@ def estimate(study: Study, pace: "Pace", left: Left, used: float = 0.0) -> Estim
     """
     trials = first_generation(study, pace.weigh)
     confirmed = _confirmations(study, trials)
+    trials = [trial for trial in trials if study.space(trial.level)]
     each = pace.seconds(trials) / len(trials) if left[0] else 0.0
     confirming = left[1] * pace.seconds(confirmed) / len(confirmed) if left[1] else 0.0
     number = _within(study, left[0], each, confirming + used)
@@ -106,21 +115,27 @@ def _within(study: Study, left: int, each: float, taken: float) -> int:
     """How many search trials there is time for beside what is taken: whole generations, at least one."""
     if not study.open_ended or not left or math.isnan(each + taken):
         return left
-    generation = study.search.generation * study.searches * len(study.levels)
+    generation = study.search.generation * study.searches * len(study.searching)
     wanted = (60 * (study.budget.minutes or 0.0) - taken) / (each * generation)
     return min(left, generation * max(1, int(wanted)))
 
 
 def first_generation(study: Study, weigh: Weigh | None) -> list[Trial]:
-    """The first trials of every search, as the sampler will propose them; without a search one of each level."""
-    if not study.tune:
-        return [study.search_trial(level, 0, 0, study.config(level, {})) for level in study.levels]
+    """The first trials of every search, as the sampler will propose them; of a level without a search one in its place,
+    as it is confirmed.
+    """
     size = min(study.search.generation, study.trials)
-    return [
-        study.search_trial(level, search, number, study.config(level, from_optuna(proposal.params, study)))
-        for level, search in places(study)
-        for number, proposal in enumerate(propose(study, level, study.search_seed(search), [], size, weigh))
-    ]
+    first = []
+    for level, search in places(study):
+        known: list[dict[str, Value]] = [{}]
+        if study.space(level):
+            proposals = propose(study, level, study.search_seed(search), [], size, weigh)
+            known = [from_optuna(proposal.params, study) for proposal in proposals]
+        first += [
+            study.search_trial(level, search, number, study.config(level, params))
+            for number, params in enumerate(known)
+        ]
+    return first
 
 
 def _confirmations(study: Study, trials: Sequence[Trial]) -> list[Trial]:
@@ -179,7 +194,7 @@ class Pace:
     def end(self, study: Study, trial: Trial, sign: int) -> Config:
         """The trial's config with every tuned hyperparameter where there is least to do (`sign` 1) or most (-1)."""
         config = trial.config
-        for key, domain in study.tune.items():
+        for key, domain in study.space(trial.level).items():
             known = [one for value in ends(domain) if self._may_be(study, one := config.replace(**{key: value}))]
             config = min([config, *known], key=lambda one: sign * self.work([replace(trial, config=one)]))
         return config
@@ -222,15 +237,6 @@ def _timed(work: Callable[[], object], cohort: Cohort) -> float:
     return (time.perf_counter() - began) / count
 
 
-def _time(seconds: float) -> str:
-    """A time as people plan with it."""
-    if seconds < SOON:
-        return "a few seconds"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
-
-
 def outline(study: Study, weigh: Weigh | None) -> Iterator[tuple[str, str]]:
     """What would be done, a line with its heading each. Without `weigh` no network is built, which needs a user's code
     to be executed.
@@ -239,7 +245,8 @@ def outline(study: Study, weigh: Weigh | None) -> Iterator[tuple[str, str]]:
     if study.own:
         yield "model", f"{study.own.words}, with {listed(knob.name for knob in study.own.knobs) or 'no parameters'}"
     yield "compares", f"{study.axis} = {listed(map(show, study.levels))}"
-    if study.tune:
+    yield from (("variant", f'"{name}": {said}') for name, said in recipes(study))
+    if study.is_searched:
         yield from _of_the_search(study)
     yield "fixed", listed(f"{key} = {show(value)}" for key, value in study.fixed.items()) or "nothing"
     shared = f", shared out among the winners of its {study.searches} searches" if study.searches > 1 else ""
@@ -251,9 +258,9 @@ def outline(study: Study, weigh: Weigh | None) -> Iterator[tuple[str, str]]:
 
 
 def _of_the_shapes(study: Study, weigh: Weigh | None) -> str:
-    trials = first_generation(study, weigh)
+    trials = [t for t in first_generation(study, weigh) if study.space(t.level) or not study.is_searched]
     shapes = len({trial.config.shape for trial in trials})
-    what = "the first generation's" if study.tune else "one of each:"
+    what = "the first generation's" if study.is_searched else "one of each:"
     return f"{what} {len(trials)} trainings have {shapes} shapes; those of one shape train as one stack"
 
 
@@ -269,12 +276,13 @@ def _of_the_search(study: Study) -> Iterator[tuple[str, str]]:
     if study.constraint.parameters is not None:
         yield "bounded", f"{study.constraint.parameters.words()} weights; what is proposed beyond that is not trained"
     yield from (("begins", f"with {point}") for point in map(describe_point, study.points))
-    yield from (("tunes", f"{key} {describe(domain)}") for key, domain in study.tune.items())
+    if not study.variants:  # which have said it
+        yield from (("tunes", f"{key} {describe(domain)}") for key, domain in study.tune.items())
 
 
 def _seeds(study: Study) -> Iterator[tuple[str, str]]:
     searches = range(study.searches)
-    if study.tune:
+    if study.is_searched:
         yield "seeds", f"of the searches {listed(map(study.search_seed, searches))}"
     fresh = (
         study.confirmation_seed(search, number) for search in searches for number in range(study.shared_out(search))

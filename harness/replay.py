@@ -10,29 +10,30 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from harness import catalogue, environment
-from harness.catalogue import show
 from harness.console import print_table
 from harness.crews.folds import Folds
 from harness.crews.grouping import group_trials
 from harness.crews.local import Here, threads
 from harness.crews.schedule import train_all
+from harness.driver import choose_device, runs_code
 from harness.errors import UserError, listed
 from harness.journal import Record, Records, changed_code, edits, find_journal, programs
+from harness.journal.choose import find_level, find_run
 from harness.journal.records import Circumstances
 from harness.loading import load_data
 from harness.parts.data import Data
-from harness.run import choose_device, runs_code
 from harness.study.own import Program
 from harness.study.settle import settled_as
 from harness.study.study import Study
 from harness.training.memory import keep_freed_memory
-from harness.trial import Epoch, Figures, Level, OfFold, Outcome, Trial
+from harness.trial import Epoch, Figures, OfFold, Outcome, Trial
 
 Say = Callable[[str], None]
 HEADINGS = ("figure", "recorded", "now", "difference")
@@ -52,6 +53,33 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Replayed:
+    """What came of a run that was trained again: every figure, then and now, and what may differ."""
+
+    run: str
+    figures: tuple["Compared", ...]
+    tolerance: float
+
+    @property
+    def is_same(self) -> bool:
+        """Whether no figure lies beyond the tolerance."""
+        return not any(figure.beyond for figure in self.figures)
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """A row of `HEADINGS` for each figure."""
+        return [(f.name, f.recorded, f.now, amount(f.difference)) for f in self.figures]
+
+    def record(self) -> dict[str, Any]:
+        """The same for programs; a difference that is not to be measured is None."""
+        figures = [
+            {**asdict(f), "difference": f.difference if math.isfinite(f.difference) else None} for f in self.figures
+        ]
+        said = verdict(self.figures, self.tolerance)
+        return {"run": self.run, "same": self.is_same, "tolerance": self.tolerance, "said": said, "figures": figures}
+
+
+@dataclass(frozen=True)
 class Compared:
     """A figure as recorded and as it is now: of a loss the relative difference, of an accuracy the absolute one.
 
@@ -66,13 +94,13 @@ class Compared:
     since: int | None = None
 
 
-def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Say = print) -> bool:
-    """Train a run of the study in `folder` again; whether its figures are the same.
+def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Say = print) -> Replayed:
+    """Train a run of the study in `folder` again, and compare its figures.
 
     `say` tells what has changed since and the verdict; the table of all figures goes to standard output.
     """
     records = Records(find_journal(study, folder))
-    for code in _same_code(study, records.study, folder):
+    for code in same_code(study, records.study, folder):
         say(runs_code(code, folder))
     record, recorded = choose(records, wanted)
     then = records.then(record)
@@ -89,27 +117,27 @@ def replay(study: Study, folder: Path, wanted: Wanted, tolerance: float, say: Sa
     known = {other.trial: other.outcome for other in records.all}
     with threads(1 if one_each else then.threads or torch.get_num_threads()):  # sums of floats depend on it
         now = train_again(record.trial, together, data, known, folds)
-    return judge(recorded, now, tolerance, say)
+    return judge(records.study.run_name(record.trial), recorded, now, tolerance, say)
 
 
-def _same_code(file: Study, then: Study, folder: Path) -> list[Program]:
+def same_code(file: Study, then: Study, folder: Path, command: str = "replay") -> list[Program]:
     """What the record was trained with that a user wrote: its model, what loaded its data. Raises UserError unless the
-    study file names it and its file says what it said then: nothing in a journal is executed.
+    study file names it and its file says what it said then: nothing in a journal is executed. `command` would do so.
     """
     if then.own is not None and file.model != then.model:
         raise UserError(
-            f"replay: the record is of {then.own.words}, and the study file's model is {file.model}; {ONLY_NAMED}"
+            f"{command}: the record is of {then.own.words}, and the study file's model is {file.model}; {ONLY_NAMED}"
         )
     if then.loader is not None and (file.loader is None or file.loader.name != then.loader.name):
         raise UserError(
-            f"replay: the record's data is of {then.loader.name}, and the study file's is {listed(file.datasets)}; "
+            f"{command}: the record's data is of {then.loader.name}, and the study file's is {listed(file.datasets)}; "
             f"{ONLY_NAMED}"
         )
     same: list[Program] = []
     for old, new in programs(file, then):
         if old.source != new.source:
             raise UserError(
-                f"replay: {folder / old.file} is not what the record was trained with (sha256 {old.sha256[:12]}, "
+                f"{command}: {folder / old.file} is not what the record was trained with (sha256 {old.sha256[:12]}, "
                 f"now {new.sha256[:12]}); put it back as it was, which its report shows",
                 changed_code(file, then),
             )
@@ -117,22 +145,31 @@ def _same_code(file: Study, then: Study, folder: Path) -> list[Program]:
     return same
 
 
+OF_OLD, OF_NOW = (
+    re.compile(r"convolutions leave nothing of \d+ pixels$"),
+    re.compile(r"is larger than the \d+x\d+ pixels"),
+)
+"""What journals say where a kernel or a pool is larger than an image: some in words of before."""
 ONLY_NAMED = "only what the study file names is executed"
 
 
-def judge(then: Outcome, now: Outcome, tolerance: float, say: Say) -> bool:
-    """Show every figure of two outcomes, and say whether they are the same."""
-    figures = list(compare(then, now, tolerance))
-    print_table(HEADINGS, [(f.name, f.recorded, f.now, amount(f.difference)) for f in figures])
-    say(verdict(figures, tolerance))
-    return not any(figure.beyond for figure in figures)
+def judge(run: str, then: Outcome, now: Outcome, tolerance: float, say: Say) -> Replayed:
+    """Show every figure of two outcomes of a run, and say whether they are the same."""
+    replayed = Replayed(run, tuple(compare(then, now, tolerance)), tolerance)
+    print_table(HEADINGS, replayed.rows)
+    say(verdict(replayed.figures, tolerance))
+    return replayed
 
 
 def choose(records: Records, wanted: Wanted) -> tuple[Record, Outcome]:
     """The record that is meant, and its outcome; raises UserError, which names what there is, if there is none."""
     if sum(given is not None for given in (wanted.seed, wanted.trial, wanted.run)) != 1:
         raise UserError("replay: which run? Give one of --seed, --trial and --run")
-    record = _by_run(records, wanted, wanted.run) if wanted.run is not None else _by_number(records, wanted)
+    if wanted.run is not None:
+        record = _by_run(records, wanted, wanted.run)
+    else:
+        level = find_level(records.study, wanted.level)
+        record = find_run(records, level, wanted.seed, wanted.trial, wanted.search)
     if record.outcome is None:
         raise UserError(f"{records.journal}: {records.study.run_name(record.trial)} has no outcome yet")
     return record, record.outcome
@@ -146,57 +183,6 @@ def _by_run(records: Records, wanted: Wanted, run: str) -> Record:
 
     trial = find_trial(run, records.study, records.id, [record.trial for record in records.all])
     return next(record for record in records.all if record.trial == trial)
-
-
-def _by_number(records: Records, wanted: Wanted) -> Record:
-    """The record of a level's confirmation by its seed or place, or of the trial of that number in a search of it."""
-    level = find_level(records.study, wanted.level)
-    current = [r for r in records.all if r.trial.level == level and r.current]
-    name = records.study.level_name(level)
-    if wanted.seed is not None:
-        seeds = {r.trial.seed: r for r in current if r.trial.stage == "confirm"}
-        places = dict(enumerate(seeds.values(), start=1))
-        return _one_of({**places, **seeds}, wanted.seed, "seed", f"{records.journal}: no", name, sorted(seeds))
-    if records.study.searches > 1:
-        name = f"{name} search {wanted.search}"
-    own = [r for r in current if r.trial.stage == "search" and r.trial.search == wanted.search]
-    trials = {r.trial.number: r for r in own}
-    return _one_of(trials, wanted.trial or 0, "trial", f"{records.journal}: no", name, sorted(trials))
-
-
-def _one_of(
-    known: Mapping[int, Record], number: int, what: str, nothing: str, name: str, there: Sequence[int]
-) -> Record:
-    if number not in known:
-        has = f"{what}s {spans(there)}" if there else f"no {what}s"
-        raise UserError(f"{nothing} {what} {number} of {name}, which has {has}")
-    return known[number]
-
-
-def find_level(study: Study, text: str | None) -> Level:
-    """The level that is written "depth=3" or "3", of two keys "depth=3,dropout=0.2" in any order; the only one if none
-    is named.
-    """
-    if text is None:
-        if len(study.levels) == 1:
-            return study.levels[0]
-        names = ", ".join(map(study.level_name, study.levels))
-        raise UserError(f"replay: which {' and '.join(study.axes)}? Give one of {names}")
-    for level in study.levels:
-        if text == show(level) or sorted(text.split(",")) == sorted(study.level_name(level).split(",")):
-            return level
-    raise UserError(f"replay: no {text} in this study; it has {', '.join(map(study.level_name, study.levels))}")
-
-
-def spans(numbers: Sequence[int]) -> str:
-    """Sorted numbers as people write them: "1 to 3, 7"."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
-    return ", ".join(f"{part[0]} to {part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)
 
 
 def circumstances(then: Study, file: Study, known: Circumstances, data: Data) -> Iterator[str]:
@@ -248,7 +234,8 @@ def compare(then: Outcome, now: Outcome, tolerance: float) -> Iterator[Compared]
     """Every figure of two outcomes but times; counts and words have no tolerance."""
     yield _words("status", then.status, now.status)
     if "failed" in (then.status, now.status):
-        yield _words("reason", *(_why(one) for one in (then, now)))
+        why, again = _why(then), _why(now)
+        yield _words("reason", again if OF_OLD.search(why) and OF_NOW.search(again) else why, again)
     for name in ("epochs", "parameters", "best_epoch"):
         old, new = getattr(then, name), getattr(now, name)
         yield Compared(name, str(old), str(new), abs(new - old), new != old)

@@ -7,7 +7,7 @@ A `Trial` is one training to be done: a `Config` and a seed. What becomes of it 
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
 from harness.catalogue import Value, show
@@ -172,10 +172,11 @@ class Outcome(Figured):
 
     `seconds` is the trial's share of the training time: an epoch of a stack is shared equally by the models in it.
     `confusion` counts test images, rows true classes, columns predicted ones; `hits` has a bit for each of them, in
-    their order: whether it was put into its class (`pack` makes it of an array). A regression has neither; of a value's
+    their order: whether it was put into its class (`pack` makes it of an array), and `misses` are the classes into
+    which the others were put (`pack_classes`). A regression has none of them; of a value's
     first seed `predictions` are, target by target, what was true of test rows and what the model said, at most
-    `MOST_PREDICTIONS` of them, evenly spread. `weights` (a state dict of the
-    network) stays with the process; everything else is kept in the journal.
+    `MOST_PREDICTIONS` of them, evenly spread. `weights` (a state dict of the network) stays with the process, or in a
+    file of that `weights_sha256` beside the journal; everything else is kept in the journal.
 
     Of a search trial with folds, `folds` are these; figures are their means, `best_epoch` is the mean, rounded, and
     `history` has the means of the epochs that all of them took part in.
@@ -191,29 +192,33 @@ class Outcome(Figured):
     figures: Figures = field(default_factory=dict)
     confusion: tuple[tuple[int, ...], ...] | None = None
     hits: str = ""
-    examples: tuple[
-        Example, ...
-    ] = ()  # of a value's first seed: the first test image, the worst mistakes, the least sure
+    examples: tuple[Example, ...] = ()  # of a first seed: the first test image, the worst mistakes, the least sure
+    misses: str = ""
     predictions: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
     history: tuple[Epoch, ...] = ()
     retries: int = 0  # how often it was trained again because its worker was lost
     folds: tuple[OfFold, ...] = ()
     weights: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+    weights_sha256: str = field(default="", compare=False)
 
     @property
     def epochs(self) -> int:
         """How many epochs were trained; of folds the mean, rounded."""
         return rounded([fold.epochs for fold in self.folds]) if self.folds else len(self.history)
 
+    def without_weights(self) -> Self:
+        """The same, as far as the journal keeps it."""
+        return self if self.weights is None else replace(self, weights=None)
+
     def record(self) -> dict[str, Any]:
         """All but the weights, as JSON's own types; figures that are not finite become None."""
-        apart = ("weights", "history", "examples", "folds", "predictions")
+        apart = ("weights", "history", "examples", "folds", *SELDOM)
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in apart}
         folds = [{**vars(fold), "figures": _to_json(fold.figures)} for fold in self.folds]
         return {
             **kept,
             **({"folds": folds} if folds else {}),
-            **({"predictions": self.predictions} if self.predictions else {}),
+            **{name: value for name in SELDOM if (value := getattr(self, name))},
             "figures": _to_json(self.figures),
             "history": _columns(self.history),
             "examples": [example.record() for example in self.examples],
@@ -256,12 +261,33 @@ def unpack(text: str) -> Any:
     return np.unpackbits(np.frombuffer(base64.b64decode(coded), np.uint8), count=int(size)).astype(bool)
 
 
+def pack_classes(classes: Any) -> str:
+    """Classes (N,) as text: a byte for each, or two where any is above 255, in base64; "" of none."""
+    import numpy as np
+
+    if not len(classes):
+        return ""
+    width = "<u2" if int(np.max(classes)) > 255 else "u1"
+    return f"{width}:{base64.b64encode(np.asarray(classes).astype(width).tobytes()).decode()}"
+
+
+def unpack_classes(text: str) -> Any:
+    """The classes (N,) that `pack_classes` made text of."""
+    import numpy as np
+
+    width, _, coded = text.partition(":")
+    return np.frombuffer(base64.b64decode(coded), width or "u1").astype(np.int64)
+
+
 Event = Begun | Epoch | Outcome
 """What becomes of a training, in this order."""
 
 Told = Event | FoldsEnded
 """What becomes of a trial, which may have folds."""
 
+
+SELDOM = ("misses", "predictions", "weights_sha256")
+"""What an outcome's record has only where there is any."""
 
 OF_EPOCHS_1 = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 OF_OUTCOMES_1 = (*OF_EPOCHS_1, "test_loss", "test_accuracy", "untrained_accuracy")

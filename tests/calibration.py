@@ -20,9 +20,9 @@ from harness.analysis.samples import Sample, holm_family, standard_error
 from harness.analysis.units import sample_of
 from harness.console import Progress
 from harness.crews.how import How
+from harness.driver import Driver, hire
 from harness.journal import Ledger
 from harness.parts.data import Data
-from harness.run import Driver, hire
 from harness.study.file import read_study
 from harness.study.study import Study
 

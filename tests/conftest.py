@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import torch
@@ -23,9 +23,11 @@ from harness.study.file import read_study
 from harness.study.study import Study
 from harness.trial import Trial
 
+from .soak import pytest_runtest_logreport  # noqa: F401 - pytest looks for it here
+
 ROOT = Path(__file__).parent.parent
 LONG = [
-    *("tracking", "cluster", "pictures", "readme", "server", "report", "stop", "kill"),
+    *("tracking", "interface", "cluster", "pictures", "docs", "server", "report", "stop", "kill"),
     *("contributing", "bench", "cli", "findings", "security", "train", "schedule"),
 ]
 """The test files that take longest, the longest first."""
@@ -96,6 +98,26 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
             done = harness("run", "studies/smoke", cwd=made)
             assert done.returncode == 0, done.stderr
     return Path(shutil.copytree(made, tmp_path_factory.mktemp("smoke"), dirs_exist_ok=True))
+
+
+class Tell(Protocol):
+    """See the fixture `tell`."""
+
+    def __call__(self, seen: str, **counted: int) -> None: ...
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Tell:
+    """Put what a soak saw, in words and counted by unit, into reports/soak.md and onto the screen."""
+
+    def put(seen: str, **counted: int) -> None:
+        record_property("seen", seen)
+        record_property(
+            "counted", ", ".join(f"{number:,} {unit.replace('_', ' ')}" for unit, number in counted.items())
+        )
+        print(f"\n{seen}")
+
+    return put
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,8 @@ from harness.study.file import read_study
 
 from . import calibration
 from .calibration import NOISE, STUDIES, World, alarms, coverage, differences, pure_noise, study_again, told_apart
-from .conftest import SMALL
+from .conftest import SMALL, Tell
+from .soak import times
 from .test_search import drive
 
 Write = Callable[[str], Path]
@@ -105,11 +106,11 @@ def test_whole_studies_cover_one_another(digits: Data, tmp_path: Path, monkeypat
 @pytest.mark.soak
 @pytest.mark.parametrize("name", STUDIES)
 def test_whole_studies_cover_one_another_forty_times(
-    name: str, digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tell: Tell
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    several = [study_again(name, number, Path("studies"), digits) for number in range(40)]
+    several = [study_again(name, number, Path("studies"), digits) for number in range(max(3, times(40)))]
     held, itself = coverage(differences(several)), calibration.apart_from_itself(several)
-    print(f"{name}: coverage of the difference {held:.0%}, told apart from itself {itself:.1%}")
+    tell(f"coverage of the difference {held:.0%}, told apart from itself {itself:.1%}", studies=len(several))
     assert held >= 0.9
     assert itself <= (0.06 if "trials" in name else 0.1)  # where nothing is searched ten seeds differ by themselves

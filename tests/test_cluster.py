@@ -17,6 +17,7 @@ import ray
 from ray.cluster_utils import Cluster as Nodes
 
 from harness.analysis.results import read_results
+from harness.crews.checkpoints import Checkpoints
 from harness.crews.grouping import group_trials
 from harness.crews.how import How
 from harness.crews.local import Here
@@ -80,6 +81,39 @@ def test_a_worker_killed_in_the_middle_changes_nothing(digits: Data, undisturbed
     assert max(outcome.retries for outcome in outcomes.values()) == 1
     assert {k: figures_of(o) for k, o in outcomes.items()} == {k: figures_of(o) for k, o in undisturbed.items()}
     assert outcomes[4].status == "pruned"
+
+
+def test_a_killed_worker_costs_what_came_since_its_checkpoint(
+    digits: Data, undisturbed: dict[int, Outcome], tmp_path: Path
+) -> None:
+    """The driver keeps it, and here another worker on the same machine goes on; nothing is trained or told anew."""
+    said: list[str] = []
+    keeping = Checkpoints(tmp_path / "checkpoints", {}, {"digits": digits.fingerprint}, 0.0, said.append)
+    began: list[int] = []
+    found: dict[int, Outcome] = {}
+    with closing(Cluster({"digits": digits}, How(workers=1))) as crew:
+
+        def stop(trial: Trial) -> bool:
+            if len(list(tmp_path.glob("checkpoints/*"))) and not began.count(-1) and epochs[trial.number] >= 4:
+                [actor] = crew._at_work.values()
+                process = re.search(r"process (\d+) ", crew._names[actor])
+                assert process is not None
+                began.append(-1)
+                os.kill(int(process[1]), signal.SIGKILL)
+            return trial.number == 4 and epochs[4] >= 3
+
+        epochs: dict[int, int] = {}
+        groups = group_trials(trials(), digits, size=2)
+        for trial, event in train_all(groups, crew, stop, retries=1, keeping=keeping):
+            if isinstance(event, Epoch):
+                epochs[trial.number] = event.number
+            elif isinstance(event, Outcome):
+                found.setdefault(trial.number, event)
+            else:
+                began.append(trial.number)
+    assert len(began) == 8 + 1 + 2
+    assert [line.partition(" (")[0] for line in said] == ["2 trainings go on from their checkpoint"]
+    assert {k: figures_of(o) for k, o in found.items()} == {k: figures_of(o) for k, o in undisturbed.items()}
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_the_commands(write_study: Write, command: Command, monkeypatch: pytest.
     monkeypatch.setenv("COLUMNS", "200")
     done = command("list")
     assert done.returncode == 0, done.stderr
-    for word in ("never ran", "finished", "12/12", "unknown key", "depth=", "accuracy 9"):
+    for word in ("not begun", "finished", "12/12", "unknown key", "depth=", "accuracy 9"):
         assert word in done.stdout
     assert command("list", "nowhere").returncode == 2
 
@@ -115,10 +115,10 @@ def test_a_study_that_runs_says_who_runs_it(write_study: Write) -> None:
     drive(read_study(folder), folder / "journal.log")
     with hold(folder / "journal.log"):
         [row] = list_studies(folder.parent)
-    assert len(row) == len(HEADINGS)
-    assert row[3].startswith("process ")
+    assert len(row.cells) == len(HEADINGS)
+    assert (row.state, row.by.startswith("process ")) == ("running", True)
     [row] = list_studies(folder.parent)
-    assert row[3] == "finished"
+    assert (row.state, row.left, row.by) == ("finished", None, "")
     drive(read_study(folder, ["budget.seeds=2"]), folder / "journal.log")
 
 

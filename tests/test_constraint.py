@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from harness.analysis import find
 from harness.analysis.results import read_results
 from harness.config import Config
+from harness.driver import scale
 from harness.errors import UserError
 from harness.journal import Ledger, Records
 from harness.journal.sampling import INFEASIBLE, propose
@@ -19,7 +20,6 @@ from harness.parts.models import build, count_weights
 from harness.report.grids import compare_grid
 from harness.report.methods import methods
 from harness.report.pictures import make_pictures
-from harness.run import scale
 from harness.study.file import read_study
 from harness.study.study import Study
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from harness import report
 from harness.analysis import find, read_results
@@ -15,6 +16,7 @@ from harness.analysis.samples import t_interval
 from harness.journal import Records
 from harness.parts.data import Data
 from harness.study.file import read_study
+from harness.study.study import Study
 from harness.training.loop import train
 from harness.trial import Epoch, Outcome, Trial
 
@@ -151,3 +153,53 @@ def test_only_confirmations_measure_them(write_study: Write, command: Callable[.
     again = command("replay", "studies/mine", "depth=2", "--seed", str(seed))  # as it was when that was trained
     assert again.returncode == 0, again.stderr
     assert "test_accuracy, each epoch" in again.stdout
+
+
+PUBLISHED = """
+[published]
+source = "somebody, 2019"
+runs = 10
+[published.after.5]
+test_accuracy = [0.25, 0.5]
+deviation.test_accuracy = [0.002, nan]
+[published.after.12]
+test_loss = [nan, 0.1]
+[published.after.100]
+test_loss = [0.01, 0.01]
+"""
+
+
+def test_published_figures_after_an_epoch_stand_beside_those_measured_then(write_study: Write, tmp_path: Path) -> None:
+    study = read_study(write_study(TEXT + PUBLISHED))
+    assert Study.model_validate_json(text := study.model_dump_json()).model_dump_json() == text
+    drive(study, tmp_path / "journal.log", outcome_of=falling)
+    seen = find(read_results(tmp_path / "journal.log"))
+    table = seen.published.set_index(["level", "figure", "after"])
+    assert list(table.index) == [(0, "test_accuracy", 5), (1, "test_accuracy", 5), (1, "test_loss", 12)]
+    five = table.loc[(0, "test_accuracy", 5)]
+    sample = 0.25 + np.arange(4) / 1000
+    assert five["mean"] == pytest.approx(sample.mean())
+    assert five["spread"] == pytest.approx(sample.std(ddof=1))
+    pooled = (3 * sample.var(ddof=1) + 9 * 0.002**2) / 12  # of 4 runs here and 10 there
+    half = stats.t.ppf(1 - 0.05 / 3 / 2, 12) * np.sqrt(pooled * (1 / 4 + 1 / 10))  # three figures
+    assert five["predicted_high"] - five["mean"] == pytest.approx(half)
+    alone = table.loc[(1, "test_accuracy", 5)]  # no deviation is known
+    half = stats.t.ppf(1 - 0.05 / 3 / 2, 3) * np.sqrt(sample.var(ddof=1) * (1 / 4 + 1 / 10))
+    assert alone["predicted_high"] - alone["mean"] == pytest.approx(half)
+    assert table["n"].tolist() == [4, 4, 2]  # two stopped before epoch 12
+
+    text = (report.write(seen, tmp_path / "report") / "report.md").read_text()
+    assert "| 1 | test accuracy % | 5 | 25.00 ± 0.20 | 25.15 ± 0.13 | 24.85 to 25.45 | 4 | +0.15 | as expected" in text
+    assert "| 2 | test accuracy % | 5 | 50.00 | 25.15 |" in text
+    assert "published after 100 epochs is left out" in text
+    assert "± is the standard deviation of single runs" in text
+
+
+def test_one_run_is_judged_by_the_published_spread(write_study: Write, tmp_path: Path) -> None:
+    one = read_study(write_study(TEXT + PUBLISHED), ["budget.seeds=1", "epochs=5"])
+    drive(one, tmp_path / "journal.log", outcome_of=falling)
+    seen = find(read_results(tmp_path / "journal.log"))
+    first, second = (cells for _, cells in seen.published[seen.published["after"] == 5].iterrows())
+    half = stats.t.ppf(1 - 0.05 / 3 / 2, 9) * 0.002 * np.sqrt(1 + 1 / 10)
+    assert first["predicted_high"] - 0.25 == pytest.approx(half)
+    assert np.isnan(second["predicted_high"])  # nothing is known of its spread

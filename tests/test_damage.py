@@ -89,7 +89,7 @@ OF_THIS: dict[str, Lose] = {
 
 
 def go_on(study: Study, journal: Path) -> tuple[list[Trial], str | None]:
-    """What run.Driver does, with made-up outcomes: what was trained, and what was told of the journal."""
+    """What driver.Driver does, with made-up outcomes: what was trained, and what was told of the journal."""
     told, trained = make_whole(journal), []
 
     def train(trials: list[Trial], ledger: Ledger) -> None:

@@ -22,6 +22,7 @@ from harness.crews.folds import Folds, outcome_of_folds
 from harness.crews.grouping import group_trials
 from harness.crews.how import How
 from harness.crews.local import Local
+from harness.driver import Driver
 from harness.errors import UserError
 from harness.journal import Ledger, Records, hold
 from harness.journal.sampling import make_pruner
@@ -29,13 +30,12 @@ from harness.parts.data import Data
 from harness.parts.folds import partition
 from harness.replay import Wanted, replay
 from harness.report.methods import methods
-from harness.run import Driver
 from harness.study.file import read_study
 from harness.study.notes import notes
 from harness.study.study import Study
 from harness.training.cohort import Cohort
 from harness.training.loop import train
-from harness.trial import Begun, Epoch, Fold, FoldsEnded, Outcome, Status, Trial
+from harness.trial import Begun, Epoch, Fold, FoldsEnded, Outcome, Status, Told, Trial
 
 from .conftest import SMALL, make_trial
 
@@ -51,16 +51,18 @@ def drive(study: Study, folder: Path, data: Data, events: int | None = None) -> 
     """Run a study as `harness run` does, without MLflow; stopped after so many events."""
     left = iter(range(events or 10**9))
 
-    def check() -> None:
-        if next(left, None) is None:
-            raise StoppedError
+    class Stopped(Driver):
+        def take(self, trial: Trial, event: Told) -> None:
+            super().take(trial, event)
+            if next(left, None) is None:
+                raise StoppedError
 
     facts = environment.describe([data], data.inputs.device)
     known = {"digits": data}
     journal = folder / study.journal
     with hold(journal), Progress(study, quiet=True) as progress:
         ledger = Ledger(study, journal, facts)
-        Driver(ledger, MagicMock(), progress, known, Local(known, How()), None, check).run()
+        Stopped(ledger, MagicMock(), progress, known, Local(known, How())).run()
     return ledger
 
 

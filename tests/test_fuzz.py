@@ -1,11 +1,14 @@
-"""Study files and overrides of any content: a Study or one line of UserError, and nothing else.
+"""Study files, overrides, tables and journals of any content: read, or one line of UserError, and nothing else.
 
 HARNESS_FUZZ=20000 tries so many examples of each, chosen anew every time; the usual few are always the same.
+`make soak` tries a hundred thousand in all.
 """
 
+import json
 import os
 import tomllib
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,14 +18,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness import catalogue
+from harness.analysis.results import read_results
 from harness.catalogue import hyperparameters
 from harness.config import Config
 from harness.errors import UserError
+from harness.journal import Records
+from harness.journal.check import check
+from harness.parts.sources import read as read_source
 from harness.study.file import read_study
+from harness.study.published import Published
+from harness.study.source import Source
 from harness.study.space import Range
-from harness.study.study import Budget, Published, SearchSettings, Study
+from harness.study.study import Budget, SearchSettings, Study
 
-from .conftest import SMALL
+from .conftest import SMALL, Tell, unsealed
+from .soak import times
+from .test_search import drive
 
 MORE = int(os.environ.get("HARNESS_FUZZ", "0"))
 
@@ -200,8 +211,11 @@ def test_any_table_of_known_keys(study: dict[str, Any], folder: Path) -> None:
         works(checked)
 
 
+SIGNS = st.text(st.sampled_from("[]{}=\"'\n.,#+-_:eExobTZ 0123456789abdelnprstuw"), max_size=60)
+
+
 @tries(200)
-@given(text=st.text(st.sampled_from("[]{}=\"'\n.,#+-_:eExobTZ 0123456789abdelnprstuw"), max_size=60))
+@given(text=SIGNS)
 def test_anything_that_looks_like_toml(text: str, folder: Path) -> None:
     if checked := read(folder, SMALL + text):
         works(checked)
@@ -260,3 +274,123 @@ def test_what_is_far_too_much_is_refused_at_once(case: str, folder: Path) -> Non
 def test_a_deep_override_is_refused(folder: Path) -> None:
     for key in ("tune.lr." + "x." * 20_000 + "y=1", "x." * 20_000 + "y=1", "lr=" + 5000 * "["):
         assert read(folder, SMALL, [key]) is None
+
+
+CELLS = st.one_of(
+    st.sampled_from(["1", "2.5", "", "a", "b", "nan", "inf", "1e999", '"', "\0", "true", "2021-01-01"]), TEXT
+)
+LINES = st.lists(st.lists(CELLS, min_size=1, max_size=4).map(",".join), min_size=1, max_size=30).map("\n".join)
+
+
+def plausible(cells: list[str]) -> bytes:
+    """A table that could be learned, if the cells of its last column could."""
+    return "".join(["x,z,y\n", *(f"{row},{row % 3},{cell}\n" for row, cell in enumerate(cells))]).encode()
+
+
+TABLES = st.one_of(
+    st.binary(max_size=300),
+    LINES.map(str.encode),
+    LINES.map(lambda text: ("x,z,y\n" + text).encode()),
+    st.integers(2, 40).flatmap(lambda n: st.lists(CELLS, min_size=n, max_size=n)).map(plausible),
+)
+
+
+def try_table(content: bytes, folder: Path) -> None:
+    """A CSV file of that content is read as data, or told in one line."""
+    file, told = folder / "table.csv", "nothing"
+    file.write_bytes(content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read_source("table.csv", Source(target=("y",)), lambda _: file, "")
+    except UserError as error:
+        told = str(error)
+    file.unlink()
+    assert told.isprintable()
+
+
+def try_journal(change: tuple[int, int, bytes], whole: list[bytes], folder: Path) -> None:
+    """A journal some of whose lines are other ones is read, or told in one line; and so is its check."""
+    start, count, instead = change
+    journal, told = folder / "journal.log", ""
+    start %= len(whole)
+    journal.write_bytes(b"".join([*whole[:start], instead, *whole[start + count :]]))
+    for look in (Records, check, read_results):
+        try:
+            look(journal)
+        except UserError as error:
+            told += str(error)
+    journal.unlink()
+    assert told.isprintable()
+
+
+JOURNALS = st.tuples(
+    st.integers(0, 10_000),
+    st.integers(0, 3),
+    st.one_of(
+        st.just(b""),
+        st.binary(max_size=100),
+        st.binary(max_size=100).map(lambda text: text + b"\n"),
+        st.dictionaries(KEYS, VALUES, max_size=3).map(lambda log: json.dumps(log, default=str).encode() + b"\n"),
+        st.tuples(st.integers(0, 12), VALUES).map(
+            lambda two: (
+                json.dumps(
+                    {"op_code": two[0], "worker_id": "w", "study_id": 0, "trial_id": 0, "x": two[1]}, default=str
+                ).encode()
+                + b"\n"
+            )
+        ),
+    ),
+)
+
+
+@pytest.fixture
+def whole(folder: Path, tmp_path: Path) -> Callable[[], list[bytes]]:
+    """The lines of a small study's journal, as they were before they had checksums: then they are taken at their word.
+    Where an example is shown, the name of a function is shorter than they.
+    """
+    (folder / "study.toml").write_text(SMALL)
+    drive(read_study(folder), tmp_path / "journal.log")
+    lines = [unsealed(line).encode() + b"\n" for line in (tmp_path / "journal.log").read_text().splitlines()]
+    (tmp_path / "journal.log").unlink()
+    return lambda: lines
+
+
+@tries(150)
+@given(content=TABLES)
+def test_any_data(content: bytes, tmp_path: Path) -> None:
+    try_table(content, tmp_path)
+
+
+@tries(60)
+@given(change=JOURNALS)
+def test_any_journal(change: tuple[int, int, bytes], whole: Callable[[], list[bytes]], tmp_path: Path) -> None:
+    try_journal(change, whole(), tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["bytes", "studies", "TOML", "overrides", "tables", "journals"])
+def test_bad_inputs(kind: str, whole: Callable[[], list[bytes]], folder: Path, tmp_path: Path, tell: Tell) -> None:
+    def try_studies(study: dict[str, Any]) -> None:
+        if checked := read(folder, document(study)):
+            works(checked)
+
+    several: dict[str, tuple[int, st.SearchStrategy[Any], Callable[[Any], object]]] = {
+        "bytes": (10_000, st.binary(max_size=200), lambda content: read(folder, content)),
+        "studies": (30_000, STUDIES, try_studies),
+        "TOML": (10_000, SIGNS, lambda text: read(folder, text)),
+        "overrides": (15_000, OVERRIDES, lambda overrides: read(folder, SMALL, overrides)),
+        "tables": (20_000, TABLES, lambda content: try_table(content, tmp_path)),
+        "journals": (15_000, JOURNALS, lambda change: try_journal(change, whole(), tmp_path)),
+    }
+    tried, (most, inputs, act) = 0, several[kind]
+
+    @settings(tries(1), max_examples=times(most), derandomize=False)
+    @given(inputs)
+    def each(one: Any) -> None:
+        nonlocal tried
+        tried += 1
+        act(one)
+
+    each()
+    tell("read, or told in one line", bad_inputs=tried)

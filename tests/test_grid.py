@@ -17,8 +17,8 @@ from harness.analysis import Findings, find, read_results
 from harness.analysis.effects import contrasts, measured, whole_of
 from harness.console import Progress
 from harness.errors import UserError
+from harness.journal.choose import find_level
 from harness.plots import grid as grid_plots
-from harness.replay import find_level
 from harness.report.grids import cells_grid, effects_grid, pairs_grid
 from harness.report.listing import list_studies
 from harness.study.file import read_study
@@ -328,8 +328,9 @@ def test_a_grid_runs_to_its_page(write_study: Write, command: Command, tmp_path:
     assert len(pd.read_csv(folder / "tables" / "effects.csv")) == 8
     assert (folder / "tables" / "cells.tex").read_text().count(r"\\") == 3
     [row] = list_studies(tmp_path / "studies")
-    assert (row[2], row[3], row[5]) == ("depth, dropout", "finished", "12/12")
-    assert row[6].startswith("depth=")
+    assert (row.compares, row.state, row.confirm) == (("depth", "dropout"), "finished", (12, 12))
+    assert row.best is not None
+    assert row.best.startswith("depth=")
 
 
 def test_its_runs_lie_in_their_cells_and_are_trained_again(write_study: Write, command: Command) -> None:

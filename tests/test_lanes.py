@@ -29,13 +29,13 @@ from harness import catalogue, checks
 from harness.analysis.results import read_results
 from harness.config import Config
 from harness.crews.how import How
+from harness.driver import before_first_trial, hire
 from harness.errors import UserError
 from harness.parts.data import Data, load
 from harness.parts.models import build, input_shape, likeness
 from harness.parts.own import load_class
 from harness.parts.preparing import floats
 from harness.report.methods import methods
-from harness.run import before_first_trial, hire
 from harness.study.file import read_study
 from harness.study.own import parse
 from harness.study.study import Study

@@ -10,13 +10,17 @@ import pytest
 
 from harness.analysis import find, read_results
 from harness.analysis.samples import holm, holm_family
+from harness.crews.how import How
+from harness.driver import run, sync
 from harness.errors import UserError
-from harness.journal import Ledger
+from harness.journal import Ledger, find_journal
 from harness.report.pictures import make_pictures
 from harness.report.sections import make_sections
 from harness.report.write import report_study
 from harness.study.file import read_study
 from harness.study.places import check_label, named_by
+from harness.study.study import Study
+from harness.tracking import Tracker
 
 from .test_search import ENVIRONMENT, drive
 
@@ -78,9 +82,13 @@ def test_names_that_would_collide_are_refused(write_study: Write, tmp_path: Path
     shutil.copytree(folder, copy)
     with pytest.raises(UserError, match="whose report it would overwrite"):
         report_study(read_study(copy), copy)
+    with Tracker(offline=True) as tracker, pytest.raises(UserError, match="whose report it would overwrite"):
+        sync(read_study(copy), copy, tracker)
     shutil.copytree(folder, folder.parent / f"{folder.name}-mnist")
     with pytest.raises(UserError, match="rename one of the two folders"):
         check_label(folder, f"{folder.name}-mnist")
+    with Tracker(offline=True) as tracker, pytest.raises(UserError, match="rename one of the two folders"):
+        sync(read_study(folder, dataset="mnist"), folder, tracker)
     (folder / "journal-mnist.log").touch()
     with pytest.raises(UserError, match="rename this folder"):
         check_label(folder.parent / f"{folder.name}-mnist", f"{folder.name}-mnist")
@@ -90,3 +98,19 @@ def test_names_that_would_collide_are_refused(write_study: Write, tmp_path: Path
     assert named_by(f"{at}@mnist") == (at, "mnist")
     assert named_by("studies/t@digits") == ("studies/t", "digits")
     assert named_by("studies/t") == ("studies/t", None)
+
+
+def test_data_sets_whose_files_would_have_one_name_are_refused(write_study: Write, tmp_path: Path) -> None:
+    folder = Path(write_study(MANY.format(values=[1, 2])))
+    study = read_study(folder).model_copy(update={"dataset": "a/b.csv"})
+    other = study.model_copy(update={"dataset": "a-b.csv"})
+    assert study.label == other.label
+    drive(study, folder / study.journal)
+    find_journal(study, folder)
+
+    def begin(which: Study, where: Path) -> None:
+        run(which, where, Tracker(offline=True), How())
+
+    for use in (find_journal, begin):
+        with pytest.raises(UserError, match=r"is of a/b.csv, and a-b.csv would share it"):
+            use(other, folder)

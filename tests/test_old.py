@@ -18,13 +18,13 @@ from mlflow import MlflowClient
 from harness.analysis.results import read_results
 from harness.catalogue import knobs
 from harness.crews.how import How
+from harness.driver import hire
 from harness.errors import UserError
 from harness.journal import Ledger, Records
 from harness.journal.file import FORMAT
 from harness.journal.level import DEFAULTS_1
 from harness.parts.data import Data
 from harness.replay import Wanted, replay
-from harness.run import hire
 from harness.study.file import read_study
 from harness.training.loop import train
 from harness.trial import Begun, Outcome

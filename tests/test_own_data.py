@@ -13,7 +13,7 @@ import torch
 from harness import catalogue
 from harness.analysis.units import overlap
 from harness.catalogue import SCORES
-from harness.checks import check_data
+from harness.checks import check_data, check_windows
 from harness.errors import UserError
 from harness.journal import Records, edits
 from harness.loading import load_study
@@ -369,7 +369,7 @@ def test_what_has_no_effect_on_the_data_is_told(write_study: Write, digits: Data
 @pytest.fixture
 def trained(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """The command without the report that ends a run: what it says and draws is tested where it is made."""
-    monkeypatch.setattr("harness.run.conclude", lambda *_: None)
+    monkeypatch.setattr("harness.driver.conclude", lambda *_: None)
     return command
 
 
@@ -441,3 +441,55 @@ def test_methods_say_what_is_compared_and_which_rows_are_given(numbered: Path) -
     said += " ".join(methods(study.model_copy(update={"axis": "loss", "levels": ("mse", "mae")})))
     assert "Numbers become what scaling says, which is compared, by the rows that a training sees alone;" in said
     assert "with the loss that is compared." in said
+
+
+WINDOWS = """
+dataset = "digits"
+model = "cnn"
+[compare]
+width = [4, 8]
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["compare.kernel=[3, 99]"], "compare.kernel: 99 is larger than the 8x8 pixels that the images have"),
+        (["epochs=5"], "pool: 2 is larger than the 1x1 pixels that 2 convolutions leave of 8x8"),
+        (["pool=99"], "fixed.pool: 99 is larger than the 6x6 pixels that one convolution leaves of 8x8"),
+        (
+            ["channels=[4, 4]", "pool=4"],
+            "kernel: 3 is larger than the 1x1 pixels that one convolution leaves of 8x8",
+        ),
+        (["tune.pool=[2, 3, 9]"], "tune.pool: 9 is larger than the 6x6 pixels that one convolution leaves of 8x8"),
+        (["tune.kernel={low=2,high=12}"], "tune.kernel: 12 is larger than the 8x8 pixels that the images have"),
+        (["tune.kernel=[3, 9]", 'tune.padding=["same", "valid"]'], ""),
+        (["tune.kernel=[3, 5]", "tune.pool=[2, 5]"], ""),  # one pair of them does not fit: its trials will say so
+        (["channels=[4]", 'tune.padding=["same", "valid"]', 'tune.kernel={values=[9],when={padding="same"}}'], ""),
+    ],
+)
+def test_windows_larger_than_the_images_are_told(
+    changes: list[str], said: str, write_study: Write, digits: Data
+) -> None:
+    text = WINDOWS.replace("width = [4, 8]", "kernel = [3, 99]") if "compare" in changes[0] else WINDOWS
+    more = [] if "compare" in changes[0] else changes
+    study = read_study(write_study(text), more if said.startswith("pool") else ["channels=[4]", *more])
+    told = ""
+    try:
+        check_windows(study, {"digits": digits})
+    except UserError as error:
+        told = str(error)
+    assert told == said
+
+
+def test_they_are_told_before_the_first_trial_and_not_afterwards(
+    write_study: Write, command: Callable[..., Done]
+) -> None:
+    folder = write_study(
+        WINDOWS + "[fixed]\nkernel = 9\nchannels = [4]\nepochs = 1\n[budget]\nseeds = 1\nfailures = 1.0\n"
+    )
+    for more in (["--dry-run"], ["--offline"]):
+        done = command("run", "studies/mine", "--quiet", *more)
+        assert done.returncode == 2
+        assert done.stderr == "harness: fixed.kernel: 9 is larger than the 8x8 pixels that the images have\n"
+    assert not (folder / "journal.log").exists()

@@ -1,6 +1,7 @@
 """`harness power`: what it promises comes true in simulated studies, and it says so where too little is known."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
@@ -12,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.analysis import find
-from harness.analysis.power import Outlook, Plan, look_out, odd_one, pooled_components
+from harness.analysis.power import Gaps, Outlook, Plan, look_out, odd_one, pooled_components
 from harness.analysis.results import Results, read_results
-from harness.analysis.samples import CONFIDENCE, holm_family, standard_error, variance_components
+from harness.analysis.samples import CONFIDENCE, holm_family, outlier_p, standard_error, variance_components
 from harness.errors import UserError
 from harness.report.power import PowerTable
 from harness.study.file import read_study
@@ -26,6 +27,12 @@ from .test_search import drive
 Write = Callable[..., Path]
 SEARCH, SEED = 0.004, 0.006  # standard deviations of one value: half of a difference's variance
 TIMES = 1000
+
+
+def gaps_of(pairs: list[list[NDArray[np.float64]]]) -> Gaps:
+    """Of pairs whose groups have as many members in each."""
+    unit = [number for number, group in enumerate(pairs[0]) for _ in group]
+    return Gaps(np.column_stack([np.concatenate(groups) for groups in pairs]), np.array(unit))
 
 
 def outlook(study: Study, comparisons: int = 1) -> Outlook:
@@ -83,13 +90,13 @@ def test_the_cheapest_plan_is_the_first_that_finds_it(small: Study) -> None:
 def test_one_pairs_components_are_anovas() -> None:
     generator = np.random.default_rng(0)
     groups = [generator.normal(generator.normal(0, 3), 1, size) for size in (2, 3, 2, 4)]
-    assert pooled_components([groups]) == pytest.approx(variance_components(groups))
+    assert pooled_components(gaps_of([groups])) == pytest.approx(variance_components(groups))
 
 
 def test_where_searches_do_not_differ_the_spread_is_that_of_all_runs() -> None:
     """An estimate below 0 is 0; then the runs are one sample."""
     groups = [np.array([1.0, -1.0]), np.array([0.9, -1.1]), np.array([1.1, -0.9])]
-    search, seed = pooled_components([groups])
+    search, seed = pooled_components(gaps_of([groups]))
     assert search == 0
     assert seed == pytest.approx(np.concatenate(groups).var(ddof=1))
 
@@ -100,7 +107,7 @@ def test_components_of_several_pairs_are_right_in_the_mean() -> None:
     for _ in range(200):
         means = generator.normal(0, 1, (4, 5, 1)) * SEARCH + generator.normal(0, SEED, (4, 5, 2))
         pairs = [list(means[b] - means[a]) for a, b in combinations(range(4), 2)]
-        estimates.append(pooled_components(pairs))
+        estimates.append(pooled_components(gaps_of(pairs)))
     search, seed = np.mean(estimates, axis=0)
     assert seed == pytest.approx(2 * SEED**2, rel=0.05)
     assert search == pytest.approx(2 * SEARCH**2, rel=0.15)
@@ -175,7 +182,7 @@ def test_false_alarms_of_that_are_few() -> None:
     told = 0
     for _ in range(500):
         means = generator.normal(size=(4, 10, 1))
-        told += not np.isnan(odd_one([list(means[b] - means[a]) for a, b in combinations(range(4), 2)]))
+        told += not np.isnan(odd_one(gaps_of([list(means[b] - means[a]) for a, b in combinations(range(4), 2)])))
     assert told < 15
 
 
@@ -218,3 +225,26 @@ def test_the_command(smoke: Path, command: Callable[..., Done], monkeypatch: pyt
     assert list(told["cheapest"]) == ["2"]
     assert told["seen"]["pairs"] == 3
     assert all(0 <= plan["power"]["2"] <= 1 for plan in told["plans"])
+
+
+def test_pairs_are_taken_together_as_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where runs are missing; and half a million of them take seconds."""
+    generator = np.random.default_rng(2)
+    values, unit = generator.normal(size=(12, 50)), np.repeat(np.arange(6), 2)
+    values[generator.random(values.shape) < 0.1] = np.nan
+    values[0, 7] = 90.0
+    every = [[own[~np.isnan(own)] for own in np.split(column, 6)] for column in values.T]
+    monkeypatch.setattr("harness.analysis.power.AT_ONCE", 7)
+    gaps = Gaps(values, unit)
+    freedom = [sum(map(len, groups)) - sum(len(one) > 0 for one in groups) for groups in every]
+    within = [sum(((one - one.mean()) ** 2).sum() for one in groups if len(one)) for groups in every]
+    assert np.sum([some.squares() for some in gaps.some()], axis=0)[:2] == pytest.approx([sum(within), sum(freedom)])
+    assert odd_one(gaps) == pytest.approx(np.nanmean(values[:2, 7]))
+    alone = [outlier_p(column[~np.isnan(column)]) for column in values.T]
+    np.testing.assert_allclose(outlier_p(values), alone)
+    monkeypatch.undo()
+    began = time.monotonic()
+    many = Gaps(generator.normal(size=(15, 500_000)), np.repeat(np.arange(5), 3))
+    assert pooled_components(many) == pytest.approx((0.0, 1.0), abs=0.01)
+    assert np.isnan(odd_one(many))
+    assert time.monotonic() - began < 60  # 2 s; one after the other some minutes

@@ -18,11 +18,12 @@ from harness.catalogue import show
 from harness.console import Progress
 from harness.crews.how import How
 from harness.crews.local import Local
+from harness.driver import Driver
 from harness.journal import Ledger, hold
+from harness.journal.choose import spans
 from harness.journal.records import Circumstances, Records
 from harness.parts.data import Data
-from harness.replay import Wanted, choose, compare, group_of, spans, verdict
-from harness.run import Driver
+from harness.replay import Wanted, choose, compare, group_of, verdict
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.trial import Epoch, Outcome, Trial
@@ -256,11 +257,9 @@ def test_what_went_wrong_goes_wrong_again(
     said = capsys.readouterr().out
     assert f"{status} " in said
     if status == "failed":
-        assert "leave nothing of 64" in said
+        assert "leave of 8x8" in said
         journal = folder / "journal.log"
-        journal.write_bytes(
-            b"".join(resealed(journal.read_text().replace("leave nothing of 64", "leave little of 64")))
-        )
+        journal.write_bytes(b"".join(resealed(journal.read_text().replace("leave of 8x8", "leave of 9x9"))))
         assert one_line(app, again) == 1
         assert "reason" in capsys.readouterr().out.splitlines()[-1]
 

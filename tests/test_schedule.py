@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from harness.crews.how import How
 from harness.crews.local import Local, Threads, train_group
 from harness.crews.schedule import Ended, Group, Lost, Said, train_all
 from harness.parts.data import Data
+from harness.training.loop import Reply
 from harness.trial import Epoch, Event, Outcome, Trial
 
 from .conftest import SMALL, Done, clean_environment, make_trial
@@ -37,7 +38,7 @@ class Mortal:
     def free(self) -> bool:
         return not self.now
 
-    def start(self, group: Group) -> int:
+    def start(self, group: Group, saved: bytes | None) -> int:
         self.now, self.said = list(group), 0
         self.starts.append([trial.number for trial in group])
         return len(self.starts)
@@ -53,11 +54,11 @@ class Mortal:
         self.now = []
         return [(len(self.starts), Lost("no heartbeat") if doomed else Ended())]
 
-    def go_on(self, worker: int, stopped: Collection[Trial]) -> None: ...
+    def go_on(self, worker: int, reply: Reply) -> None: ...
 
     def abandon(self, worker: int) -> None: ...
 
-    def dismiss(self) -> None:
+    def dismiss(self, patience: float) -> None:
         self.now = []
 
 
@@ -103,10 +104,10 @@ def test_without_retries_a_lost_worker_fails_what_it_had_not_ended() -> None:
 def test_a_trial_that_hangs_fails_and_the_others_go_on(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     stuck = threading.Event()
 
-    def hang(trials: Group, data: Data) -> object:
+    def hang(trials: Group, data: Data, saved: bytes | None) -> object:
         if trials[0].number == 0:
             stuck.wait(60)
-        return train_group(trials, data)
+        return train_group(trials, data, saved)
 
     monkeypatch.setattr("harness.crews.local.train_group", hang)
     made = [[make_trial(number, width=8 + number, epochs=2)] for number in range(3)]

@@ -52,7 +52,7 @@ def drive(
     kill_at: Iterator[int] | None = None,
     outcome_of: Callable[[Trial], Outcome] = made_up,
 ) -> list[Trial]:
-    """What run.Driver does, with made-up outcomes, in any order, killed after any number of writes."""
+    """What driver.Driver does, with made-up outcomes, in any order, killed after any number of writes."""
     writes = iter(kill_at) if kill_at else None
     trained = []
 

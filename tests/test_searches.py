@@ -13,10 +13,10 @@ from harness.analysis import Results, find, new_images, read_results
 from harness.analysis.units import by_unit, overlap
 from harness.console import Progress
 from harness.crews.how import How
+from harness.driver import Driver, hire
 from harness.errors import UserError
 from harness.journal import Ledger, Records
 from harness.parts.data import Data
-from harness.run import Driver, hire
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.training.cohort import Cohort

@@ -1,4 +1,4 @@
-"""What harness promises about safety: README.md, "Security"."""
+"""What harness promises about safety: docs/security.md."""
 
 import ast
 import contextlib
@@ -568,4 +568,4 @@ def test_the_ui_listens_on_one_address(ui: int) -> None:
 def test_the_ui_says_where_a_password_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     one_line(app, ["ui", "--help"])
     assert "password" in capsys.readouterr().out
-    assert "basic-auth" in (ROOT / "README.md").read_text()
+    assert "basic-auth" in (ROOT / "docs" / "security.md").read_text()

@@ -41,12 +41,13 @@ def free_port() -> int:
 class Server:
     """`mlflow server` on loopback, which can be stopped and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: str = "") -> None:
         self.folder, self.port = folder, free_port()
+        self.store = store or f"sqlite:///{folder}/server.db"
         self.uri = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        store = ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
+        store = ["--backend-store-uri", self.store]
         place = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", *store, *place],

@@ -13,8 +13,9 @@ from harness.analysis.tables import front
 from harness.analysis.words import verdict
 from harness.catalogue import figure
 from harness.figures import difference, interval, number, text
+from harness.study.published import Published
 from harness.study.space import Choice, Range
-from harness.study.study import Published, Study
+from harness.study.study import Study
 
 from .test_search import drive
 

@@ -190,6 +190,42 @@ BAD = {
         HEAD + '[published]\nsource = "x"\ntest_loss = [0.9]',
         "published.test_loss: must hold one figure for each of the 2 compared values, got 1",
     ),
+    "published deviations' length": (
+        HEAD + '[published]\nsource = "x"\nruns = 2\ntest_loss = [0.9, 0.8]\ndeviation.test_loss = [0.1]',
+        "published.deviation.test_loss: must hold one figure for each of the 2 compared values, got 1",
+    ),
+    "published deviation of nothing": (
+        HEAD + '[published]\nsource = "x"\nruns = 2\ndeviation.test_loss = [0.1, 0.1]',
+        "published.deviation.test_loss: is that of a published test_loss, and there is none",
+    ),
+    "published deviation of one run": (
+        HEAD + '[published]\nsource = "x"\ntest_loss = [0.9, 0.8]\ndeviation.test_loss = [0.1, 0.1]',
+        "published.deviation: one run has none; published.runs says how many there were, got 1",
+    ),
+    "published deviation below 0": (
+        HEAD + '[published]\nsource = "x"\nruns = 2\ntest_loss = [0.9, 0.8]\ndeviation.test_loss = [0.1, -0.1]',
+        "published.deviation.test_loss: should be greater than or equal to 0, got -0.1",
+    ),
+    "published after no epoch": (
+        HEAD + '[published]\nsource = "x"\n[published.after.one]\ntest_loss = [0.9, 0.8]',
+        "published.after: its tables are called by epochs, as [published.after.5], got 'one'",
+    ),
+    "published after an epoch, no table": (
+        HEAD + '[published]\nsource = "x"\nafter.5 = 0.9',
+        "published.after.5: must be a table, [published.after.5], got 0.9",
+    ),
+    "published after an epoch, misspelt": (
+        HEAD + '[published]\nsource = "x"\n[published.after.5]\ntest_los = [0.9, 0.8]',
+        "published.after.5.test_los: unknown key; did you mean test_loss?",
+    ),
+    "published after an epoch, but not measured": (
+        HEAD + '[published]\nsource = "x"\n[published.after.5]\ntest_loss = [0.9, 0.8]',
+        "published.after.5.test_loss: test figures are measured after each epoch only with [budget] test_each_epoch",
+    ),
+    "published after an epoch, of what is measured at the end": (
+        HEAD + '[published]\nsource = "x"\n[published.after.5]\nseconds = [9, 8]',
+        "published.after.5.seconds: what is measured after each epoch is val_loss, val_accuracy, test_loss, test_acc",
+    ),
     "unknown published figure": (
         HEAD + '[published]\nsource = "x"\ntest_accurancy = [0.9, 0.9]',
         "published.test_accurancy: unknown key; did you mean test_accuracy?",

@@ -14,12 +14,12 @@ from harness.analysis import find
 from harness.analysis.results import read_results
 from harness.crews.how import How
 from harness.crews.local import Local
+from harness.driver import scale
 from harness.errors import UserError
 from harness.journal import Ledger, Records, begun, look
 from harness.journal.clock import StudyClock
 from harness.parts.data import Data
 from harness.report.methods import methods
-from harness.run import scale
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.trial import Outcome, Trial
@@ -51,7 +51,7 @@ class World:
         return replace(made_up(trial), started=started, ended=self.now, seconds=self.seconds)
 
     def drive(self, study: Study) -> Ledger:
-        """What run.Driver does."""
+        """What driver.Driver does."""
         ledger = Ledger(begun(study, self.journal), self.journal, ENVIRONMENT)
         while trials := ledger.generation():
             self.train(ledger, trials)

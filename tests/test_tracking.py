@@ -26,16 +26,17 @@ from harness import catalogue
 from harness.analysis.results import Results, read_results
 from harness.config import Config
 from harness.crews.how import How
+from harness.driver import run as run_study
 from harness.errors import UserError
 from harness.journal import Ledger, Records
 from harness.parts.models import build
-from harness.run import run as run_study
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.tracking import Tracker, shown_store
 from harness.tracking.calls import in_one_line
 from harness.tracking.mlflow.address import store_trouble
 from harness.tracking.mlflow.entries import epoch_metrics
+from harness.tracking.mlflow.known import ASKED, known_runs, searched, selected
 from harness.tracking.mlflow.sqlite import make_store
 from harness.trial import Epoch, Outcome
 
@@ -147,6 +148,25 @@ def test_level_runs_carry_the_headline(smoke: Path, runs: dict[str, Run]) -> Non
     table = pd.read_csv(smoke / "reports" / "smoke" / "tables" / "compare.csv")
     for row in table.itertuples():
         assert runs[f"depth={row.depth}"].data.metrics["test/accuracy"] == pytest.approx(row.test_accuracy, rel=1e-5)
+
+
+def test_a_database_says_what_mlflows_search_says(client: MlflowClient, runs: dict[str, Run], smoke: Path) -> None:
+    """Which runs a journal has, in which order: those of other journals and deleted ones are not among them."""
+    experiment, mine = next((run.info.experiment_id, run.data.tags["journal"]) for run in runs.values())
+    client.create_run(experiment, tags={"journal": "another", "key": "1/search/0"})
+    client.delete_run(client.create_run(experiment, tags={"journal": mine, "key": "1/search/99"}).info.run_id)
+    cut = client.create_run(experiment, tags={"journal": mine, "key": "1/search/1", "incomplete": "why"}).info.run_id
+    try:
+        found = list(selected(client._tracking_client.store, experiment, mine))
+        plain = list(searched(client, experiment, f"tags.journal = '{mine}'"))
+        assert len(plain) > 40
+        assert [(run.run_id, run.status) for run in found] == [(run.run_id, run.status) for run in plain]
+        for one, other in zip(found, plain, strict=True):
+            assert one.tags == {name: other.tags[name] for name in ASKED if name in other.tags}
+        containers = [run for run in known_runs(client, experiment, mine) if run.is_container]
+        assert containers == [run for run in plain if run.is_container]  # with all tags and metrics
+    finally:
+        client.delete_run(cut)
 
 
 def test_a_finished_study_trains_nothing_and_writes_nothing(

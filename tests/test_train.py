@@ -32,6 +32,11 @@ def outcomes(trials: list[Trial], data: Data) -> dict[int, Outcome]:
     return {trial.number: event for trial, event in train(trials, data) if isinstance(event, Outcome)}
 
 
+def told_of(trials: list[Trial], data: Data) -> list[tuple[Trial, Epoch | Outcome]]:
+    """What is told of a group."""
+    return [event for batch in train_group(trials, data) if isinstance(batch, list) for event in batch]
+
+
 def varied(number: int, **config: Any) -> Trial:
     """Trials of one shape that differ in everything that may differ inside a stack."""
     # rmsprop with momentum 0.9 takes steps ten times its rate: at 1e-2 it jumps about, and rounding grows without bound
@@ -105,6 +110,15 @@ def test_stacked_cnns_agree_with_a_plain_torch_loop(
         assert_close(together[trial.number].figures, final)
 
 
+def test_images_change_alike_in_a_stack_and_alone_whoever_drops(data: Data) -> None:
+    """Trials of one seed share images; those that drop nothing draw from a generator of their own."""
+    trials = [make_trial(k, dropout=0.3 * k, augment_shift=1, augment_flip=True, epochs=2) for k in range(2)]
+    together = outcomes(trials, data)
+    for trial in trials:
+        alone = outcomes([trial], data)[trial.number]
+        assert together[trial.number]["val_loss"] == pytest.approx(alone["val_loss"], abs=LOSS)
+
+
 def test_a_cnn_ends_alike_in_a_stack_and_alone(data: Data) -> None:
     trials = [varied(k, dropout=0.1 * k, epochs=4, **CNN) for k in range(3)]
     together = outcomes(trials, data)
@@ -118,9 +132,9 @@ def test_a_cnn_learns_and_is_too_deep_for_small_images(data: Data) -> None:
     outcome = outcomes([make_trial(stage="confirm", epochs=15, lr=3e-3, batch_size=32, **wide)], data)[0]
     assert outcome["test_accuracy"] > 0.93
     deep = make_trial(**{**CNN, "channels": (4, 4, 4, 4)})
-    [[(_, failed)]] = train_group([deep], data)
+    [(_, failed)] = told_of([deep], data)
     assert isinstance(failed, Outcome)
-    assert "4 convolutions leave nothing of 64 pixels" in failed.reason
+    assert "kernel: 2 is larger than the 1x1 pixels that 2 convolutions leave of 8x8" in failed.reason
 
 
 def test_with_nothing_held_out_the_last_epoch_counts(data: Data) -> None:
@@ -336,7 +350,7 @@ def test_a_mistake_of_ours_in_a_worker_reaches_the_caller(digits: Data, monkeypa
 
 def test_an_exception_fails_its_trials_with_the_traceback(digits: Data) -> None:
     broken = replace(digits, classes=("0", "1", "2"))  # labels above 2: the loss raises
-    events = [event for batch in train_group([make_trial(0), make_trial(1)], broken) for event in batch]
+    events = told_of([make_trial(0), make_trial(1)], broken)
     assert [(trial.number, event.status) for trial, event in events if isinstance(event, Outcome)] == [
         (0, "failed"),
         (1, "failed"),
@@ -354,7 +368,7 @@ def test_out_of_memory_halves_the_stack(digits: Data, monkeypatch: pytest.Monkey
         return steps(trials, *arguments)
 
     monkeypatch.setattr("harness.crews.local.steps", small_memory)
-    events = [event for batch in train_group([make_trial(k) for k in range(5)], digits) for event in batch]
+    events = told_of([make_trial(k) for k in range(5)], digits)
     ended = [trial.number for trial, event in events if isinstance(event, Outcome) and event.status == "finished"]
     assert ended == [0, 1, 2, 3, 4]
     assert sizes == [5, 2, 3, 1, 2]

@@ -131,8 +131,8 @@ def test_an_outcome_of_format_1_is_read() -> None:
     assert outcome.confusion == ((1, 0), (2, 3))
 
 
-def test_the_readme_has_the_catalogues_tables() -> None:
-    text = (ROOT / "README.md").read_text()
+def test_recipes_have_the_catalogues_tables() -> None:
+    text = (ROOT / "docs" / "recipes.md").read_text()
     assert f"-->\n{catalogue.hyperparameter_table()}\n<!-- end -->" in text
     for name in catalogue.names("measure"):
         assert f"| `{name}` | {catalogue.measure(name).doc} | {catalogue.measure(name).better} |" in text

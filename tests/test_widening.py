@@ -74,9 +74,9 @@ def test_trials_of_both_spaces_are_one_study_to_optuna(write_study: Callable[[st
     go_on(read_study(write_study(SMALL), ["search.pruner=none"]), journal)
     go_on(read_study(write_study(SMALL), [*WIDE, "search.pruner=none"]), journal)
     records = Records(journal)
-    for trials in records.searches.values():
+    for (level, _), trials in records.searches.items():
         assert intersection_search_space(list(trials.search)) == {}
-        known = [as_samplers_know_it(frozen, records.study) for frozen in trials.search]
+        known = [as_samplers_know_it(frozen, records.study, level) for frozen in trials.search]
         assert set(intersection_search_space(known)) == {"lr", "optimizer"}
 
 

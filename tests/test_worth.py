@@ -56,7 +56,7 @@ class StoppedError(Exception):
 def whole(
     study: Study, journal: Path, outcome_of: Callable[[Trial], Outcome] = by_config, most: int | None = None
 ) -> list[Trial]:
-    """What run.Driver does, ablations too; stopped after so many of these. What was trained of them."""
+    """What driver.Driver does, ablations too; stopped after so many of these. What was trained of them."""
     drive(study, journal, outcome_of=outcome_of)
     ledger, trained = Ledger(study, journal, ENVIRONMENT), list[Trial]()
     for trial in ledger.ablations():
@@ -152,8 +152,8 @@ def test_the_methods_say_where_the_first_trial_lies(write_study: Write) -> None:
 
 def test_what_depends_on_another_comes_after_it(write_study: Write) -> None:
     study, _ = studied(write_study, FULL)
-    assert in_order(study, {}) == ["lr", "optimizer", "momentum"]
-    assert in_order(study, {"momentum": 0.7, "lr": 0.2, "optimizer": 0.1}) == ["optimizer", "momentum", "lr"]
+    assert in_order(study.tune, {}) == ["lr", "optimizer", "momentum"]
+    assert in_order(study.tune, {"momentum": 0.7, "lr": 0.2, "optimizer": 0.1}) == ["optimizer", "momentum", "lr"]
 
 
 def test_the_path_leads_from_the_defaults_to_the_winner(write_study: Write) -> None:

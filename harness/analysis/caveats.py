@@ -79,9 +79,10 @@ def _not_too_many(study: Study, said: list[str]) -> list[str]:
 def _of_the_search(seen: Seen) -> Iterator[str]:
     """Whether all values had the same chances."""
     study, table = seen.study, seen.table
-    if table["trials"].nunique() > 1:
+    trials = table["trials"][[level in study.searching for level in study.levels]]
+    if trials.nunique() > 1:
         yield (
-            f"The budgets are not equal yet: {table['trials'].min()} to {table['trials'].max()} search trials; "
+            f"The budgets are not equal yet: {trials.min()} to {trials.max()} search trials; "
             "a value with more trials had more chances."
         )
     done = searched(seen.results.runs).groupby("level")["status"].agg(lambda status: (status == "finished").mean())
@@ -93,7 +94,7 @@ def _of_the_search(seen: Seen) -> Iterator[str]:
                 f"The chances were not equal: {share(done[most])} of the trials of {_name(study, most)} came to their "
                 f"end, {share(done[least])} of those of {_name(study, least)}; only such a trial can win."
             )
-    if study.tune and study.searches == 1:
+    if study.is_searched and study.searches == 1:
         yield from _lucky(seen)
 
 
@@ -111,7 +112,7 @@ def _lucky(seen: Seen) -> Iterator[str]:
 def _of_the_levels(seen: Seen) -> Iterator[str]:
     study, known = seen.study, list[tuple[int, str]]()
     for row, cells in enumerate(seen.table.to_dict("records")):
-        known += [(row, note) for note in _of_a_level(study, cells, seen.results.by_level[row])]
+        known += [(row, note) for note in _of_a_level(study, row, cells, seen.results.by_level[row])]
     if len(study.levels) <= SIDE_BY_SIDE:
         yield from (f"{_name(study, row)}: {note}" for row, note in known)
     else:  # what is said of many is said once
@@ -119,11 +120,12 @@ def _of_the_levels(seen: Seen) -> Iterator[str]:
             yield f"{names(study, [row for row, own in known if own == note])}: {note}"
 
 
-def _of_a_level(study: Study, cells: Cells, runs: pd.DataFrame) -> Iterator[str]:
+def _of_a_level(study: Study, row: int, cells: Cells, runs: pd.DataFrame) -> Iterator[str]:
+    is_searched = bool(study.space(study.levels[row]))
     planned = study.searches * study.trials
-    if study.open_ended and study.tune:
+    if study.open_ended and is_searched:
         yield f"{cells['trials']} search trials so far; its {study.budget.minutes:g} minutes are not known to be spent."
-    elif study.tune and cells["trials"] < planned:
+    elif is_searched and cells["trials"] < planned:
         yield f"{cells['trials']} of {planned} search trials done."
     yield from _bounded(study, cells)
     for stage, what in (("search", "search trials"), ("confirm", "confirmation runs")):
@@ -177,7 +179,7 @@ def _cut_short(confirmed: pd.DataFrame) -> Iterator[str]:
 
 def _refit_cut_short(study: Study, runs: pd.DataFrame) -> Iterator[str]:
     """The same where confirmations take the epochs that the winners' trials were at their best at."""
-    if not study.tune or study.search.refit != "all":
+    if not study.is_searched or study.search.refit != "all":
         return
     winners = runs[(runs["stage"] == "search") & runs["winner"]]
     at_limit = winners["best_epoch"] >= winners["epochs"]
@@ -332,7 +334,7 @@ def _at_the_edge(seen: Seen) -> Iterator[str]:
         runs = seen.results.runs
         winners = runs[(runs["level"] == row) & (runs["stage"] == "search") & runs["winner"]]
         for key in relevant.loc[relevant["level"] == row, "hyperparameter"]:
-            for side in _sides(study, winners, key):
+            for side in _sides(study, row, winners, key):
                 found.setdefault((key, side), []).append(row)
     for (key, side), rows in found.items():
         yield (
@@ -341,13 +343,14 @@ def _at_the_edge(seen: Seen) -> Iterator[str]:
         )
 
 
-def _sides(study: Study, winners: pd.DataFrame, key: str) -> Iterator[str]:
-    """At which end of its domain a hyperparameter of most winners lies."""
-    values = winners.loc[matters(study, winners, key), key].tolist()
+def _sides(study: Study, row: int, winners: pd.DataFrame, key: str) -> Iterator[str]:
+    """At which end of its domain a hyperparameter of most winners of a level lies."""
+    domain = study.space(study.levels[row])[key]
+    values = winners.loc[matters(study, winners, key, domain), key].tolist()
     trials = study.searches * study.trials
     for side in ("lower", "upper"):
-        at_end = sum(_edge(study.tune[key], value, max(EDGE, 2 / trials)) == side for value in values)
-        natural = side == "lower" and key in NATURAL and _lowest(study.tune[key]) == NATURAL[key]
+        at_end = sum(_edge(domain, value, max(EDGE, 2 / trials)) == side for value in values)
+        natural = side == "lower" and key in NATURAL and _lowest(domain) == NATURAL[key]
         if at_end > len(winners) / 2 and not natural:
             yield side
 

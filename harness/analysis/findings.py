@@ -14,7 +14,7 @@ from functools import cached_property
 import pandas as pd
 
 from harness import catalogue
-from harness.analysis import arrival, caveats, course, effects, luck, runs, search, tables, words, worth
+from harness.analysis import arrival, caveats, course, effects, luck, runs, search, tables, vote, words, worth
 from harness.analysis.results import Results
 from harness.catalogue import Measure
 from harness.study.study import Study
@@ -131,6 +131,11 @@ class Findings:
     def spread(self) -> pd.DataFrame:
         """How the spread divides among search, seed and test images (`tables.spread_table`)."""
         return tables.spread_table(self.results)
+
+    @cached_property
+    def vote(self) -> pd.DataFrame:
+        """What the runs of each value say together (`vote.vote_table`)."""
+        return vote.vote_table(self.results)
 
     @cached_property
     def luck(self) -> dict[int, luck.Close]:

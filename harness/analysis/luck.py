@@ -27,7 +27,7 @@ def noise_of_validation(results: Results) -> dict[int, Close]:
     With folds the standard error is that of the difference, fold by fold; without, the binomial one of the winner's
     validation figure, where that is a share of images and the journal says how many there are.
     """
-    if not results.study.tune:
+    if not results.study.is_searched:
         return {}
     done = searched(results.runs)
     done = done[done["status"] == "finished"]

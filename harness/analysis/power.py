@@ -9,16 +9,16 @@ is where Holm's begins: where several pairs differ, Holm's finds a little more. 
 searches of m confirmations each is (s_search^2 + s_seed^2 / m) / G.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import chdtri
 
 from harness.analysis.results import Results, finished
-from harness.analysis.samples import CONFIDENCE, EQUAL, POWER, Sample, critical, detectable, outlier_p, power
+from harness.analysis.samples import CONFIDENCE, EQUAL, POWER, critical, detectable, outlier_p, power
 from harness.analysis.units import overlap
 from harness.errors import UserError
 from harness.study.notes import FEWEST
@@ -26,6 +26,7 @@ from harness.study.study import Study
 
 ODD = 0.01  # the chance of an outlier among normal values, below which one is told
 MOST = 1000  # searches, or seeds where nothing is searched, that anybody would pay for
+AT_ONCE = 20_000  # pairs
 MOST_EACH = 10  # confirmations of a search: more hardly help
 SHOWN, SHOWN_EACH = (3, 5, 7, 10, 15, 20, 30), (1, 2, 4)
 SHOWN_SEEDS = (3, 5, 7, 10, 15, 20, 30, 50, 100)  # where nothing is searched
@@ -98,7 +99,7 @@ class Outlook:
 
     def plans(self) -> Iterator[Plan]:
         """Those that a table shows."""
-        for searches in SHOWN if self.study.tune else SHOWN_SEEDS:
+        for searches in SHOWN if self.study.is_searched else SHOWN_SEEDS:
             yield from (Plan(searches, each) for each in self._each(SHOWN_EACH))
 
     def _each(self, counts: Iterable[int]) -> Iterable[int]:
@@ -120,14 +121,14 @@ def look_out(results: Results) -> Outlook:
     study, gaps = results.study, _gaps(results)
     if len(study.levels) < 2:
         raise UserError(f"power: {study.label} has one {study.axis} only, and no differences")
-    if study.tune and study.searches == 1:
+    if study.is_searched and study.searches == 1:
         raise UserError(
             f"power: each value of {study.label} was searched once, so how much searches differ is not known; "
             "run it with budget.searches = 5, or 3 at least"
         )
-    units = min((len(groups) for groups in gaps), default=0)
+    units = int(gaps.units.min(initial=len(gaps.values))) if gaps.pairs else 0
     if units < FEWEST:
-        what = "searches" if study.tune else "seeds"
+        what = "searches" if study.is_searched else "seeds"
         raise UserError(
             f"power: {units} {what} of {study.label} have finished runs of every {study.axis}; at least {FEWEST} are "
             "needed to see how they differ"
@@ -136,52 +137,97 @@ def look_out(results: Results) -> Outlook:
     if not search + np.nan_to_num(seed) > EQUAL**2:
         raise UserError(f"power: all runs of {study.label} differ alike, so nothing is known of their spread")
     seconds = _seconds(results)
-    return Outlook(study, search, seed, units, len(gaps), overlap(study, 0), *seconds, odd_one(gaps))
+    return Outlook(study, search, seed, units, gaps.pairs, overlap(study, 0), *seconds, odd_one(gaps))
 
 
-def _gaps(results: Results) -> list[list[Sample]]:
-    """For each pair of compared values their differences by seed, search by search; without a search, seed by seed."""
+@dataclass(frozen=True)
+class Gaps:
+    """Differences of compared values: `values` (members, pairs), NaN where one of the two is not known; `unit`
+    (members,) says which search, or seed where nothing is searched, a member belongs to.
+
+    All pairs of 1,000 values are half a million: they are taken together, some at a time.
+    """
+
+    values: NDArray[np.float64]
+    unit: NDArray[np.int64]
+
+    @property
+    def pairs(self) -> int:
+        """How many there are."""
+        return int(self.values.shape[1])
+
+    @property
+    def _belongs(self) -> NDArray[np.float64]:
+        """(groups, members): 1 where a member belongs to a group."""
+        return np.asarray(np.unique(self.unit)[:, None] == self.unit, float)
+
+    @property
+    def units(self) -> NDArray[np.int64]:
+        """How many groups each pair has a difference of (pairs,)."""
+        return np.asarray((self._belongs @ ~np.isnan(self.values) > 0).sum(axis=0))
+
+    def some(self) -> Iterator["Gaps"]:
+        """A few pairs after the other."""
+        for start in range(0, self.pairs, AT_ONCE):
+            yield Gaps(self.values[:, start : start + AT_ONCE], self.unit)
+
+    def means(self) -> NDArray[np.float64]:
+        """Of each group and pair (groups, pairs); NaN where nothing is known."""
+        known = ~np.isnan(self.values)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self._belongs @ np.where(known, self.values, 0) / (self._belongs @ known))
+
+    def squares(self) -> NDArray[np.float64]:
+        """Of one-way ANOVA, each summed over the pairs: squares within groups and their degrees of freedom, squares
+        between groups, theirs, and the group size.
+        """
+        known, belongs, means = ~np.isnan(self.values), self._belongs, self.means()
+        sizes, number = belongs @ known, known.sum(axis=0)
+        total = np.where(known, self.values, 0).sum(axis=0) / number
+        inner = np.nansum((self.values - belongs.T @ np.nan_to_num(means)) ** 2)
+        outer = np.nansum(sizes * (means - total) ** 2)
+        groups = (sizes > 0).sum(axis=0) - 1
+        usual = (number - (sizes**2).sum(axis=0) / number) / groups
+        return np.array([inner, (number - groups - 1).sum(), outer, groups.sum(), usual.sum()])
+
+
+def _gaps(results: Results) -> Gaps:
+    """Of each pair of compared values, search by search; without a search, seed by seed."""
     study, name = results.study, f"test_{results.study.metric}"
     runs = finished(results.runs).dropna(subset=name)
     wide = runs.pivot_table(name, ["search", "number"], "level", sort=True)
     if len(wide.columns) < len(study.levels):
-        return []
-    unit = "search" if study.tune else "number"
-    gaps = [(wide[second] - wide[first]).dropna() for first, second in combinations(wide.columns, 2)]
-    return [[own.to_numpy(float) for _, own in gap.groupby(unit)] for gap in gaps]
+        return Gaps(np.empty((0, 0)), np.empty(0, np.int64))
+    unit = wide.index.get_level_values("search" if study.is_searched else "number").to_numpy(np.int64)
+    values, (first, second) = wide.to_numpy(float), np.triu_indices(len(wide.columns), 1)
+    return Gaps(values[:, second] - values[:, first], unit)
 
 
-def odd_one(pairs: Sequence[Sequence[Sample]]) -> float:
+def odd_one(gaps: Gaps) -> float:
     """The difference that lies farthest from the others of its pair, if that is no accident (Grubbs; Bonferroni)."""
-    means = [np.array([group.mean() for group in groups]) for groups in pairs]
-    p, row = min((np.nan_to_num(outlier_p(own), nan=1.0), row) for row, own in enumerate(means))
-    away = np.abs(means[row] - means[row].mean())
-    return float(means[row][away.argmax()]) if p < ODD / len(pairs) else np.nan
+    p, odd = 1.0, np.nan
+    for some in gaps.some():
+        means = some.means()
+        of_pairs = np.nan_to_num(outlier_p(means), nan=1.0)
+        if of_pairs.min() < p:
+            own = means[:, of_pairs.argmin()]
+            p, odd = float(of_pairs.min()), float(own[np.nanargmax(np.abs(own - np.nanmean(own)))])
+    return odd if p < ODD / gaps.pairs else np.nan
 
 
-def pooled_components(pairs: Sequence[Sequence[Sample]]) -> tuple[float, float]:
+def pooled_components(gaps: Gaps) -> tuple[float, float]:
     """The variance between groups and within them, as `samples.variance_components` but the mean over several pairs'.
 
     Pairs are added up before a negative estimate becomes 0, since the mean of estimates that were cut off is too high.
     Where it does, within is the variance of all together, as restricted maximum likelihood has it. Within is NaN where
     every group has one member: between is then that of both.
     """
-    squares = np.array([_squares(groups) for groups in pairs])
-    inner, freedom, outer, groups, size = squares.sum(axis=0)
+    inner, freedom, outer, groups, size = np.sum([some.squares() for some in gaps.some()], axis=0)
     within = inner / freedom if freedom else np.nan
-    between = (outer / groups - np.nan_to_num(within)) / (size / len(pairs))
+    between = (outer / groups - np.nan_to_num(within)) / (size / gaps.pairs)
     if between < 0:
         return 0.0, float((inner + outer) / (freedom + groups))
     return float(between), float(within)
-
-
-def _squares(groups: Sequence[Sample]) -> tuple[float, float, float, int, float]:
-    """Of one-way ANOVA: the squares within groups and between, each with its degrees of freedom, and the group size."""
-    sizes, total = np.array([len(group) for group in groups], float), np.concatenate(groups).mean()
-    inner = sum(((group - group.mean()) ** 2).sum() for group in groups)
-    outer = sum(size * (group.mean() - total) ** 2 for size, group in zip(sizes, groups, strict=True))
-    usual = (sizes.sum() - (sizes**2).sum() / sizes.sum()) / (len(groups) - 1)
-    return float(inner), float(sizes.sum() - len(groups)), float(outer), len(groups) - 1, float(usual)
 
 
 def _seconds(results: Results) -> tuple[float, float]:
@@ -189,7 +235,7 @@ def _seconds(results: Results) -> tuple[float, float]:
     runs = results.runs[results.runs["stage"].isin(["search", "confirm"])].dropna(subset=["started", "ended"])
     side_by_side = _busy(runs) / max(float(runs["seconds"].sum()), EQUAL)
     means = {stage: own.groupby("level")["seconds"].mean().sum() for stage, own in runs.groupby("stage")}
-    search = means.get("search", 0.0) * results.study.trials if results.study.tune else 0.0
+    search = means.get("search", 0.0) * results.study.trials if results.study.is_searched else 0.0
     return side_by_side * search, side_by_side * float(means["confirm"])
 
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from harness import catalogue
 from harness.catalogue import hyperparameters
 from harness.journal.file import same_images
+from harness.journal.left import Timing
 from harness.journal.records import Record, Records
 from harness.study.study import Study
-from harness.trial import Example, Outcome, unpack
+from harness.trial import Example, Outcome, unpack, unpack_classes
 
 OF_OUTCOMES = ("reason", "started", "ended", "seconds", "parameters", "best_epoch", "retries")
 PLACED = ("level", "search", "stage", "number", "seed", "given", "winner")
@@ -42,7 +43,8 @@ class Results:
     study's measure. Ablations are in `steps` alone.
     `epochs` has a row per epoch of a trial: `level`, `search`, `stage`, `number`, `epoch` and its figures.
     `confusions` holds the confusion counts of confirmation runs by (level, search, number), `hits` which test images
-    each put into their class (N,), by the same, where the journal has that; `examples` the test images that
+    each put into their class (N,), by the same, where the journal has that, and `misses` the classes into which it put
+    the others, in order; `examples` the test images that
     each level's first one kept, `predictions` what of a regression it kept, target by target.
     `importances` has each level's hyperparameters with their share of the variation in
     the validation figure (PED-ANOVA, Optuna's own), where enough trials have finished. `links` are addresses of MLflow
@@ -68,7 +70,9 @@ class Results:
     others: tuple[str, ...] = ()
     steps: pd.DataFrame = field(default_factory=pd.DataFrame)
     infeasible: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    seen: dict[tuple[int, str], pd.Series] = field(default_factory=dict, init=False, repr=False, compare=False)
+    misses: Mapping[Run, NDArray[np.int64]] = field(default_factory=dict)
+    timing: Timing | None = None
+    seen: dict[tuple[int, str, int], pd.Series] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What `units.by_unit` has found: every figure of every level is asked for many times."""
 
     @cached_property
@@ -82,6 +86,14 @@ class Results:
         """The confirmation runs that came to their end, by level, each numbered by its `search` and `number`."""
         runs = finished(self.runs).set_index(["search", "number"])
         return {int(row): own for row, own in runs.groupby("level")}
+
+    def after(self, epoch: int) -> Mapping[int, pd.DataFrame]:
+        """The figures that `confirmed` runs had after an epoch, of those that took it, in the same form."""
+        if self.epochs.empty:
+            return {}
+        own = self.epochs[(self.epochs["stage"] == "confirm") & (self.epochs["epoch"] == epoch)]
+        own = own.merge(finished(self.runs)[["level", "search", "number"]])  # what diverged has none
+        return {int(row): one.set_index(["search", "number"]) for row, one in own.groupby("level")}
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
@@ -117,12 +129,18 @@ def tabulate(records: Records, others: tuple[str, ...] = ()) -> Results:
         others=others,
         steps=_steps(records),
         infeasible=_infeasible(records, row_of),
+        misses=_misses(tested),
+        timing=records.timing,
     )
 
 
 def _of_levels(tested: Mapping[Run, Outcome], name: str) -> dict[int, Any]:
     """What only a level's first confirmation keeps."""
     return {level: kept for (level, _, _), outcome in tested.items() if (kept := getattr(outcome, name))}
+
+
+def _misses(tested: Mapping[Run, Outcome]) -> dict[Run, NDArray[np.int64]]:
+    return {run: unpack_classes(outcome.misses) for run, outcome in tested.items() if outcome.misses}
 
 
 def _infeasible(records: Records, row_of: Mapping[Any, int]) -> dict[int, tuple[int, ...]]:

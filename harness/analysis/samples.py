@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, chdtrc, fdtrc, gammaln, nctdtr, stdtr, stdtrit
+from scipy.special import bdtr, chdtrc, fdtrc, gammaln, nctdtr, ndtri, stdtr, stdtrit
 
 from harness.study.notes import FEWEST
 
@@ -54,6 +54,11 @@ def median_interval(sample: Sample) -> tuple[float, float]:
 def critical(freedom: float, share: float = 1 - CONFIDENCE) -> float:
     """What |t| exceeds with a chance of `share`; NaN without degrees of freedom."""
     return float(stdtrit(freedom, 1 - share / 2)) if freedom > 0 else np.nan
+
+
+def normal_quantile(share: float) -> float:
+    """What a standard normal value lies below with that chance."""
+    return float(ndtri(share))
 
 
 def t_p(mean: Sample, error: Sample, freedom: Sample) -> Sample:
@@ -183,16 +188,21 @@ def spread_p(first: Sample, second: Sample) -> float:
     return min(1.0, 2 * float(fdtrc(len(a) - 1, len(b) - 1, a.var(ddof=1) / b.var(ddof=1))))
 
 
-def outlier_p(sample: Sample) -> float:
-    """The p-value of the value that lies farthest from the mean (Grubbs, 1950), two-sided; NaN where there is none."""
-    n = len(sample)
-    if n < FEWEST + 1 or np.ptp(sample) < EQUAL:
-        return np.nan
-    g = np.abs(sample - sample.mean()).max() / sample.std(ddof=1)
-    rest = (n - 1) ** 2 - n * g**2
-    if rest <= 0:
-        return 0.0
-    return min(1.0, 2 * n * float(stdtr(n - 2, -np.sqrt(n * (n - 2) * g**2 / rest))))
+def outlier_p(sample: Sample) -> NDArray[np.float64]:
+    """The p-value of the value that lies farthest from the mean (Grubbs, 1950), two-sided; NaN where there is none.
+
+    Of several samples, the columns of (n, samples), that of each; NaN in them are left out.
+    """
+    known = ~np.isnan(sample)
+    n, values = known.sum(axis=0), np.where(known, sample, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        away = np.where(known, np.abs(sample - values.sum(axis=0) / n), 0.0)
+        g = away.max(axis=0) / np.sqrt((away**2).sum(axis=0) / (n - 1))
+        rest = (n - 1) ** 2 - n * g**2
+        t = np.sqrt(np.where(rest > 0, n * (n - 2) * g**2 / rest, np.inf))
+        p = np.minimum(1.0, 2 * n * stdtr(n - 2, -t))
+    reach = np.where(known, sample, -np.inf).max(axis=0) - np.where(known, sample, np.inf).min(axis=0)
+    return np.asarray(np.where((n > FEWEST) & (reach >= EQUAL), p, np.nan))
 
 
 def explained_p(values: Sample, groups: NDArray[np.int64]) -> float:

@@ -58,10 +58,11 @@ def relevance_table(results: Results) -> pd.DataFrame:
     done = searched(results.runs)
     done = done[done["status"] == "finished"]
     for row, own in done.groupby("level"):
-        for key, domain in study.tune.items():
-            trials = own[matters(study, own, key)]
+        space = study.space(study.levels[int(row)])
+        for key, domain in space.items():
+            trials = own[matters(study, own, key, domain)]
             p = explained_p(trials[f"val_{study.metric}"].to_numpy(float), _groups(domain, trials[key]))
-            rows.append({"level": int(row), "hyperparameter": key, "p": min(1.0, p * len(study.tune))})
+            rows.append({"level": int(row), "hyperparameter": key, "p": min(1.0, p * len(space))})
     table = pd.DataFrame(rows, columns=["level", "hyperparameter", "p"])
     return table.assign(matters=table["p"] < 1 - CONFIDENCE)
 
@@ -79,10 +80,14 @@ def importance_table(results: Results) -> pd.DataFrame:
     One that no trial of a level has (its networks have no hidden layer) is left out; shares add up to 1 without it.
     The most important first; of equal ones the first in the study file, since Optuna's order changes between processes.
     """
-    rank, rows = list(results.study.tune).index, []
+    rank, rows = results.study.tuned.index, []
     for row, known in results.importances.items():
-        own = searched(results.by_level[row])
-        shares = {name: share for name, share in known.items() if matters(results.study, own, name).any()}
+        own, space = searched(results.by_level[row]), results.study.space(results.study.levels[row])
+        shares = {
+            name: share
+            for name, share in known.items()
+            if name in space and matters(results.study, own, name, space[name]).any()
+        }
         whole = sum(shares.values()) or 1.0
         for name in sorted(shares, key=lambda name: (-shares[name], rank(name))):
             rows.append({"level": row, "hyperparameter": name, "importance": shares[name] / whole})

@@ -9,7 +9,7 @@ Intervals and tests count units, which are searches or seeds: see `units.py`.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -35,6 +35,8 @@ from harness.analysis.samples import (
 from harness.analysis.units import by_unit, mean_of, overlap, sample_of, searched, spread_of, test_images
 from harness.catalogue import RATIO, SHARE, Measure, Unit, Value, show
 from harness.figures import SIDE_BY_SIDE, settled
+from harness.study.published import Quoted
+from harness.study.space import Choice, Range
 from harness.study.study import Study
 
 Counts = tuple[tuple[int, ...], ...]
@@ -73,7 +75,7 @@ def _compare_row(results: Results, row: int) -> dict[str, object]:
         **_middles(f"test_{metric}", sample),
         **_of_images(results, row, sample),
         **{name: mean_of(results, row, name) for name in ("train_loss", "test_loss")},
-        **_chosen(study, runs[runs["winner"] & (runs["stage"] == "search")]),
+        **_chosen(study, row, runs[runs["winner"] & (runs["stage"] == "search")]),
     }
 
 
@@ -121,11 +123,15 @@ def _published(study: Study, row: int) -> float:
     return published[row] if published else np.nan
 
 
-def _chosen(study: Study, winners: pd.DataFrame) -> dict[str, str]:
+def _chosen(study: Study, row: int, winners: pd.DataFrame) -> dict[str, str]:
     """What a level's winners chose, search by search: the values of each, the most frequent first, or the range of
-    numbers; empty where there is no winner, or where it had no effect.
+    numbers; empty where there is no winner, where it had no effect, or where the level does not search it.
     """
-    return {key: in_one(winners.loc[matters(study, winners, key), key].tolist()) for key in study.tune}
+    space = study.space(study.levels[row])
+    return {
+        key: in_one(winners.loc[matters(study, winners, key, space[key]), key].tolist()) if key in space else ""
+        for key in study.tuned
+    }
 
 
 def in_one(values: Sequence[Value]) -> str:
@@ -136,14 +142,14 @@ def in_one(values: Sequence[Value]) -> str:
     return ", ".join(f"{value} ({count})" if len(shown) > 1 else value for value, count in shown.most_common())
 
 
-def matters(study: Study, runs: pd.DataFrame, key: str) -> pd.Series:
-    """Whether a tuned hyperparameter had any effect on each run: its `when` holds and it has layers."""
+def matters(study: Study, runs: pd.DataFrame, key: str, domain: Choice | Range) -> pd.Series:
+    """Whether a tuned hyperparameter of that domain had any effect on each run: its `when` holds and it has layers."""
     mask = pd.Series(True, index=runs.index)
     model = None if study.own else catalogue.part("model", study.model)
     if model and key in (*model.idle, *model.idle_alone):
         hidden = runs["widths"].map(lambda widths: len(widths) if isinstance(widths, tuple) else -1)
         mask &= hidden.where(hidden >= 0, runs["depth"] - 1) > (key in model.idle_alone)
-    for other, wanted in study.tune[key].when.items():
+    for other, wanted in domain.when.items():
         mask &= runs[other] == wanted
     return mask
 
@@ -181,37 +187,83 @@ def best_row(study: Study, table: pd.DataFrame) -> int | None:
 def published_table(results: Results) -> pd.DataFrame:
     """A row for each published figure, and what was measured beside it, over the confirmation runs.
 
-    `mean` with its 95 % interval (`low`, `high`) over `n` units, `difference` is measured minus published.
-    `predicted_low` and `_high` bound what a repetition of the published runs would report, from what was seen here:
-    prediction intervals that all of the table's hold together with 95 % (Bonferroni).
+    `after` is how many epochs it is of, NaN at the end; `published` may have a `deviation`, that of single runs, beside
+    which `spread` is that of the runs here. `mean` with its 95 % interval (`low`, `high`) over `n` units, `difference`
+    is measured minus published. `predicted_low` and `_high` bound what a repetition of the published runs would report,
+    from what was seen here and, where their deviation is known, there: prediction intervals that all of the table's
+    hold together with 95 % (Bonferroni). Figures after more epochs than a level takes are left out.
     """
-    study, rows = results.study, []
-    known = [(name, row, one) for name, all_ in _figures(study) for row, one in enumerate(all_) if one == one]
-    for name, row, figure in known:
-        sample, pooled = sample_of(results, row, name), overlap(study, row)
-        mean, low, high = estimate(sample, pooled)
-        ends = possible(study.figure(name).unit, _predicted(results, row, name, (1 - CONFIDENCE) / len(known)))
-        cells = {"level": row, "figure": name, "published": figure, "mean": mean, "low": low, "high": high}
-        rows.append({**cells, "predicted_low": ends[0], "predicted_high": ends[1], "n": len(sample)})
-    columns = ["level", "figure", "published", "mean", "low", "high", "predicted_low", "predicted_high", "n"]
-    table = pd.DataFrame(rows, columns=columns)
+    study = results.study
+    known = [
+        (quoted, row)
+        for quoted in (study.published.quoted() if study.published else ())
+        for row, one in enumerate(quoted.values)
+        if one == one and (is_measured(results, row, quoted) or quoted.after <= epochs_of(study, row))
+    ]
+    share = (1 - CONFIDENCE) / max(1, sum(is_measured(results, row, quoted) for quoted, row in known))
+    rows = [_published_row(results, row, quoted, share) for quoted, row in known]
+    columns = ["level", "figure", "after", "published", "deviation", "mean", "low", "high", "spread"]
+    table = pd.DataFrame(rows, columns=[*columns, "predicted_low", "predicted_high", "n"])
     return table.assign(difference=table["mean"] - table["published"])
 
 
-def _figures(study: Study) -> Iterable[tuple[str, tuple[float, ...]]]:
-    return study.published.figures.items() if study.published else ()
+def is_measured(results: Results, row: int, quoted: Quoted) -> bool:
+    """Whether any confirmation of a level has the figure."""
+    return len(sample_of(results, row, quoted.name, quoted.after)) > 0
 
 
-def _predicted(results: Results, row: int, name: str, share: float) -> tuple[float, float]:
+def epochs_of(study: Study, row: int) -> int:
+    """The most epochs that a confirmation of a level takes."""
+    return int(study.config(study.levels[row], {}).epochs)
+
+
+def left_after(results: Results) -> list[int]:
+    """The numbers of epochs whose published figures are left out, since no training takes so many."""
+    study = results.study
+    after = sorted({quoted.after for quoted in (study.published.quoted() if study.published else ())})
+    shown = set(published_table(results)["after"])
+    return [epoch for epoch in after if epoch and epoch not in shown]
+
+
+def _published_row(results: Results, row: int, quoted: Quoted, share: float) -> dict[str, object]:
+    sample, pooled = sample_of(results, row, quoted.name, quoted.after), overlap(results.study, row)
+    mean, low, high = estimate(sample, pooled)
+    runs = np.concatenate([*spread_of(results, row, quoted.name, quoted.after), []])
+    ends = possible(results.study.figure(quoted.name).unit, _predicted(results, row, quoted, share))
+    return {
+        "level": row,
+        "figure": quoted.name,
+        "after": quoted.after or np.nan,
+        "published": quoted.values[row],
+        "deviation": quoted.deviations[row],
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "spread": runs.std(ddof=1) if len(runs) > 1 else np.nan,
+        "predicted_low": ends[0],
+        "predicted_high": ends[1],
+        "n": len(sample),
+    }
+
+
+def _predicted(results: Results, row: int, quoted: Quoted, share: float) -> tuple[float, float]:
     """What the mean of `published.runs` runs like these lies between, but for a `share` of the time.
 
     mean +- t sqrt(s_mean^2 + s_run^2 / runs), where s_run^2 is the variance of one run, its search's luck included.
+    Where runs are what is independent and the published ones have a deviation, s_run^2 pools both variances, and so
+    does s_mean^2: Student's t with the degrees of freedom of both.
     """
-    published = results.study.published
-    sample, mean = sample_of(results, row, name), mean_of(results, row, name)
-    error = standard_error(sample, overlap(results.study, row))
-    run = np.nansum(variance_components(spread_of(results, row, name)))
-    half = critical(len(sample) - 1, share) * np.sqrt(error**2 + run / (published.runs if published else 1))
+    study = results.study
+    sample, pooled = sample_of(results, row, quoted.name, quoted.after), overlap(study, row)
+    groups = spread_of(results, row, quoted.name, quoted.after)
+    mean = float(sample.mean()) if len(sample) else np.nan
+    runs = study.published.runs if study.published else 1
+    run, freedom = float(np.nansum(variance_components(groups))), len(sample) - 1
+    error = standard_error(sample, pooled)
+    if study.searches == 1 and len(sample) and not np.isnan(quoted.deviations[row]):
+        run = (freedom * run + (runs - 1) * quoted.deviations[row] ** 2) / (freedom + runs - 1)
+        freedom, error = freedom + runs - 1, np.sqrt(run * (1 / len(sample) + pooled))
+    half = critical(freedom, share) * np.sqrt(error**2 + run / runs)
     return mean - half, mean + half
 
 

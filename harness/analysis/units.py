@@ -17,21 +17,24 @@ def searched(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[(runs["stage"] == "search") & (runs["status"] != "waiting")].sort_values(["level", "search", "number"])
 
 
-def figures_of(results: Results, row: int, name: str) -> pd.Series:
-    """A figure of a level's confirmations, of those that have it, by `search` and `number`."""
+def figures_of(results: Results, row: int, name: str, after: int = 0) -> pd.Series:
+    """A figure of a level's confirmations, of those that have it, by `search` and `number`: in the end, or `after` so
+    many epochs.
+    """
     column = "trained_epochs" if name == "epochs" else name  # `epochs` is the limit
-    own = results.confirmed.get(row)
+    own = results.after(after).get(row) if after else results.confirmed.get(row)
     if own is None or column not in own:
         return pd.Series(index=pd.MultiIndex.from_arrays([[], []], names=["search", "number"]), dtype=float)
     return own[column].astype(float).dropna()
 
 
-def by_unit(results: Results, row: int, name: str) -> pd.Series:
+def by_unit(results: Results, row: int, name: str, after: int = 0) -> pd.Series:
     """A figure of a level's confirmations by what is independent: search by search its mean, or seed by seed."""
-    if (row, name) not in results.seen:
-        runs, alone = figures_of(results, row, name), results.study.searches == 1  # then each run is a unit
-        results.seen[row, name] = runs.droplevel("search") if alone else runs.groupby(level="search").mean()
-    return results.seen[row, name]
+    key = row, name, after
+    if key not in results.seen:
+        runs, alone = figures_of(results, row, name, after), results.study.searches == 1  # then each run is a unit
+        results.seen[key] = runs.droplevel("search") if alone else runs.groupby(level="search").mean()
+    return results.seen[key]
 
 
 def unit(study: Study) -> str:
@@ -60,9 +63,9 @@ def test_images(results: Results, row: int) -> int:
     return int(np.sum(counts[0])) if counts else 0
 
 
-def sample_of(results: Results, row: int, name: str) -> Sample:
+def sample_of(results: Results, row: int, name: str, after: int = 0) -> Sample:
     """A figure of a level, one value for each unit."""
-    return np.asarray(by_unit(results, row, name), float)
+    return np.asarray(by_unit(results, row, name, after), float)
 
 
 def mean_of(results: Results, row: int, name: str) -> float:
@@ -71,6 +74,6 @@ def mean_of(results: Results, row: int, name: str) -> float:
     return float(sample.mean()) if len(sample) else np.nan
 
 
-def spread_of(results: Results, row: int, name: str) -> list[Sample]:
+def spread_of(results: Results, row: int, name: str, after: int = 0) -> list[Sample]:
     """A figure of a level's confirmations, search by search."""
-    return [own.to_numpy(float) for _, own in figures_of(results, row, name).groupby(level="search")]
+    return [own.to_numpy(float) for _, own in figures_of(results, row, name, after).groupby(level="search")]

@@ -6,7 +6,7 @@ import pandas as pd
 
 from harness.analysis.samples import CONFIDENCE, EQUAL
 from harness.analysis.tables import best_row, with_digits
-from harness.catalogue import Measure, Unit, show
+from harness.catalogue import Measure, Unit
 from harness.figures import SIDE_BY_SIDE, difference, interval, reach, text
 from harness.study.notes import FEWEST
 from harness.study.study import Study
@@ -58,7 +58,7 @@ def _how_surely(study: Study, unit: Unit, cells: pd.Series) -> str:
     n = f"n = {count} {units(study, count)}"
     lost = study.budget.seeds - int(cells["seeds"])
     less = f", {lost} of {study.budget.seeds} runs missing" if lost else ""
-    found = ", as found by one search" if study.tune and study.searches == 1 else ""
+    found = ", as found by one search" if study.is_searched and study.searches == 1 else ""
     low, high = (cells[f"test_{study.metric}_{end}"] for end in ("low", "high"))
     if pd.notna(low):
         return f"{found} (95 % interval {reach(low, high, unit)}, {n}{less})."
@@ -89,7 +89,9 @@ def _clear(study: Study, unit: Unit, own: pd.DataFrame) -> list[str]:
         small = study.matters is not None and cells["ahead"] < study.matters
         ends = interval(cells["least"], cells["most"], unit)
         aside = ", too small to matter" if small else ""
-        parts.append(f"{show(study.levels[cells['other']])} (by {difference(cells['ahead'], unit)}, {ends}{aside})")
+        parts.append(
+            f"{study.in_words(study.levels[cells['other']])} (by {difference(cells['ahead'], unit)}, {ends}{aside})"
+        )
     return [f"{_within(study, 'It')} is told apart from {_lead(study)}{_listed(parts)}."] if parts else []
 
 
@@ -140,7 +142,7 @@ def _unmeasured(study: Study, table: pd.DataFrame) -> list[str]:
 
 def names(study: Study, rows: Sequence[int]) -> str:
     """Compared values in a row: "depth 1, 2 and 3", of two keys each by its name."""
-    return f"{_lead(study)}{_listed([show(study.levels[row]) for row in sorted(rows)])}"
+    return f"{_lead(study)}{_listed([study.in_words(study.levels[row]) for row in sorted(rows)])}"
 
 
 def _within(study: Study, subject: str) -> str:

@@ -66,8 +66,8 @@ def _harness(work: Work, device: torch.device, size: int | None, offline: bool =
     from harness import environment
     from harness.console import Progress
     from harness.crews.how import How
+    from harness.driver import Driver, hand_over, hire
     from harness.journal import Ledger
-    from harness.run import Driver, hand_over, hire
     from harness.tracking.tracker import Tracker
 
     keep_freed_memory()

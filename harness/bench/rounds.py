@@ -143,6 +143,6 @@ def _present(letter: str, say: Callable[[str], None]) -> bool:
     if letter not in NAMES:  # a typing mistake
         raise UserError(f"--contenders: must be letters of {''.join(NAMES)}, got {letter!r}")
     if letter in NEEDS and importlib.util.find_spec(NEEDS[letter]) is None:
-        say(f"skipped: {NAMES[letter]} ({NEEDS[letter]} is not installed; pip install 'harness[bench]')")
+        say(f"skipped: {NAMES[letter]} ({NEEDS[letter]} is not installed; pip install 'harness-studies[bench]')")
         return False
     return True

@@ -14,9 +14,9 @@ from typing import Any
 
 from harness.console import Progress
 from harness.crews.how import How
+from harness.driver import Driver, choose_device, hire
 from harness.journal import Ledger
 from harness.parts.data import load
-from harness.run import Driver, choose_device, hire
 from harness.study.file import read_study
 from harness.tracking import Tracker
 

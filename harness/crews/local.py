@@ -7,22 +7,27 @@ On a CPU stacks of larger models run side by side, each on one thread, since tor
 computes: two products on two cores are faster than one after the other on both. A GPU gets one stack after the other.
 """
 
+import atexit
 import itertools
+import os
 import queue
 import threading
 import time
 import traceback
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 
 from harness.crews.grouping import is_small
 from harness.crews.how import How
-from harness.crews.schedule import Batch, Crew, Ended, Group, Said
+from harness.crews.schedule import PATIENCE, Batch, Crew, Ended, Group, Said, Saved, Unusable
+from harness.crews.unfinished import Unfinished
+from harness.errors import INTERRUPTED
 from harness.parts.data import Data
-from harness.training.loop import steps
-from harness.trial import Outcome, Trial
+from harness.training.loop import Reply, steps
+from harness.training.state import State
+from harness.trial import Outcome
 
 WORKERS = 8  # more threads would wait for Python's lock
 
@@ -38,31 +43,68 @@ def threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def train_group(trials: Group, data: Data) -> Generator[Batch, Collection[Trial] | None, None]:
-    """What `loop.steps` yields; a group that is too large for the memory is halved, an exception fails its trials."""
-    started, left = time.time(), list(trials)
-    training, stopped = None, None
+Training = Generator[Batch | Saved | Unusable, Reply | None, None]
+"""A group that trains, step by step."""
+
+
+def train_group(trials: Group, data: Data, saved: bytes | None = None) -> Training:
+    """What `loop.steps` yields; a group that is too large for the memory is halved, an exception fails its trials.
+
+    Where the group was `saved` it goes on: what had been told of it is told again first.
+    """
+    work = Unfinished.of(trials)
+    if saved is not None:
+        try:
+            work = Unfinished.taken_up(saved, trials, data)
+        except Exception as error:  # whatever stands there instead
+            yield Unusable(f"it cannot be taken up ({type(error).__name__}: {error})")
+        else:
+            yield from _told_again(work.told, saved)
+    while work.parts:
+        yield from _train_part(work, data)
+
+
+def _told_again(told: Sequence[Batch], saved: bytes) -> Training:
+    """What was told before; who stopped is known. Who wants to save has it already."""
+    save = False
+    for batch in told:
+        reply = yield [*batch]
+        save = save or (reply is not None and reply.save)
+    if save:
+        yield Saved(saved)
+
+
+def _train_part(work: Unfinished, data: Data) -> Training:
+    """Train the first part of what is unfinished: to its end, or until it is known that it has to be halved."""
+    started = time.time()
+    training, reply = None, None
     try:
-        training = steps(trials, data)
+        training = steps(work.parts[0], data, work.hand_over())
         while True:
-            batch = training.send(stopped)
-            for trial, event in batch:
-                if isinstance(event, Outcome):
-                    left.remove(trial)
-            stopped = yield [*batch]
+            said = training.send(reply)
+            reply = yield _saved(work, said) if isinstance(said, State) else work.note(said)
     except StopIteration:
+        work.next_part()
         return
     except Exception as error:  # whatever a model or a device may raise
+        left = work.left()
         too_large = _out_of_memory(error) and len(left) > 1
         reason = "".join(traceback.format_exception(error)).rstrip()
     if too_large:  # by now the exception is gone, and with it the tensors that its frames held
         training = None
         torch.cuda.empty_cache()
         half = len(left) // 2
-        for part in (left[:half], left[half:]):
-            yield from train_group(part, data)
+        work.next_part([left[:half], left[half:]])
     else:
-        yield [(trial, Outcome("failed", reason, started=started, ended=time.time())) for trial in left]
+        yield work.note((trial, Outcome("failed", reason, started=started, ended=time.time())) for trial in left)
+        work.next_part()
+
+
+def _saved(work: Unfinished, state: State) -> Saved:
+    try:
+        return Saved(work.packed(state))
+    except ValueError as error:
+        return Saved(None, str(error))
 
 
 class Local:
@@ -102,43 +144,43 @@ class Here:
     def __init__(self, data: Mapping[str, Data]) -> None:
         self.data = data
         self._threads = torch.get_num_threads()
-        self._training: Generator[Batch, Collection[Trial] | None, None] | None = None
-        self._stopped: Collection[Trial] | None = None
+        self._training: Training | None = None
+        self._reply: Reply | None = None
 
     def free(self) -> bool:
         """Whether nothing trains."""
         return self._training is None
 
-    def start(self, group: Group) -> int:
+    def start(self, group: Group, saved: bytes | None = None) -> int:
         """Get a group ready."""
         torch.set_num_threads(1 if is_small(group[0], self.data) else self._threads)
-        self._training, self._stopped = train_group(group, self.data[group[0].config.dataset]), None
+        self._training, self._reply = train_group(group, self.data[group[0].config.dataset], saved), None
         return 0
 
     def wait(self, seconds: float) -> list[tuple[int, Said]]:
         """Train an epoch."""
         try:
-            return [(0, self._training.send(self._stopped))] if self._training else []
+            return [(0, self._training.send(self._reply))] if self._training else []
         except StopIteration:
             self._training = None
             return [(0, Ended())]
 
-    def go_on(self, worker: int, stopped: Collection[Trial]) -> None:
+    def go_on(self, worker: int, reply: Reply) -> None:
         """Remember who stops."""
-        self._stopped = stopped
+        self._reply = reply
 
     def abandon(self, worker: int) -> None:
         """Forget the group."""
         self._training = None
 
-    def dismiss(self) -> None:
+    def dismiss(self, patience: float = PATIENCE) -> None:
         """Leave torch as it was."""
         self._training = None
         torch.set_num_threads(self._threads)
 
 
-Answers = queue.SimpleQueue[Collection[Trial] | None]
-"""Who stops; None lets a thread end."""
+Answers = queue.SimpleQueue[Reply | None]
+"""What a thread is to do; None lets a thread end."""
 
 
 class Threads:
@@ -157,12 +199,12 @@ class Threads:
         """Whether fewer than `size` groups train."""
         return len(self._threads) < self.size
 
-    def start(self, group: Group) -> int:
+    def start(self, group: Group, saved: bytes | None = None) -> int:
         """Begin a thread."""
         number = next(self._numbers)
         answers = self._answers[number] = queue.SimpleQueue()
         thread = threading.Thread(
-            target=self._work, args=(number, group, answers), name=f"training {number}", daemon=True
+            target=self._work, args=(number, group, saved, answers), name=f"training {number}", daemon=True
         )
         self._threads[number] = thread
         thread.start()
@@ -182,32 +224,34 @@ class Threads:
             del self._threads[number], self._answers[number]
         return [(number, said)]
 
-    def go_on(self, worker: int, stopped: Collection[Trial]) -> None:
+    def go_on(self, worker: int, reply: Reply) -> None:
         """Send the thread into its next epoch."""
-        self._answers[worker].put(stopped)
+        self._answers[worker].put(reply)
 
     def abandon(self, worker: int) -> None:
         """Let the thread end after its epoch, if that ever ends: a thread cannot be killed."""
         self._answers.pop(worker).put(None)
         self._abandoned.append(self._threads.pop(worker))
 
-    def dismiss(self) -> None:
+    def dismiss(self, patience: float = PATIENCE) -> None:
         """Let the epochs in hand end: a thread that is inside torch must not outlive the interpreter."""
         for answers in self._answers.values():
             answers.put(None)
         for thread in self._threads.values():
-            thread.join(timeout=60)
+            thread.join(timeout=patience)
         for thread in self._abandoned:
-            thread.join(timeout=1)
+            thread.join(timeout=min(patience, 1))
+        if patience == 0 and any(thread.is_alive() for thread in self._threads.values()):
+            atexit.register(os._exit, INTERRUPTED)  # which then ends at once
 
-    def _work(self, number: int, group: Group, answers: Answers) -> None:
+    def _work(self, number: int, group: Group, saved: bytes | None, answers: Answers) -> None:
         torch.set_num_threads(self._cores if self.size == 1 and not is_small(group[0], self.data) else 1)
-        training, stopped = train_group(group, self.data[group[0].config.dataset]), None
+        training, reply = train_group(group, self.data[group[0].config.dataset], saved), None
         try:
             while True:
-                self._said.put((number, training.send(stopped)))
-                stopped = answers.get()
-                if stopped is None:
+                self._said.put((number, training.send(reply)))
+                reply = answers.get()
+                if reply is None:
                     return
         except StopIteration:
             self._said.put((number, Ended()))

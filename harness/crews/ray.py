@@ -5,7 +5,8 @@
     cluster.close()
 
 Each worker is an actor that holds the data and trains one group at a time. It gives the epochs of the whole group at
-once and waits to be told who stops, so the driver decides everything and stays the only writer. A node keeps one copy
+once and waits to be told who stops, so the driver decides everything and stays the only writer. Checkpoints travel as
+bytes in the same way: nothing needs a folder that all machines see. A node keeps one copy
 of the data, in Ray's object store, which its workers read without copying (on GPUs each has its own).
 """
 
@@ -16,7 +17,7 @@ import re
 import secrets
 import socket
 import warnings
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,13 @@ import torch
 
 from harness.crews.grouping import MOST
 from harness.crews.how import How
-from harness.crews.local import train_group
-from harness.crews.schedule import Batch, Crew, Ended, Group, Lost, Said
+from harness.crews.local import Training, train_group
+from harness.crews.schedule import PATIENCE, Crew, Ended, Group, Lost, Said
 from harness.errors import StudyStoppedError, UserError
 from harness.parts.data import Data
+from harness.training.loop import Reply
 from harness.training.memory import keep_freed_memory
-from harness.trial import Outcome, Trial
+from harness.trial import Outcome
 
 DEAD_ON_ARRIVAL = 3  # workers in a row that could not even begin, before the study is told
 
@@ -90,11 +92,11 @@ class Cluster:
         """Whether a worker has nothing to do."""
         return bool(self._idle)
 
-    def start(self, group: Group) -> int:
+    def start(self, group: Group, saved: bytes | None = None) -> int:
         """Give an idle worker a group."""
         number, actor = next(self._numbers), self._idle.pop(0)
         self._at_work[number] = actor
-        self._answers[actor.start.remote(list(group))] = number
+        self._answers[actor.start.remote(list(group), saved)] = number
         return number
 
     def wait(self, seconds: float) -> list[tuple[int, Said]]:
@@ -118,9 +120,9 @@ class Cluster:
             said.append((number, batch))
         return said
 
-    def go_on(self, worker: int, stopped: Collection[Trial]) -> None:
+    def go_on(self, worker: int, reply: Reply) -> None:
         """Send the worker into its next epoch."""
-        self._answers[self._at_work[worker].go_on.remote(list(stopped))] = worker
+        self._answers[self._at_work[worker].go_on.remote(reply)] = worker
 
     def abandon(self, worker: int) -> None:
         """Kill the worker, and start another."""
@@ -130,7 +132,7 @@ class Cluster:
         self._answers = {answer: number for answer, number in self._answers.items() if number != worker}
         self._hire()
 
-    def dismiss(self) -> None:
+    def dismiss(self, patience: float = PATIENCE) -> None:
         """Kill those at work; the idle wait for the next stacks."""
         for worker in list(self._at_work):
             self.abandon(worker)
@@ -155,12 +157,12 @@ class Cluster:
 
     def _heard(self, answer: Any) -> Said:
         try:
-            batch: Batch | Ended = self._ray.get(answer)
+            said: Said = self._ray.get(answer)
         except self._ray.exceptions.RayTaskError:
             raise  # no trial's fault, but a mistake of ours
         except self._ray.exceptions.RayError as error:  # the process, its node or its memory is gone
             return Lost(" ".join(str(error).split()))
-        return batch
+        return said
 
 
 class Worker:
@@ -171,27 +173,29 @@ class Worker:
         torch.set_num_threads(1)
         device = torch.device("cuda" if cuda else "cpu")
         self.data = {name: _unpacked(one, device) for name, one in data.items()}
-        self._training: Generator[Batch, Collection[Trial] | None, None] | None = None
+        self._training: Training | None = None
 
     def ready(self) -> str:
         """Who it is, once the data is there."""
         return f"worker process {os.getpid()} on {socket.gethostname()}"
 
-    def start(self, group: Group) -> Batch | Ended:
-        """Begin with a group: its first epochs."""
-        self._training = train_group(group, self.data[group[0].config.dataset])
+    def start(self, group: Group, saved: bytes | None) -> Said:
+        """Begin with a group: its first epochs, or those of a group that was saved, which goes on."""
+        self._training = train_group(group, self.data[group[0].config.dataset], saved)
         return self._next(None)
 
-    def go_on(self, stopped: Collection[Trial]) -> Batch | Ended:
-        """The group's next epochs, or the outcomes of those that are done, or its end."""
-        return self._next(stopped)
+    def go_on(self, reply: Reply) -> Said:
+        """The group's state where that is wanted, its next epochs, the outcomes of those that are done, or its end."""
+        return self._next(reply)
 
-    def _next(self, stopped: Collection[Trial] | None) -> Batch | Ended:
+    def _next(self, reply: Reply | None) -> Said:
         try:
-            batch = self._training.send(stopped) if self._training else []
+            said = self._training.send(reply) if self._training else []
         except StopIteration:
             return Ended()
-        return [(trial, _light(event) if isinstance(event, Outcome) else event) for trial, event in batch]
+        if not isinstance(said, list):
+            return said
+        return [(trial, _light(event) if isinstance(event, Outcome) else event) for trial, event in said]
 
 
 def _light(outcome: Outcome) -> Outcome:
@@ -222,7 +226,7 @@ def _start_ray(workers: int | None, address: str | None) -> Any:
     try:
         import ray
     except ImportError:
-        raise UserError("--workers and --ray need Ray: pip install 'harness[ray]'") from None
+        raise UserError("--workers and --ray need Ray: pip install 'harness-studies[ray]'") from None
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         cores = max(workers or 0, os.cpu_count() or 1)  # more workers than cores is the user's choice

@@ -3,7 +3,7 @@
 Our window on Optuna.
 """
 
-from harness.journal.file import find_journal, hold, holder, put_aside, ran_on
+from harness.journal.file import check_data_name, find_journal, hold, holder, put_aside, ran_on, stop
 from harness.journal.ledger import Ledger, begun, changed_code, check_edits, edits, look, programs
 from harness.journal.mending import make_whole
 from harness.journal.records import Record, Records
@@ -14,6 +14,7 @@ __all__ = [
     "Records",
     "begun",
     "changed_code",
+    "check_data_name",
     "check_edits",
     "edits",
     "find_journal",
@@ -24,4 +25,5 @@ __all__ = [
     "programs",
     "put_aside",
     "ran_on",
+    "stop",
 ]

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from harness.config import Config
 from harness.journal.importance import importances_in
 from harness.journal.level import Place, SearchTrials, outcome_of, outcome_record, seed_number
+from harness.study.space import Space
 from harness.study.study import Study
 from harness.trial import Level, Outcome, Trial
 
@@ -30,17 +31,17 @@ def ablation_name(study: Study, level: Level) -> str:
 
 def is_wanted(study: Study) -> bool:
     """Whether anything is trained here."""
-    return bool(study.tune) and (study.budget.ablation or study.budget.confirm_defaults)
+    return study.is_searched and (study.budget.ablation or study.budget.confirm_defaults)
 
 
-def in_order(study: Study, importances: Mapping[str, float]) -> list[str]:
-    """The tuned hyperparameters, the most important first, equal ones as in the study file; one that means something
-    under conditions only comes after those that it depends on.
+def in_order(space: Space, importances: Mapping[str, float]) -> list[str]:
+    """The hyperparameters of a space, the most important first, equal ones as in the study file; one that means
+    something under conditions only comes after those that it depends on.
     """
-    ranked = sorted(study.tune, key=lambda key: -importances.get(key, 0.0))
+    ranked = sorted(space, key=lambda key: -importances.get(key, 0.0))
     found: dict[str, None] = {}
     for key in ranked:
-        needed = [other for other in study.tune[key].when if other in study.tune]
+        needed = [other for other in space[key].when if other in space]
         found |= dict.fromkeys([*needed, key])
     return list(found)
 
@@ -48,7 +49,7 @@ def in_order(study: Study, importances: Mapping[str, float]) -> list[str]:
 def path(study: Study, level: Level, winner: Config, order: Iterable[str]) -> list[Step]:
     """From the defaults, wherever they lie, to a winner: one tuned hyperparameter after the other."""
     defaults = study.config(level, {})
-    config = winner.replace(**{key: defaults[key] for key in study.tune})
+    config = winner.replace(**{key: defaults[key] for key in study.space(level)})
     steps = [("", config)]
     for key in order:
         config = config.replace(**{key: winner[key]})
@@ -61,9 +62,10 @@ def paths(study: Study, searches: Mapping[Place, SearchTrials]) -> dict[Place, l
     if not is_wanted(study):
         return {}
     found = {}
-    for level in study.levels:
+    for level in study.searching:
         own = {place: trials for place, trials in searches.items() if place[0] == level}
-        order = in_order(study, importances_in(study, [one for trials in own.values() for one in trials.search]))
+        importances = importances_in(study, level, [one for trials in own.values() for one in trials.search])
+        order = in_order(study.space(level), importances)
         for place, trials in own.items():
             winner = trials.winner()
             if winner is not None:

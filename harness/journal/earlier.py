@@ -59,11 +59,12 @@ def _winners(records: Records) -> Iterator[Point]:
 
 
 def fitting(study: Study, point: Point) -> Point:
-    """The part of a point that means something in the study's space and lies in it."""
-    inside = {key: value for key, value in point.items() if key in study.tune and holds(study.tune[key], value)}
-    settled = {**study.fixed, **inside}
-    return {
-        key: value
-        for key, value in inside.items()
-        if all(other in study.axes or settled.get(other) == wanted for other, wanted in study.tune[key].when.items())
-    }
+    """The part of a point that means something in the space of a level, and lies in it."""
+    found: Point = {}
+    for level in study.searching:
+        space = study.space(level)
+        inside = {key: value for key, value in point.items() if key in space and holds(space[key], value)}
+        known = {**study.settled(level), **inside}
+        of_level = [key for key in inside if all(known.get(other) == one for other, one in space[key].when.items())]
+        found |= {key: point[key] for key in of_level}
+    return {key: value for key, value in point.items() if key in found}

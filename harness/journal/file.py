@@ -4,11 +4,15 @@ One driver writes it at a time; anyone may read it meanwhile. It is the truth ab
 made from it.
 """
 
+import json
 import os
 import re
+import signal
 import socket
+import time
+import weakref
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +22,40 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 
-from harness.errors import UserError
-from harness.journal.lines import DamagedError, Lines, sealed
+from harness.errors import StudyStoppedError, UserError
+from harness.journal.lines import DamagedError, Lines, attributes_of, legible, sealed
+from harness.journal.weights import put_aside_too
 from harness.study.places import advice
+from harness.study.source import file_name
 from harness.study.study import Study
 
 CREATE_STUDY = 0  # Optuna's code for it
 HEAD = 100_000  # bytes of a journal, which say what it is of
+PIECE = 2**20  # bytes of a journal that are copied at a time
+LOOK = 0.5  # seconds: whoever only looks whether somebody runs a study has its lock for a moment
 FORMAT = 4
 """Of what is written into journals: since 2 figures lie there by name, and with every outcome its Config; since 3 a
 level may have several searches, and all seeds come from one sequence; since 4 lines have numbers and checksums, and
 outcomes say which training they are of."""
 
 
-class _Journal(JournalFileBackend):
+class JournalFile(JournalFileBackend):
     """Optuna's text log without its lock, and without its wait for the disk where nothing can be lost.
 
     The driver is the only writer (see `hold`), so a killed one leaves no lock behind to wait for. The figures of an
     epoch go to the system at once, so a killed driver loses none of them; a power cut may take those that no other line
     has followed, and their stacks are trained again anyway.
+
+    A journal that is deleted while its driver runs is written anew, whole: the system keeps a file as long as somebody
+    has it open. One that somebody else replaces or cuts stops the study before another line is written.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self.path = path
         self._lines, self._end = Lines(path), 0  # what was read so far, and how many bytes
+        self._open: int | None = None  # the file's descriptor, once something was written
+        self.was_deleted = False
 
     @property
     def line(self) -> int:
@@ -51,6 +64,7 @@ class _Journal(JournalFileBackend):
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """What the lines say from that one on, counted from 0; raises DamagedError. Optuna reads on where it was."""
+        self.keep()
         if log_number_from != self._lines.line:
             self._lines, self._end = Lines(self.path), 0
         with self.path.open("rb") as file:
@@ -66,17 +80,63 @@ class _Journal(JournalFileBackend):
                     yield log
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write the lines in one piece."""
+        """Write the lines in one piece. Raises StudyStoppedError as `keep` does."""
+        self.keep()
         with self.path.open("ab") as file:
+            if self._open is None:
+                self._open = os.open(self.path, os.O_RDONLY)
+                weakref.finalize(self, os.close, self._open)
             file.write(b"".join(sealed(log, self._lines.number + place) for place, log in enumerate(logs, start=1)))
             file.flush()
             if not all("intermediate_value" in log for log in logs):
                 os.fsync(file.fileno())
 
+    def keep(self) -> None:
+        """See to it that the file is the one that was written so far: write it anew if it was deleted. Raises
+        StudyStoppedError where another one lies there, or less of it.
+        """
+        if self._open is None:
+            return
+        try:
+            now, then = self.path.stat(), os.fstat(self._open)
+        except FileNotFoundError:
+            self._write_anew(self._open)
+            return
+        if (now.st_dev, now.st_ino) != (then.st_dev, then.st_ino):
+            kept = aside(self.path)
+            _copy(self._open, kept)
+            raise StudyStoppedError(
+                f"{self.path}: was replaced by another file while this study ran; what this run wrote is kept as {kept}"
+            )
+        if now.st_size < self._end:
+            raise StudyStoppedError(
+                f"{self.path}: was cut from {self._end:,} to {now.st_size:,} bytes while this study ran; the same "
+                "command goes on from what is left and trains the rest again"
+            )
+
+    def _write_anew(self, old: int) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_name(f"{self.path.name}.part")
+        _copy(old, part)
+        part.replace(self.path)
+        with self.path.open("rb") as file:
+            os.dup2(file.fileno(), old)  # from now on this is the file that nobody may replace
+        self.was_deleted = True
+
+
+def _copy(descriptor: int, target: Path) -> None:
+    """Write what an open file holds, which may have no name any more, to another one, and wait for the disk."""
+    with target.open("wb") as file:
+        os.fchmod(file.fileno(), os.fstat(descriptor).st_mode & 0o777)
+        while piece := os.pread(descriptor, PIECE, file.tell()):
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+
 
 def open_journal(journal: Path) -> JournalStorage:
     """The journal as an Optuna storage; readers may open it while a driver writes."""
-    backend = _Journal(journal)
+    backend = JournalFile(journal)
     try:
         return JournalStorage(backend)
     except (KeyError, TypeError, AttributeError, AssertionError, ValueError) as error:
@@ -109,10 +169,28 @@ def open_to_read(journal: Path) -> tuple[JournalStorage, dict[str, dict[str, Any
 
 
 def find_journal(study: Study, folder: Path) -> Path:
-    """Where the journal of the study in `folder` lies, or would: another data set's if it ran on that one only."""
+    """Where the journal of the study in `folder` lies, or would: another data set's if it ran on that one only. Raises
+    UserError as `check_data_name` does.
+    """
     journal = folder / study.journal
+    check_data_name(study, journal)
     others = [path for path in folder.glob("journal-*.log") if ".old" not in path.name]
     return others[0] if not journal.exists() and len(others) == 1 else journal
+
+
+def check_data_name(study: Study, journal: Path) -> None:
+    """Two data sets whose names make one file name, as a/b.csv and a-b.csv, would share a journal. Raises UserError."""
+    if not journal.is_file():
+        return
+    of = study.dataset
+    with suppress(ValueError, TypeError, AttributeError):  # what is no study is told by those who read it
+        said = (attributes_of(log).get("study") for log in legible(journal))
+        of = json.loads(next(filter(None, said), "{}")).get("dataset", of)
+    if of != study.dataset and file_name(of) == file_name(study.dataset):
+        raise UserError(
+            f"{journal}: is of {of}, and {study.dataset} would share it, since / and - are alike in names of files; "
+            "rename one of the two"
+        )
 
 
 def ran_on(study: Study, folder: Path) -> list[Study]:
@@ -127,7 +205,7 @@ def hold(journal: Path) -> Iterator[None]:
     """Keep a second driver out, with a plain message; the lock goes when this process does, however it ends."""
     owner = journal.with_suffix(".owner")
     try:
-        with FileLock(journal.with_suffix(".lock"), timeout=0):
+        with FileLock(journal.with_suffix(".lock"), timeout=LOOK):
             owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
             yield
     except Timeout:
@@ -145,6 +223,41 @@ def holder(journal: Path) -> str | None:
             return None
     except Timeout:
         return journal.with_suffix(".owner").read_text()
+
+
+def stop(journal: Path, patience: float = 60.0) -> str:
+    """End the driver that holds a journal, as Ctrl-C does, and wait for it; what came of that, in words. Raises
+    UserError where none runs, or on another machine, and StudyStoppedError where it has not ended in time.
+    """
+    who = holder(journal)
+    if who is None:
+        raise UserError(f"{journal.parent}: nobody runs it")
+    known = re.fullmatch(r"process (\d+) on (.+)", who)
+    if known is None or known[2] != socket.gethostname():
+        raise UserError(f"{journal.parent}: {who} runs it, which is no process of this machine; stop it there")
+    process = int(known[1])
+    if not _has_open(process, journal.with_suffix(".lock")):
+        raise UserError(f"{journal.parent}: {who} is said to run it, and does not; nothing was stopped")
+    os.kill(process, signal.SIGTERM)
+    until = time.monotonic() + patience
+    while holder(journal) == who:
+        if time.monotonic() > until:
+            raise StudyStoppedError(
+                f"{journal.parent}: {who} was asked to stop and is still at work after {patience:g} s"
+            )
+        time.sleep(0.1)
+    return f"{who} has stopped; {advice('run', journal)} goes on"
+
+
+def _has_open(process: int, file: Path) -> bool:
+    """Whether a process has a file open, where the system tells (Linux); elsewhere its word is taken."""
+    opened = Path(f"/proc/{process}/fd")
+    if not Path("/proc/self/fd").is_dir():
+        return True
+    try:
+        return any(link.exists() and link.samefile(file) for link in opened.iterdir())
+    except OSError:  # it is gone, or somebody else's
+        return False
 
 
 def same_images(journal: Path) -> tuple[str, ...]:
@@ -167,7 +280,9 @@ def put_aside(journal: Path) -> Path | None:
     """Rename a journal so that a new one can begin; the new name, or None if there was none."""
     if not journal.exists():
         return None
-    return journal.rename(aside(journal))
+    old = aside(journal)
+    put_aside_too(journal, old)
+    return journal.rename(old)
 
 
 def aside(journal: Path, word: str = "") -> Path:

@@ -13,18 +13,19 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness.journal.sampling import as_samplers_know_it, direction
 from harness.study.study import Study
+from harness.trial import Level
 
 ENOUGH = 8  # finished trials, below which importances would say nothing
 OF_FORESTS = ("sklearn.ensemble", "sklearn.tree")  # and with them most of scipy
 
 
-def importances_in(study: Study, trials: Iterable[FrozenTrial]) -> dict[str, float]:
+def importances_in(study: Study, level: Level, trials: Iterable[FrozenTrial]) -> dict[str, float]:
     """The importances over all trials of a level's searches. Empty where too few have finished."""
     complete = [frozen for frozen in trials if frozen.state == TrialState.COMPLETE]
     if len(complete) < ENOUGH:
         return {}
     together = optuna.create_study(direction=direction(study))
-    together.add_trials([as_samplers_know_it(frozen, study) for frozen in complete])
+    together.add_trials([as_samplers_know_it(frozen, study, level) for frozen in complete])
     return importances(together)
 
 

@@ -30,7 +30,8 @@ from harness.errors import UserError
 from harness.journal.ablation import Ablations, ablation_name, ablations, is_wanted, paths
 from harness.journal.clock import StudyClock
 from harness.journal.earlier import with_earlier
-from harness.journal.file import FORMAT, create_studies, cut_torn_line, open_journal
+from harness.journal.file import FORMAT, JournalFile, create_studies, cut_torn_line, open_journal
+from harness.journal.left import Expected
 from harness.journal.level import (
     Place,
     SearchTrials,
@@ -43,12 +44,13 @@ from harness.journal.level import (
 from harness.journal.mending import Kept
 from harness.journal.records import Records
 from harness.journal.sampling import Weigh, direction, make_pruner, propose
+from harness.journal.weights import WeightFiles
 from harness.study.labels import by_dataset
 from harness.study.own import Program, difference
 from harness.study.settle import settled_as
 from harness.study.space import describe
 from harness.study.study import Study
-from harness.study.widening import widened
+from harness.study.widening import as_wide, widened
 from harness.trial import Epoch, FoldsEnded, Outcome, Trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -84,12 +86,14 @@ class Ledger:
         known = open_journal(journal) if journal.is_file() else None
         self._kept = Kept(journal, environment)
         self.study = study = begun(study, journal, known)
+        self.weights = WeightFiles(journal, study)
         self._storage = known or open_journal(journal)
         self._places = places(study)
+        self._searching = [place for place in self._places if study.space(place[0])]
         first = self._begin(environment, how)
         self._searches = {place: self._open(search_name(study, place)) for place in self._places}
         self._seeds = {level: self._open(seeds_name(study, level)) for level in study.levels}
-        wanted = study.levels if is_wanted(study) else ()
+        wanted = study.searching if is_wanted(study) else ()
         self._ablations = Ablations(study, {level: self._open(ablation_name(study, level)) for level in wanted})
         self._asked: dict[tuple[Place, int], optuna.Trial] = {}  # the generation at work
         self._steps: dict[tuple[Place, int], set[int]] = {}  # what each is judged by: epochs from 0, or folds
@@ -107,19 +111,24 @@ class Ledger:
         if links and first.user_attrs.get("runs") != dict(links):
             first.set_user_attr("runs", dict(links))
 
+    def note_expected(self, expected: Expected | None) -> None:
+        """Keep what trainings are expected to take, for those who ask how long is left; nothing once all are done."""
+        if expected:
+            self._searches[self._places[0]].set_user_attr("expected", expected.record())
+
     def generation(self) -> list[Trial]:
         """The next trials of every search, those that a killed driver left first; empty when the budget is spent.
 
         Where that is in minutes, searches that have fewer trials than others (they are newer) come first; and when the
         time is spent, all get as many trials as the one that has most, which is then written into the journal.
         """
-        if not self.study.tune:
+        if not self._searching:
             return []
         if self.clock is None:
-            return [trial for place in self._places for trial in self._ask(place)]
+            return [trial for place in self._searching for trial in self._ask(place)]
         self._close_if_spent(self.clock)
         told = self._told()
-        return [trial for place in self._places if told[place] == min(told.values()) for trial in self._ask(place)]
+        return [trial for place in self._searching if told[place] == min(told.values()) for trial in self._ask(place)]
 
     def report(self, trial: Trial, epoch: Epoch) -> None:
         """Tell the pruner of an epoch, unless it judges by folds."""
@@ -155,26 +164,26 @@ class Ledger:
         return study.pruner.prune(study, so_far)
 
     def record(self, trial: Trial, outcome: Outcome) -> None:
-        """Write an outcome to the journal, once, and the Config that it came of."""
+        """Write an outcome to the journal, once, and the Config that it came of; its weights beside it before."""
+        if self.is_recorded(trial):
+            return
+        outcome = self.weights.keep(trial, outcome)
         if trial.stage == "search":
-            if "outcome" not in self._frozen(trial).user_attrs:
-                self._asked[place_of(trial), trial.number].set_user_attr("outcome", outcome_record(trial, outcome))
+            self._asked[place_of(trial), trial.number].set_user_attr("outcome", outcome_record(trial, outcome))
             return
         if trial.stage == "ablation":
             self._ablations.record(trial, outcome)
             return
-        trials = self._trials(place_of(trial))
-        winner = trials.winner()
-        if trial.number not in trials.confirmed(winner):
-            attributes = {"seed_number": trial.number, "winner": winner, "seed": trial.seed, "search": trial.search}
-            finished = outcome.status == "finished"
-            self._seeds[trial.level].add_trial(
-                create_trial(
-                    state=TrialState.COMPLETE if finished else TrialState.FAIL,
-                    value=outcome[f"test_{self.study.metric}"] if finished else None,
-                    user_attrs={**attributes, "outcome": outcome_record(trial, outcome)},
-                )
+        winner = self._trials(place_of(trial)).winner()
+        attributes = {"seed_number": trial.number, "winner": winner, "seed": trial.seed, "search": trial.search}
+        finished = outcome.status == "finished"
+        self._seeds[trial.level].add_trial(
+            create_trial(
+                state=TrialState.COMPLETE if finished else TrialState.FAIL,
+                value=outcome[f"test_{self.study.metric}"] if finished else None,
+                user_attrs={**attributes, "outcome": outcome_record(trial, outcome)},
             )
+        )
 
     def taken_back(self, trials: Iterable[Trial]) -> Iterator[tuple[Trial, Outcome]]:
         """Those trials whose outcomes are not recorded, but kept by the file that a damaged journal was mended from:
@@ -227,7 +236,7 @@ class Ledger:
         each = {
             place: float(known[place].search[winner].user_attrs["outcome"]["seconds"])
             for place, winner in winners.items()
-            if winner is not None
+            if winner is not None and winner >= 0
         }
         mean = sum(each.values()) / max(1, len(each))
         lacks = {
@@ -244,8 +253,8 @@ class Ledger:
                 yield frozen.user_attrs["outcome"]
 
     def _told(self) -> dict[Place, int]:
-        """How many trials the sampler of each search has been told of."""
-        return {place: sum(t.state.is_finished() for t in self._trials(place).search) for place in self._places}
+        """How many trials the sampler of each search has been told of, of those that search anything."""
+        return {place: sum(t.state.is_finished() for t in self._trials(place).search) for place in self._searching}
 
     def _close_if_spent(self, clock: StudyClock) -> None:
         """Once no further generation fits into the time, or none is wanted, write down how many trials there were.
@@ -274,11 +283,23 @@ class Ledger:
         if self.clock is not None:
             self.clock.note()
 
+    def keep(self) -> str | None:
+        """See to it that the journal is there; what happened to it meanwhile, in one line. Raises StudyStoppedError
+        where another file lies in its place, or less of it.
+        """
+        backend = self._storage._backend
+        assert isinstance(backend, JournalFile)
+        backend.keep()
+        return (
+            f"{backend.path}: was deleted while the study ran, and was written anew, whole"
+            if backend.was_deleted
+            else None
+        )
+
     def is_over(self) -> bool:
         """Whether the budget is spent and every confirmation recorded."""
-        budget = self.study.trials if self.study.tune else 0
         left = [*self.confirmations(), *self.ablations()]
-        return min(self._told().values()) >= budget and all(map(self.is_recorded, left))
+        return all(told >= self.study.trials for told in self._told().values()) and all(map(self.is_recorded, left))
 
     def confirmations(self) -> list[Trial]:
         """Every fresh-seed trial of every search that has a winner, recorded or not."""
@@ -366,7 +387,7 @@ class Ledger:
 
 def _names(study: Study) -> list[str]:
     """What all Optuna studies of a journal are called."""
-    wanted = study.levels if is_wanted(study) else ()
+    wanted = study.searching if is_wanted(study) else ()
     return [
         *(search_name(study, place) for place in places(study)),
         *(seeds_name(study, level) for level in study.levels),
@@ -427,7 +448,7 @@ def _left(study: Study, known: Sequence[SearchTrials]) -> tuple[int, int]:
     """How many trainings a study lacks of which that is known: search trials, and confirmations."""
     told = sum(frozen.state.is_finished() for trials in known for frozen in trials.search)
     confirmed = sum(len(trials.confirmed(trials.winner())) for trials in known)
-    wanted = study.trials * len(places(study)) if study.tune else 0
+    wanted = study.trials * study.searches * len(study.searching)
     return wanted - told, study.budget.seeds * len(study.levels) - confirmed
 
 
@@ -453,8 +474,7 @@ def _refuse_edits(now: Study, then: Study) -> None:
     """An edit would mix trials of two studies. More trials, searches or seeds are welcome, and so is a new question, a
     wider space or another time.
     """
-    kept = then.model_copy(update={"tune": {**then.tune, **{key: now.tune[key] for key in widened(now, then)}}})
-    changes = edits(now, kept) + [
+    changes = edits(now, as_wide(then, now)) + [
         f"budget.{key} was {old}, is {new}"
         for (key, old), new in zip(_spent(then).items(), _spent(now).values(), strict=True)
         if new < old

@@ -49,7 +49,9 @@ Place = tuple[Level, int]
 
 
 def places(study: Study) -> list[Place]:
-    """Every search of every level, in the order in which they are asked."""
+    """Every search of every level, in the order in which they are asked; of one that searches nothing as many places,
+    whose confirmations are shared out as those of the others.
+    """
     return [(level, search) for level in study.levels for search in range(study.searches)]
 
 
@@ -82,9 +84,9 @@ class SearchTrials:
     def winner(self, trials: int | None = None) -> int | None:
         """The number of the finished trial with the best validation figure; ties go to the lower validation loss.
 
-        `trials` looks at the first so many alone. `UNTUNED` where nothing is searched, None where none finished.
+        `trials` looks at the first so many alone. `UNTUNED` where the level searches nothing, None where none finished.
         """
-        if not self.study.tune:
+        if not self.study.space(self.place[0]):
             return UNTUNED
         sign = self.study.measure.sign()
         complete = [frozen for frozen in self.search[:trials] if frozen.state == TrialState.COMPLETE]

@@ -16,11 +16,12 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from harness.errors import UserError
+from harness.errors import StudyStoppedError, UserError
 from harness.journal.ablation import Step, ablation_name, ablation_of, ablations, paths
 from harness.journal.clock import ATTRIBUTE
 from harness.journal.file import FORMAT, open_to_read
 from harness.journal.importance import importances_in
+from harness.journal.left import Expected, Timing
 from harness.journal.level import (
     Place,
     SearchTrials,
@@ -33,6 +34,7 @@ from harness.journal.level import (
 )
 from harness.journal.lines import attributes_of, sound
 from harness.journal.sampling import CONSTRAINT, INFEASIBLE
+from harness.study.places import advice
 from harness.study.study import Budget, Study
 from harness.trial import Level, Outcome, Trial
 
@@ -85,7 +87,20 @@ class Records:
         self.environment: Mapping[str, Any] = _first(attributes, "environment")
         self.seconds = float(_first(attributes, ATTRIBUTE).get("seconds", 0.0))
         """How long drivers worked for it, where its budget is in minutes, at the last note."""
+        self.expected = Expected.from_record(_first(attributes, "expected"))
+        """What trainings were expected to take, before the first."""
         self.links: Mapping[str, str] = _first(attributes, "runs")
+        try:
+            self._take_in(storage, attributes)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise StudyStoppedError(  # only without checksums: lines with them are found to be missing before
+                f"{journal}: its lines contradict one another ({type(error).__name__}: {error}), so some were lost or "
+                f"changed before they had checksums; {advice('run', journal)} --fresh puts it aside and starts anew"
+            ) from error
+
+    def _take_in(self, storage: optuna.storages.JournalStorage, attributes: Mapping[str, Mapping[str, Any]]) -> None:
         self.searches = {place: self._read(storage, attributes, place) for place in self._places}
         self.all = [record for place in self._places for record in self._records(place)]
         self.all += [record for level in self.study.levels for record in self._ablations(storage, attributes, level)]
@@ -118,7 +133,7 @@ class Records:
         searches of the level. Empty where too few trials have finished.
         """
         trials = [frozen for place, own in self.searches.items() if place[0] == level for frozen in own.search]
-        return importances_in(self.study, trials)
+        return importances_in(self.study, level, trials)
 
     @cached_property
     def paths(self) -> Mapping[Place, list[Step]]:
@@ -128,6 +143,12 @@ class Records:
     def ablations(self, place: Place) -> list[Trial]:
         """What is trained, or will be, between the defaults and the winner of a search."""
         return list(ablations(self.study, *place, self.paths[place])) if place in self.paths else []
+
+    @property
+    def timing(self) -> Timing:
+        """What its trainings took."""
+        known = {record.trial: record.outcome for record in self.all if record.current and record.outcome}
+        return Timing(self.study, self.expected, known)
 
     @property
     def infeasible(self) -> list[tuple[Level, int, int]]:

@@ -15,10 +15,10 @@ from optuna.samplers import BaseSampler, GPSampler, GridSampler, RandomSampler, 
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState, create_trial
 
 from harness import catalogue
-from harness.catalogue import Value
+from harness.catalogue import Knob, Value
 from harness.config import Config
 from harness.errors import UserError
-from harness.study.space import Choice, grid_values
+from harness.study.space import Choice, Range, grid_values, holds
 from harness.study.study import Bounds, Study
 from harness.trial import Level
 
@@ -58,7 +58,7 @@ def propose(
     the proposal that is feasible holds what came before it. Raises UserError where nothing is.
     """
     history = optuna.create_study(direction=direction(study))
-    history.add_trials([one for frozen in known for one in _as_history(study, frozen)])
+    history.add_trials([one for frozen in known for one in _as_history(study, level, frozen)])
     ask: Ask = catalogue.built_by("sampler", study.search.sampler)
     bounds = study.constraint.parameters
     assert bounds is None or weigh is not None, "where there is a constraint, networks must be weighed"
@@ -144,17 +144,17 @@ def _feasible(
     )
 
 
-def _as_history(study: Study, frozen: FrozenTrial) -> Iterator[FrozenTrial]:
+def _as_history(study: Study, level: Level, frozen: FrozenTrial) -> Iterator[FrozenTrial]:
     """A trial as samplers know it, after what was proposed for it and was infeasible."""
     for record in frozen.user_attrs.get(INFEASIBLE, ()):
         bounds = study.constraint.parameters
         yield create_trial(
             state=TrialState.PRUNED,
             params=record["params"],
-            distributions={key: distribution_of(study, key) for key in record["params"]},
+            distributions={key: distribution_of(study, level, key) for key in record["params"]},
             system_attrs={f"constraints:{CONSTRAINT}": bounds.excess(record[CONSTRAINT]) if bounds else 0.0},
         )
-    yield as_samplers_know_it(frozen, study)
+    yield as_samplers_know_it(frozen, study, level)
 
 
 Draw = tuple[int, ...]
@@ -166,13 +166,14 @@ Ask = Callable[[Study, Level, optuna.Study, Draw], FrozenTrial]
 """A sampler: the proposal of that number for a search of a level, whose history then holds it too."""
 
 
-def point_of(study: Study, draw: Draw) -> dict[str, Any]:
-    """What is settled of a trial before any sampler is asked: a known point, in Optuna's terms. It is tried once: where
-    it is infeasible the sampler draws instead.
+def point_of(study: Study, level: Level, draw: Draw) -> dict[str, Any]:
+    """What is settled of a trial before any sampler is asked: a known point, in Optuna's terms, as far as the level's
+    space holds it. It is tried once: where it is infeasible the sampler draws instead.
     """
     number = draw[1]
     known = study.points[number] if number < len(study.points) and len(draw) == len(("seed", "number")) else {}
-    return {key: _to_optuna(value) for key, value in known.items()}
+    space = study.space(level)
+    return {key: _to_optuna(value) for key, value in known.items() if key in space and holds(space[key], value)}
 
 
 def tpe(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
@@ -194,7 +195,9 @@ def gp(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenT
 
 def grid(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
     """The grid's point of that number, in an order that the search's seed shuffles."""
-    space = {key: [_to_optuna(value) for value in grid_values(key, domain)] for key, domain in study.tune.items()}
+    space = {
+        key: [_to_optuna(value) for value in grid_values(key, domain)] for key, domain in study.space(level).items()
+    }
     return _ask(study, level, history, GridSampler(space, seed=draw[0]), draw)
 
 
@@ -202,10 +205,12 @@ def qmc(study: Study, level: Level, history: optuna.Study, draw: Draw) -> Frozen
     """The next point of a scrambled Sobol sequence."""
     drawn = [trial for trial in history.get_trials(deepcopy=False) if GIVEN not in trial.system_attrs]
     place = len(drawn)  # its number among the sampler's own, and all that was infeasible before it
-    return _fixed(study, level, history, {**_sobol_point(study, draw[0], place), **point_of(study, draw)}, {})
+    return _fixed(
+        study, level, history, {**_sobol_point(study, level, draw[0], place), **point_of(study, level, draw)}, {}
+    )
 
 
-def as_samplers_know_it(frozen: FrozenTrial, study: Study) -> FrozenTrial:
+def as_samplers_know_it(frozen: FrozenTrial, study: Study, level: Level) -> FrozenTrial:
     """Without its outcome, which no sampler reads: Optuna copies all of a trial, and outcomes hold whole histories.
 
     As if it had been asked for in the study's space of today, which may be wider than it was then: a Gaussian process
@@ -213,13 +218,13 @@ def as_samplers_know_it(frozen: FrozenTrial, study: Study) -> FrozenTrial:
     """
     light = copy.copy(frozen)
     light.user_attrs = {}
-    light.distributions = {key: distribution_of(study, key) for key in frozen.params}
+    light.distributions = {key: distribution_of(study, level, key) for key in frozen.params}
     return light
 
 
 def _ask(study: Study, level: Level, history: optuna.Study, sampler: BaseSampler, draw: Draw) -> FrozenTrial:
     history.sampler = sampler
-    if known := point_of(study, draw):
+    if known := point_of(study, level, draw):
         history.enqueue_trial(known)
     trial = history.ask()
     _suggest(trial, study, level)
@@ -252,7 +257,7 @@ def _fixed(
         user_attrs=attributes,
         system_attrs=attributes,  # which samplers see too
     )
-    history.add_trial(as_samplers_know_it(asked, study))
+    history.add_trial(as_samplers_know_it(asked, study, level))
     return asked
 
 
@@ -261,26 +266,26 @@ def _seed(draw: Draw) -> int:
     return int(np.random.SeedSequence(draw).generate_state(1)[0])
 
 
-def _sobol_point(study: Study, seed: int, number: int) -> dict[str, Any]:
+def _sobol_point(study: Study, level: Level, seed: int, number: int) -> dict[str, Any]:
     """A point of a scrambled Sobol sequence over the space (Owen, 1998), choices included.
 
     Optuna's own QMCSampler draws choices at random and keeps its place in the sequence outside the trials.
     """
     from scipy.stats import qmc  # a second to import, and no other sampler needs it
 
-    sequence = qmc.Sobol(len(study.tune), rng=np.random.default_rng(seed))
+    space = study.space(level)
+    sequence = qmc.Sobol(len(space), rng=np.random.default_rng(seed))
     if number:
         sequence.fast_forward(number)
     place = sequence.random(1)[0]
-    return {key: _at(study, key, float(u)) for key, u in zip(study.tune, place, strict=True)}
+    return {key: _at(domain, study.knob(key), float(u)) for (key, domain), u in zip(space.items(), place, strict=True)}
 
 
-def _at(study: Study, key: str, u: float) -> Any:
+def _at(domain: Choice | Range, knob: Knob, u: float) -> Any:
     """The value at the share u in [0, 1) of a hyperparameter's domain."""
-    domain = study.tune[key]
     if isinstance(domain, Choice):
         return _to_optuna(domain.values[int(u * len(domain.values))])
-    whole, low, high = _is_whole(study, key), domain.low, domain.high
+    whole, low, high = knob.type is int, domain.low, domain.high
     if not whole and domain.step is None:
         return float(np.exp(np.log(low) + u * np.log(high / low))) if domain.log else low + u * (high - low)
     if domain.log:
@@ -292,33 +297,29 @@ def _at(study: Study, key: str, u: float) -> Any:
 
 def _suggest(trial: BaseTrial, study: Study, level: Level) -> None:
     """Let the trial choose every tuned hyperparameter whose `when` holds, those that others depend on first."""
-    chosen: dict[str, Value] = {**study.values_of(level), **study.fixed}
-    for key, domain in sorted(study.tune.items(), key=lambda item: bool(item[1].when)):
+    chosen = study.settled(level)
+    for key, domain in sorted(study.space(level).items(), key=lambda item: bool(item[1].when)):
         if all(chosen.get(other) == wanted for other, wanted in domain.when.items()):
-            chosen |= from_optuna({key: _suggest_one(trial, study, key)}, study)
+            chosen |= from_optuna({key: _suggest_one(trial, domain, study.knob(key))}, study)
 
 
-def _suggest_one(trial: BaseTrial, study: Study, key: str) -> Any:
-    domain = study.tune[key]
+def _suggest_one(trial: BaseTrial, domain: Choice | Range, knob: Knob) -> Any:
+    key = knob.name
     if isinstance(domain, Choice):
         return trial.suggest_categorical(key, [_to_optuna(value) for value in domain.values])
-    if _is_whole(study, key):
+    if knob.type is int:
         return trial.suggest_int(key, int(domain.low), int(domain.high), step=int(domain.step or 1), log=domain.log)
     return trial.suggest_float(key, domain.low, domain.high, step=domain.step, log=domain.log)
 
 
-def distribution_of(study: Study, key: str) -> BaseDistribution:
-    """A tuned hyperparameter's domain in Optuna's terms, as suggesting from it makes it."""
-    domain = study.tune[key]
+def distribution_of(study: Study, level: Level, key: str) -> BaseDistribution:
+    """The domain of a hyperparameter that a level searches, in Optuna's terms, as suggesting from it makes it."""
+    domain = study.space(level)[key]
     if isinstance(domain, Choice):
         return CategoricalDistribution([_to_optuna(value) for value in domain.values])
-    if _is_whole(study, key):
+    if study.knob(key).type is int:
         return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=int(domain.step or 1))
     return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
-
-
-def _is_whole(study: Study, key: str) -> bool:
-    return study.knob(key).type is int
 
 
 def from_optuna(params: Mapping[str, Any], study: Study) -> dict[str, Value]:

@@ -7,7 +7,7 @@
 """
 
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,32 @@ MEMORY = 3.0  # bytes for each byte of the arrays: as they are read, as they are
 
 def read_npz(name: str, path: Path, task: str) -> Data:
     """The arrays of a file that numpy.savez wrote. Raises UserError for all that is wrong with it."""
+    return of_arrays(name, *_read(name, path, lambda there: _names(name, there)), task=task)
+
+
+def read_inputs(name: str, path: Path) -> Array:
+    """The array `x` of such a file, or its only one: rows (N, D), or images (N, C, H, W). Raises UserError."""
+
+    def wanted(there: list[str]) -> list[str]:
+        if len(there) != 1 and "x" not in there:
+            raise UserError(f"{name}: must have an array x; it has {listed(there) or 'nothing'}")
+        return ["x"] if "x" in there else there
+
+    [x] = _read(name, path, wanted)
+    if x.ndim not in (2, 3, 4) or _is_text(x) or not x.size:
+        raise UserError(f"{name}: x must be numbers of shape (rows, columns), or images, got {_shape(x)}")
+    _check_finite(name, "x", x)
+    return x if x.ndim == 2 else _channels_first(name, "x", x)
+
+
+def _read(name: str, path: Path, wanted: Callable[[list[str]], list[str]]) -> list[Array]:
+    """The arrays of a file that are wanted of those that are there."""
     try:
         with zipfile.ZipFile(path) as file:
             size = sum(member.file_size for member in file.infolist())
         check_fits(name, size, MEMORY * size)
         with np.load(path, allow_pickle=False) as arrays:
-            names = _names(name, list(arrays))
-            found = [_array(name, file, arrays[file]) for file in names]
+            return [as_array(name, file, arrays[file]) for file in wanted(list(arrays))]
     except UserError:
         raise
     except (ValueError, OSError, zipfile.BadZipFile) as error:
@@ -46,7 +65,6 @@ def read_npz(name: str, path: Path, task: str) -> Data:
                 f"{name}: has an array of Python objects, which is never read; save numbers or texts"
             ) from None
         raise UserError(f"{name}: cannot be read as npz: {error}") from None
-    return of_arrays(name, *found, task=task)
 
 
 def read_pt(name: str, path: Path, task: str) -> Data:
@@ -63,7 +81,7 @@ def read_pt(name: str, path: Path, task: str) -> Data:
         what = type(tensors).__name__ + (" of other things" if isinstance(tensors, Mapping) else "")
         raise UserError(f"{name}: must hold a dict of tensors, as torch.save({{'x': x, 'y': y}}, ...), got a {what}")
     names = _names(name, list(map(str, tensors)))
-    return of_arrays(name, *(_array(name, file, tensors[file]) for file in names), task=task)
+    return of_arrays(name, *(as_array(name, file, tensors[file]) for file in names), task=task)
 
 
 def _names(name: str, there: Iterable[str]) -> list[str]:
@@ -75,7 +93,7 @@ def _names(name: str, there: Iterable[str]) -> list[str]:
     raise UserError(f"{name}: must have {listed(ONE)} or {listed(TWO)}; it has {listed(known.values()) or 'nothing'}")
 
 
-def _array(name: str, what: str, values: Any) -> Array:
+def as_array(name: str, what: str, values: Any) -> Array:
     """Anything that numpy understands, as an array of numbers, booleans or texts."""
     try:
         made = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
@@ -96,7 +114,7 @@ def of_arrays(name: str, x: Any, y: Any, x_test: Any = None, y_test: Any = None,
     if given != (y_test is not None):
         raise UserError(f"{name}: x_test and y_test belong together, got only one of them")
     names = TWO if given else ONE
-    parts = [_array(name, *both) for both in zip(names, (x, y, x_test, y_test), strict=False)]
+    parts = [as_array(name, *both) for both in zip(names, (x, y, x_test, y_test), strict=False)]
     _check(name, names, parts)
     inputs, shape, white = _inputs(name, names[::2], parts[::2])
     values, classes, notes = _targets(name, names[1::2], parts[1::2], task)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from harness.errors import UserError, listed, nearest
 from harness.parts import targets
@@ -36,7 +37,7 @@ class _Folder:
 
     def said(self, path: Path) -> str:
         """A file or folder in it, as it is told."""
-        return f"{self.name}/{path.relative_to(self.path)}"
+        return self.name if path == self.path else f"{self.name}/{path.relative_to(self.path)}"
 
     def inside(self, path: Path) -> list[Path]:
         """What lies in a folder, in order; hidden files are none of it. Raises UserError if a link leads out."""
@@ -153,3 +154,29 @@ def _pixels(folder: _Folder, file: Path, channels: int) -> "np.typing.NDArray[np
 def _damaged(folder: _Folder, file: Path, error: Exception) -> UserError:
     said = str(error).replace(str(file), file.name)
     return UserError(f"{folder.said(file)}: cannot be read as an image: {' '.join(said.split())}")
+
+
+def images_of(name: str, path: Path, shape: tuple[int, ...]) -> tuple[list[str], Tensor]:
+    """The images of a file, or of a folder and all folders in it, each as it is told, and their pixels (N, D) as bytes.
+    Raises UserError unless all have that shape (C, H, W); grey ones may stand for coloured ones.
+    """
+    folder = _Folder(name.rstrip("/"), path)
+    files = [path] if path.is_file() else _all_images(folder, path)
+    if not files:
+        raise UserError(f"{name}: has no images ({listed(SUFFIXES)})")
+    channels, high, wide = shape
+    made = np.empty((len(files), *shape), np.uint8)
+    for row, file in enumerate(files):
+        with _opened(folder, file) as image:
+            if image.size != (wide, high):
+                there = "x".join(map(str, image.size))
+                raise UserError(f"{folder.said(file)} is {there}; the model takes images of {wide}x{high}")
+            if channels == 1 and image.mode not in GREY:
+                raise UserError(f"{folder.said(file)} is in colour ({image.mode}); the model takes grey images")
+        made[row] = _pixels(folder, file, channels)
+    return [folder.said(file) for file in files], torch.from_numpy(made).flatten(1)
+
+
+def _all_images(folder: _Folder, path: Path) -> list[Path]:
+    deeper = [image for inner in folder.folders(path).values() for image in _all_images(folder, inner)]
+    return [*folder.images(path), *deeper]

@@ -176,6 +176,26 @@ def _by_torchvision(kind: str, *parts: dict[str, object]) -> list[Any]:
     return [make(str(cache), download=False, **part) for part in parts]
 
 
+FIRST = {
+    "mnist": "MNIST/raw/train-images-idx3-ubyte",
+    "fashion_mnist": "FashionMNIST/raw/train-images-idx3-ubyte",
+    "kmnist": "KMNIST/raw/train-images-idx3-ubyte",
+    "emnist": "EMNIST/raw/emnist-{split}-train-images-idx3-ubyte",
+    "cifar10": "cifar-10-batches-py",
+    "cifar100": "cifar-100-python",
+    "svhn": "train_32x32.mat",
+}
+"""A file or folder that is there where a data set is, in torchvision's layout."""
+
+
+def found_in(name: str) -> str:
+    """Where a built-in data set lies, in words; "" where it is still to be downloaded. Nothing of it is read."""
+    kind, _, split = name.partition("_") if name.startswith("emnist_") else (name, "", "")
+    if kind not in FIRST:
+        return "comes with scikit-learn"
+    return next((str(root) for root in _roots() if (root / FIRST[kind].format(split=split)).exists()), "")
+
+
 def _roots() -> list[Path]:
     """Where data sets may lie; downloads go to the last."""
     cache = Path(platformdirs.user_cache_dir("harness"))

@@ -10,7 +10,7 @@ import contextlib
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import lru_cache
 from itertools import pairwise, product
 from typing import Any
@@ -63,8 +63,8 @@ def cnn(config: Config, inputs: Shape, outputs: int) -> nn.Sequential:
     """(B, D) -> (B, outputs): for each of `channels` convolutions, max-pooling and activation; then an MLP.
 
     A convolution that changes neither channels nor sides is a block of its own where there are residuals, and is pooled
-    after its activation. Raises UserError where nothing is left of the image behind the convolutions, or where the
-    config contradicts itself.
+    after its activation. Raises UserError where a kernel or a pool is larger than what is left of the image, or
+    where the config contradicts itself.
     """
     config.check()
     layers, (channels, *sides) = _convolutions(config, inputs)
@@ -86,25 +86,44 @@ def _with_input_dropout(network: nn.Sequential, config: Config) -> nn.Sequential
 def _convolutions(config: Config, inputs: Shape) -> tuple[list[nn.Module], Shape]:
     """The layers before the dense ones, and the shape of what comes of an image there."""
     layers: list[nn.Module] = [nn.Unflatten(1, inputs)]
-    shape, per_pool = inputs, int(config.convs_per_pool)
-    for wide, number in product(config.channels, range(per_pool)):
-        stride = 1 if number else int(config.stride)
-        pooling = [nn.MaxPool2d(config.pool)] if number == per_pool - 1 else []
-        *block, last = *_convolution(config, shape[0], wide, stride), activation(config)
-        left = _left(config, shape, wide, stride)
-        is_residual = config.residual and len(layers) > 1 and left == shape
+    per_pool, sizes = int(config.convs_per_pool), list(image_sizes(config, inputs))
+    for number, (before, left, _) in enumerate(sizes):
+        stride = 1 if number % per_pool else int(config.stride)
+        pooling = [nn.MaxPool2d(config.pool)] if number % per_pool == per_pool - 1 else []
+        *block, last = *_convolution(config, before[0], left[0], stride), activation(config)
+        is_residual = config.residual and number and left == before
         layers += [Residual(*block, last), *pooling] if is_residual else [*block, *pooling, last]
-        shape = (wide, *(side // config.pool for side in left[1:])) if pooling else left
-        if min(shape) < 1:
-            many, pixels = len(config.channels) * per_pool, math.prod(inputs)
-            raise UserError(f"channels: {many} convolutions leave nothing of {pixels} pixels")
-    return layers, shape
+    return layers, sizes[-1][-1]
 
 
-def _left(config: Config, shape: Shape, wide: int, stride: int) -> Shape:
-    """What a convolution to `wide` channels makes of a shape."""
-    lost = (1 if config.padding == "same" else config.kernel) - 1
-    return (wide, *((side - lost - 1) // stride + 1 for side in shape[1:]))
+def image_sizes(config: Config, inputs: Shape) -> Iterator[tuple[Shape, Shape, Shape]]:
+    """Of each convolution the shape that it gets, that it leaves, and that is left when it has been pooled where it is.
+    Raises UserError where a kernel or a pool is larger than what it gets.
+    """
+    shape, per_pool = inputs, int(config.convs_per_pool)
+    for number, (wide, place) in enumerate(product(config.channels, range(per_pool))):
+        stride, padded = 1 if place else int(config.stride), config.padding == "same"
+        if not padded:
+            _check_fits("kernel", config, shape, inputs, number)
+        lost = 0 if padded else int(config.kernel) - 1
+        left = (wide, *((side - lost - 1) // stride + 1 for side in shape[1:]))
+        pooled = left
+        if place == per_pool - 1:
+            _check_fits("pool", config, left, inputs, number + 1)
+            pooled = (wide, *(side // int(config.pool) for side in left[1:]))
+        yield shape, left, pooled
+        shape = pooled
+
+
+def _check_fits(key: str, config: Config, shape: Shape, inputs: Shape, behind: int) -> None:
+    """A window of that key's side must fit into a shape that so many convolutions have left of the inputs."""
+    if config[key] <= min(shape[1:]):
+        return
+    left, whole = ("x".join(map(str, sides[1:])) for sides in (shape, inputs))
+    who = (
+        "the images have" if not behind else "one convolution leaves" if behind == 1 else f"{behind} convolutions leave"
+    )
+    raise UserError(f"{key}: {config[key]} is larger than the {left} pixels that {who}{f' of {whole}' * bool(behind)}")
 
 
 def _convolution(config: Config, channels: int, wide: int, stride: int) -> list[nn.Module]:

@@ -93,18 +93,26 @@ def scaled(data: Data, scaling: str, train: Tensor) -> Tensor:
     """A table (N, D) by the rows (M,) that a model trains on: numbers filled in with their median and scaled, 0 and 1
     of categories as they are.
     """
-    table = data.inputs.cpu().numpy().astype(np.float64)
-    numbers = np.flatnonzero([not column.levels for column in data.columns for _ in range(column.inputs)])
+    table, numbers = data.inputs.cpu().numpy().astype(np.float64), number_inputs(data)
     if len(numbers):
-        table[:, numbers] = _fitted(scaling, table[:, numbers], train.cpu().numpy())
+        table[:, numbers] = fitted(data, scaling, train).transform(table[:, numbers])
     return torch.from_numpy(table.astype(np.float32)).to(data.inputs.device)
 
 
-def _fitted(scaling: str, table: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def number_inputs(data: Data) -> NDArray[np.int64]:
+    """Which inputs of a table are numbers."""
+    return np.flatnonzero([not column.levels for column in data.columns for _ in range(column.inputs)])
+
+
+def fitted(data: Data, scaling: str, train: Tensor) -> Any:
+    """What fills in and scales the numbers of a table (N, M), as its training rows (M,) say: a pipeline of
+    scikit-learn's transformers, the first of which fills in.
+    """
     from sklearn.impute import SimpleImputer  # seconds to import, which images need not wait for
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, StandardScaler
 
+    rows = data.inputs.cpu().numpy().astype(np.float64)[train.cpu().numpy()][:, number_inputs(data)]
     steps: dict[str, list[Any]] = {
         "none": [],
         "standard": [StandardScaler()],
@@ -114,8 +122,7 @@ def _fitted(scaling: str, table: NDArray[np.float64], rows: NDArray[np.int64]) -
         ],
     }
     filled = SimpleImputer(strategy="median", keep_empty_features=True)
-    made: NDArray[np.float64] = make_pipeline(filled, *steps[scaling]).fit(table[rows]).transform(table)
-    return made
+    return make_pipeline(filled, *steps[scaling]).fit(rows)
 
 
 def standard_scores(numbers: Tensor, train: Tensor) -> Affine:

@@ -281,8 +281,13 @@ def _add_numbers(place: _Place, values: Numbers, columns: list[Column], inputs: 
     columns.append(Column(place.column))
     inputs.append(values)
     if missing.any():
-        columns.append(Column(f"{place.column} is missing", ("no", "yes")))
+        columns.append(gaps_of(place.column))
         inputs.append(missing.astype(np.float64))
+
+
+def gaps_of(column: str) -> Column:
+    """What says where a number is missing: the column behind its own."""
+    return Column(f"{column} is missing", ("no", "yes"))
 
 
 def _add_category(place: _Place, values: NDArray[Any], columns: list[Column], inputs: list[Numbers]) -> None:

@@ -74,7 +74,7 @@ class Classification(Learning):
         return [loss, hits], slope
 
     def tally(self, names: Sequence[str], outputs: int, keep: bool = False) -> "ClassTally":
-        """Confusion counts; with `keep` it remembers of each row whether it was put into its class."""
+        """Confusion counts; with `keep` it remembers into which class each row was put, and whether that is its own."""
         return ClassTally(self, names, outputs, keep)
 
     def _of(self, rows: list[int]) -> dict[str, Any]:
@@ -142,7 +142,8 @@ class ClassTally(Tally):
 
     def __init__(self, task: Learning, names: Sequence[str], classes: int, keep: bool) -> None:
         super().__init__(task, names, classes)
-        self.classes, self._hits = classes, list[Tensor]() if keep else None
+        self.classes, self._hits, self._guesses = classes, list[Tensor](), list[Tensor]()
+        self._keeps = keep
         self.counts = torch.zeros(task.models, classes * classes, dtype=torch.int64, device=task.device)
 
     def add(self, outputs: Tensor, targets: Tensor) -> None:
@@ -150,8 +151,9 @@ class ClassTally(Tally):
         super().add(outputs, targets)
         self.loss += cross_entropy(outputs, targets)[0]
         guess = outputs.argmax(2)
-        if self._hits is not None:
+        if self._keeps:
             self._hits.append(guess == targets)
+            self._guesses.append(guess.to(torch.uint8 if self.classes <= 256 else torch.int16))
         cells = targets * self.classes + guess
         self.counts.scatter_add_(1, cells, torch.ones_like(cells))
         for measure in self.measures.values():
@@ -165,7 +167,12 @@ class ClassTally(Tally):
     @property
     def hits(self) -> Tensor:
         """Which rows each model put into their class, in the order of the pass: (K, N) booleans."""
-        return torch.cat(self._hits or [], dim=1)
+        return torch.cat(self._hits, dim=1)
+
+    def misses(self, row: int) -> Tensor:
+        """Into which classes (M,) a model put the rows that are of another, in the order of the pass."""
+        guesses = torch.cat([batch[row] for batch in self._guesses])
+        return guesses[~torch.cat([batch[row] for batch in self._hits])]
 
 
 class NumberTally(Tally):

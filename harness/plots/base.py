@@ -39,6 +39,7 @@ STYLE: Any = {
 }
 
 
+ROOM = 60  # letters of ticks that fit beside each other
 DPI = 192  # twice the dots of a page: sharp on screens that have as many
 BESIDE: Any = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
 """A legend on the right of the axes."""
@@ -157,5 +158,7 @@ def value_ticks(axes: Axes, x: Any, values: pd.Series, numeric: bool) -> None:
     step = 1 if len(x) <= SIDE_BY_SIDE else -(-len(x) // SIDE_BY_SIDE)
     if numeric and len(x) > 2 and (x > 0).all() and np.ptp(np.diff(np.log(x))) < 0.1 < np.ptp(np.diff(x)):
         axes.set_xscale("log")  # 16, 32, 64, ...: evenly spaced by ratio
-    axes.set_xticks(x[::step], [show(value) for value in values[::step]])
+    words = [show(value) for value in values[::step]]
+    turned: Any = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if len("".join(words)) > ROOM else {}
+    axes.set_xticks(x[::step], words, **turned)
     axes.minorticks_off()

@@ -22,10 +22,11 @@ from harness.plots.closeup import Closeup
 from harness.plots.means import in_units
 
 
-def studies_figure(table: pd.DataFrame, measure: Measure, title: str) -> Figure:
+def studies_figure(table: pd.DataFrame, measure: Measure, title: str, joined: bool) -> Figure:
     """Means on the test images with intervals, against the compared value where all studies compare the same thing.
 
-    `table` is `studies_table`'s: a row for each `study` and `value` of its `axis`.
+    `table` is `studies_table`'s: a row for each `study` and `value` of its `axis`; `joined` says whether the values
+    of a study have an order, by which a line joins them.
     """
     with mpl.rc_context(STYLE):
         same = table["axis"].nunique() == 1
@@ -34,20 +35,12 @@ def studies_figure(table: pd.DataFrame, measure: Measure, title: str) -> Figure:
         values = list(dict.fromkeys(names))
         figure, axes = new_figure(max(6.4, 0.7 * len(values) + 2.5), 4.0)
         shown = in_units(table, measure).assign(study=table["study"], x=names.map(values.index).astype(float))
-        line = "-" if same and all(map(_is_number, values)) else "none"  # between names there is nothing
-        _bars(axes, shown[shown["test"].notna()], list(dict.fromkeys(table["study"])), line)
+        _bars(axes, shown[shown["test"].notna()], list(dict.fromkeys(table["study"])), "-" if joined else "none")
         axes.set_xticks(range(len(values)), values, rotation=30 if len("".join(values)) > 50 else 0)
         xlabel = table["axis"].iloc[0].replace("_", " ").replace(",", " and ") if same else ""
         axes.set(xlabel=xlabel, ylabel=axis_label(measure, "test"), title=title)
         axes.legend(**BESIDE)
     return figure
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return float(text.replace(",", "")) == float(text.replace(",", ""))
-    except ValueError:
-        return False
 
 
 def _bars(axes: Axes, shown: pd.DataFrame, studies: Sequence[str], line: str) -> None:

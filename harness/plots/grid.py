@@ -73,7 +73,8 @@ def _frame(axes: Axes, gains: Any) -> None:
 
 
 def lines_figure(table: pd.DataFrame, seeds: pd.DataFrame, keys: Sequence[str], measure: Measure, title: str) -> Figure:
-    """The mean on the test images against the first key, a line for each value of the second, with intervals and seeds.
+    """The mean on the test images against the first key, a line (of words marks) for each value of the second, with
+    intervals and seeds.
 
     `table` is `Findings.table`, row by row; `seeds` holds each run's `level` (a row of the table) and its figure.
     """
@@ -87,7 +88,7 @@ def lines_figure(table: pd.DataFrame, seeds: pd.DataFrame, keys: Sequence[str], 
             x = own[first].to_numpy(float) if numeric else np.arange(len(own), dtype=float)
             aside = BESIDE_EACH_OTHER * _closest(x) * (index - (len(lines) - 1) / 2)
             style = {**level_style(index), "label": None if index % step else name}
-            style["linestyle"] = "-" if numeric else "none"  # between names there is nothing
+            style |= {} if numeric else {"linestyle": "none"}  # words have no order: there is nothing to be joined
             _line(axes, x + aside, own, seeds, measure, style)
         value_ticks(axes, x, own[first], numeric)
         axes.plot([], [], ".", color=GREY, label="each seed")

@@ -47,6 +47,12 @@ class Picture:
         draw: Callable[..., Figure] = resolve_name(f"harness.plots.{self.draw}")
         return draw(*self.arguments)
 
+    def png(self) -> bytes:
+        """The figure as a PNG, drawn anew."""
+        from harness.plots.base import png
+
+        return png(self.figure())
+
     def digest(self) -> bytes:
         """Of what the figure's look depends on: function, arguments, the code of this package, and its libraries."""
         from harness.plots.digests import digest_of

@@ -70,7 +70,7 @@ class RunPictures:
 
     def predicted(self, numbers: Numbers, target: str, title: str) -> bytes:
         """Predicted against true numbers of a target."""
-        return png(run_figure(numbers, target.replace("$", r"\$"), title))
+        return png(run_figure(numbers, *(text.replace("$", r"\$") for text in (target, title))))
 
 
 class _Sheet:
@@ -89,7 +89,7 @@ class _Sheet:
 
     def draw(self, title: str, more: Sequence[Artist] = ()) -> bytes:
         """PNG bytes; what is drawn `more` is then removed."""
-        self.title.set_text(title)
+        self.title.set_text(title.replace("$", r"\$"))
         self.canvas.restore_region(self.background)
         for artist in (*self.artists, self.title, *more):
             self.axes.draw_artist(artist)

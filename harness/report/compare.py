@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from harness.analysis import Findings
 from harness.analysis.datasets import of_studies
+from harness.analysis.plain import rows
 from harness.analysis.studies import differences_table, studies_table
 from harness.analysis.tables import with_digits
 from harness.catalogue import COUNT, Measure
@@ -20,6 +22,8 @@ from harness.report.escape import in_picture
 from harness.report.grids import INTERVAL, Cells, gap_cells, records
 from harness.report.sections import Page, Section, explained
 from harness.report.write import Report, findings_of
+from harness.study.labels import asked
+from harness.study.space import is_number
 from harness.study.study import Study
 
 PAIRS = (
@@ -44,7 +48,7 @@ def compare(several: Sequence[Findings], folder: Path) -> Path:
     labels = [findings.study.label for findings in several]
     table, pairs, things = studies_table(several), differences_table(several), several[0].study.things
     measure = _measure(several, table)
-    grid, picture, across = _grid(table, measure), _picture(table, labels, measure), of_studies(several)
+    grid, picture, across = _grid(table, measure), _picture(several, table, measure), of_studies(several)
     sections = [
         Section(
             "What was measured",
@@ -72,6 +76,15 @@ def _measure(several: Sequence[Findings], table: pd.DataFrame) -> Measure:
     return measure
 
 
+def compared(several: Sequence[Findings]) -> dict[str, Any]:
+    """What the page says, for programs: the studies with their answers, and both tables row by row."""
+    return {
+        "studies": [{**asked(one.study), "answer": one.answer} for one in several],
+        "table": rows(studies_table(several)),
+        "differences": rows(differences_table(several)),
+    }
+
+
 def check(several: Sequence[Findings]) -> None:
     """Raises UserError, one line, for studies that cannot stand in one table."""
     labels = [findings.study.label for findings in several]
@@ -84,17 +97,21 @@ def check(several: Sequence[Findings]) -> None:
         raise UserError(f"compare: none of {listed(labels)} has a finished confirmation run")
 
 
-def _picture(table: pd.DataFrame, labels: Sequence[str], measure: Measure) -> Picture:
+def _picture(several: Sequence[Findings], table: pd.DataFrame, measure: Measure) -> Picture:
+    labels = [in_picture(findings.study.label) for findings in several]
+    in_order = all(is_number(level) for findings in several for level in findings.study.levels)
+    joined = in_order and table["axis"].nunique() == 1
     plain = table.assign(study=table["study"].map(in_picture))
-    title = f"Test {measure.words} of {' and '.join(map(in_picture, labels))}"
+    plain["value"] = plain["value"].map(in_picture)
+    title = f"Test {measure.words} of {' and '.join(labels)}"
     caption = f"Mean test {measure.words} of each compared value with its 95 % interval."
-    return Picture("comparison:studies_figure", (plain, measure, title), caption)
+    return Picture("comparison:studies_figure", (plain, measure, title, joined), caption)
 
 
 def _differences(pairs: pd.DataFrame, measure: Measure, things: str) -> Iterator[Section]:
     if len(pairs):
-        rows = [_pair(cells, measure) for cells in records(pairs)]
-        yield Section("Differences", [PAIRS.format(things=things)], [pd.DataFrame(rows)])
+        grid = pd.DataFrame([_pair(cells, measure) for cells in records(pairs)])
+        yield Section("Differences", [PAIRS.format(things=things)], [grid])
 
 
 def _pair(cells: Cells, measure: Measure) -> dict[str, str]:

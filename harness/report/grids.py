@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from harness.analysis import Findings
@@ -52,7 +53,7 @@ def _headings(findings: Findings) -> dict[str, str]:
 def _is_shown(study: Study, table: pd.DataFrame, key: str) -> bool:
     """Nothing may be held out, or published, or searched."""
     if key in SEARCHED:
-        return bool(study.tune)
+        return study.is_searched
     if key == "infeasible":
         return study.constraint.parameters is not None
     return not key.startswith(("val_", "published_")) or bool(table[key].notna().any())
@@ -82,35 +83,43 @@ def middles_grid(findings: Findings) -> pd.DataFrame:
 def winners_grid(findings: Findings) -> pd.DataFrame:
     """What the search chose for each compared value; a dash where it had no effect."""
     study = findings.study
-    rows = [{key: str(cells[key]) or NONE for key in study.tune} for cells in records(findings.table)]
+    rows = [{key: str(cells[key]) or NONE for key in study.tuned} for cells in records(findings.table)]
     return _by_level(study, rows)
 
 
 def published_grid(findings: Findings) -> pd.DataFrame:
-    """Published and measured figures, with a verdict in words."""
-    study = findings.study
-    table = findings.published
+    """Published and measured figures, with a verdict in words; those after some epochs, and deviations, where there are
+    such.
+    """
+    study, table = findings.study, findings.published
     known = {name: pd.concat([own["published"], own["mean"]]) for name, own in table.groupby("figure")}
     units = {name: settled(study.figure(name).unit, values.astype(float)) for name, values in known.items()}
     rows = [
         {**study.shown(study.levels[cells["level"]]), **_published_cells(study, cells, units[cells["figure"]])}
         for _, cells in table.iterrows()
     ]
-    return pd.DataFrame(rows)
+    grid = pd.DataFrame(rows)
+    return grid if table["after"].notna().any() else grid.drop(columns="after epochs", errors="ignore")
 
 
 def _published_cells(study: Study, cells: pd.Series, unit: Unit) -> dict[str, str]:
     figure = study.figure(cells["figure"])
     in_target = bool(figure.unit.significant and unit.symbol)
+    is_spread = pd.notna(cells["deviation"])
     return {
         "figure": f"{figure.words} %" if unit is SHARE else bracketed(figure.words, unit.symbol if in_target else ""),
-        "published": number(cells["published"], unit),
-        "measured mean": number(cells["mean"], unit),
+        "after epochs": NONE if pd.isna(cells["after"]) else number(cells["after"], COUNT),
+        "published": _with_deviation(cells["published"], cells["deviation"], unit),
+        "measured mean": _with_deviation(cells["mean"], cells["spread"] if is_spread else np.nan, unit),
         "prediction interval": interval(cells["predicted_low"], cells["predicted_high"], unit),
         "n": str(cells["n"]),
         "difference": number(cells["difference"], unit, sign="+"),
         "measured is": verdict(cells, unit),
     }
+
+
+def _with_deviation(mean: float, deviation: float, unit: Unit) -> str:
+    return number(mean, unit) if pd.isna(deviation) else f"{number(mean, unit)} ± {number(deviation, unit)}"
 
 
 def pairs_grid(findings: Findings) -> pd.DataFrame:
@@ -196,6 +205,21 @@ def spread_grid(findings: Findings) -> pd.DataFrame:
         )
     table = _by_level(study, rows)
     return _without_dashes(table, *table.columns[1:])
+
+
+def vote_grid(findings: Findings) -> pd.DataFrame:
+    """The share of test images that the vote of a value's runs puts into their class."""
+    study, rows = findings.study, []
+    for cells in records(findings.vote):
+        known = {
+            "runs": str(cells["runs"]),
+            f"mean of single runs {SHARE.symbol}": number(cells["mean"], SHARE),
+            f"vote {SHARE.symbol}": number(cells["vote"], SHARE),
+            f"{INTERVAL} on new {study.things}": interval(cells["low"], cells["high"], SHARE),
+            bracketed("vote − mean", SHARE.gap): number(cells["vote"] - cells["mean"], SHARE, sign="+"),
+        }
+        rows.append({**study.shown(study.levels[int(cells["level"])]), **known})
+    return pd.DataFrame(rows)
 
 
 def _without_dashes(table: pd.DataFrame, *columns: str) -> pd.DataFrame:

@@ -6,9 +6,10 @@ from types import MappingProxyType
 from harness import catalogue
 from harness.catalogue import show
 from harness.config import Config
-from harness.figures import difference
+from harness.figures import SIDE_BY_SIDE, difference
 from harness.study.space import describe, describe_point
 from harness.study.study import Study
+from harness.study.variants import recipes
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -20,7 +21,8 @@ def methods(study: Study, environment: Mapping[str, str] = NOTHING) -> list[str]
     return [
         _setting(study, config),
         *_lanes(environment),
-        *(_search(study) if study.tune else ()),
+        *_variants(study),
+        *(_search(study) if study.is_searched else ()),
         *_defaults(study),
         *_known_points(study),
         *_bounded(study),
@@ -42,6 +44,26 @@ def _setting(study: Study, config: Config) -> str:
     )
 
 
+def _variants(study: Study) -> Iterator[str]:
+    """What each named variant sets and searches."""
+    if not study.variants:
+        return
+    said = ". ".join(f'"{name}": {one}' for name, one in recipes(study))
+    fixed = "The variants, over what is fixed and the defaults of all else"
+    if not study.is_searched:
+        yield f"{fixed}: {said}."
+        return
+    idle = ""
+    if len(study.searching) < len(study.levels):
+        idle = (
+            " One that searches nothing has no trials: it is confirmed as it is, with the seeds of the others' winners."
+        )
+    yield (
+        f"{fixed}, each with the hyperparameters that it searches: {said}. All that search have the same number of "
+        f"searches and trials, however many hyperparameters these are shared by.{idle}"
+    )
+
+
 def _lanes(environment: Mapping[str, str]) -> Iterator[str]:
     """How layers were trained that no form by hand trains, where there were any."""
     if lanes := environment.get("lanes"):
@@ -52,6 +74,7 @@ def _search(study: Study) -> tuple[str, str]:
     """What was searched how, and who won."""
     search, measure = study.search, study.measure
     space = "; ".join(f"{key} {describe(domain)}" for key, domain in study.tune.items())
+    space = "its own space" if study.variants else space
     side = "highest" if measure.better == "higher" else "lowest"
     ties = "" if study.metric == "loss" else " (ties: the lower loss)"
     several = study.searches > 1
@@ -88,22 +111,26 @@ def _folds(study: Study) -> str:
 
 def _defaults(study: Study) -> list[str]:
     """The first trial of every search, and how far it is from the defaults."""
-    if not study.tune or study.seeding == "counted":
+    if not study.is_searched or study.seeding == "counted":
         return []
     if study.search.sampler == "grid":
         return ["The defaults are no trial of their own: a grid has all its points."]
-    points = [study.default_point(level) for level in study.levels]
-    if any(point is None for point in points):
+    points = {level: study.default_point(level) for level in study.searching}
+    if any(point is None for point in points.values()):
         return ["The defaults are no trial of the searches: not all of them are among the choices."]
-    config, point = study.config(study.levels[0], {}), points[0] or {}
-    moved = [f"{key} = {show(value)} for {show(config[key])}" for key, value in point.items() if value != config[key]]
+    moved = dict.fromkeys(
+        f"{key} = {show(value)} for {show(default)}"
+        for level, point in (points if study.variants else dict([*points.items()][:1])).items()
+        for key, value in (point or {}).items()
+        if value != (default := study.config(level, {})[key])
+    )
     near = f", or the nearest values of the space ({', '.join(moved)})" if moved else ""
     return [f"The first trial of every search is the defaults of all that is tuned{near}."]
 
 
 def _ablation(study: Study) -> list[str]:
     """What else was trained with the seeds of the confirmations."""
-    if not study.tune or not (study.budget.ablation or study.budget.confirm_defaults):
+    if not study.is_searched or not (study.budget.ablation or study.budget.confirm_defaults):
         return []
     text = (
         "The defaults, wherever the space lies, are trained with the seeds of each search's confirmations too; these "
@@ -132,6 +159,7 @@ def _known_points(study: Study) -> Iterator[str]:
     yield (
         f"Every search of every {_axis(study)} begins with {several}{origin}: {given}. "
         "The sampler draws what they leave open."
+        f"{' Of a point a variant takes what its space holds.' if study.variants else ''}"
     )
 
 
@@ -190,7 +218,7 @@ def _varies(study: Study) -> str:
 
 
 def _is_refit(study: Study) -> bool:
-    return bool(study.tune) and study.search.refit == "all"
+    return study.is_searched and study.search.refit == "all"
 
 
 def _refit(study: Study) -> str:
@@ -234,7 +262,7 @@ def _axis(study: Study) -> str:
 def _images(study: Study, config: Config) -> str:
     """Which images are trained on, held out and tested on, and what becomes of their pixels."""
     texts = [*_tested(study, config)]
-    if study.tune and study.search.folds > 1:
+    if study.is_searched and study.search.folds > 1:
         if not _is_refit(study):
             texts.append(f"Confirmations hold out {_held_out(study, config)}.")
     elif config.validation:
@@ -247,7 +275,7 @@ def _images(study: Study, config: Config) -> str:
 
 def _tested(study: Study, config: Config) -> Iterator[str]:
     """Which are for the test, where that is not the data set's own."""
-    who = "search" if study.tune and study.seeding == "sequence" else "seed"
+    who = "search" if study.is_searched and study.seeding == "sequence" else "seed"
     splits = study.about[0].test_splits if study.about else 0
     if splits:
         yield (
@@ -275,7 +303,10 @@ def _held_out(study: Study, config: Config) -> str:
 
 def _chosen(study: Study, key: str) -> str:
     """How a hyperparameter has more than one value; empty where it has one."""
-    return "compared" if key in study.axes else "tuned" if key in study.tune else ""
+    of_variants = (variant.sets for variant in study.variants.values())
+    if key in study.axes or any(key in sets for sets in of_variants):
+        return "compared"
+    return "tuned" if key in study.tuned else ""
 
 
 def _numbers(study: Study, config: Config) -> str:
@@ -317,9 +348,15 @@ def _pixels(study: Study, config: Config) -> str:
 
 def _stopping(study: Study, config: Config) -> str:
     if not config.validation:
-        return f"Every training takes {config.epochs} epochs; the weights of the last one are measured."
+        return f"Every training takes {_values(study, 'epochs')} epochs; the weights of the last one are measured."
     which = "A search trial's training" if _is_refit(study) else "Training"
     return (
-        f"{which} stops after {config.patience} epochs without a lower validation loss, at epoch {config.epochs} at "
-        "the latest; the weights of the lowest validation loss are kept and measured."
+        f"{which} stops after {_values(study, 'patience')} epochs without a lower validation loss, at epoch "
+        f"{_values(study, 'epochs')} at the latest; the weights of the lowest validation loss are kept and measured."
     )
+
+
+def _values(study: Study, key: str) -> str:
+    """A whole number, or those that the compared values have of it: "10", "10 or 20", "1 to 300"."""
+    known = sorted({int(study.config(level, {})[key]) for level in study.levels})
+    return " or ".join(map(str, known)) if len(known) <= SIDE_BY_SIDE else f"{known[0]} to {known[-1]}"

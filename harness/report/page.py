@@ -18,10 +18,23 @@ NUMBER = re.compile(r"[-+−]?[\d.,]+(e[-+]?\d+)?( ?%)?( to .*)?( \(.*\))?|–|"
 
 def render(name: str, folder: Path, content: Mapping[str, Any]) -> str:
     """The page `name`, whose pictures lie in `folder`."""
-    html = name.endswith(".html")
+    environment = _environment(name)
+    environment.filters["data_uri"] = lambda figure: _data_uri((folder / "plots" / f"{figure}.png").read_bytes())
+    environment.filters["width"] = lambda figure: _width(folder / "plots" / f"{figure}.png")
+    return environment.get_template(f"{name}.j2").render(**content)
+
+
+def render_cell(content: Mapping[str, Any]) -> str:
+    """What a notebook shows below a cell; pictures are PNG bytes."""
+    environment = _environment("cell.html")
+    environment.filters["data_uri"] = _data_uri
+    return environment.get_template("cell.html.j2").render(**content)
+
+
+def _environment(name: str) -> Environment:
     environment = Environment(
         loader=PackageLoader("harness"),
-        autoescape=html,
+        autoescape=name.endswith(".html"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -33,9 +46,7 @@ def render(name: str, folder: Path, content: Mapping[str, Any]) -> str:
     environment.filters["grid"] = _grid
     environment.filters["pieces"] = _pieces
     environment.tests["elsewhere"] = lambda address: not HERE.match(address)
-    environment.filters["data_uri"] = lambda figure: _data_uri(folder / "plots" / f"{figure}.png")
-    environment.filters["width"] = lambda figure: _width(folder / "plots" / f"{figure}.png")
-    return environment.get_template(f"{name}.j2").render(**content)
+    return environment
 
 
 def _grid(table: pd.DataFrame) -> tuple[list[str], list[list[str]], set[str]]:
@@ -61,5 +72,5 @@ def _width(picture: Path) -> int:
     return int.from_bytes(picture.read_bytes()[16:20], "big") // 2
 
 
-def _data_uri(picture: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+def _data_uri(picture: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture).decode()

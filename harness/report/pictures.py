@@ -1,7 +1,7 @@
 """Which pictures a report has, with their captions; each is left out where there is nothing to see."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -56,7 +56,8 @@ def make_pictures(findings: Findings) -> dict[str, Picture]:
         _of_slices,
         _of_time,
     )
-    known = {name: picture for part in parts for name, picture in part(findings, label, names)}
+    plain = list(map(in_picture, names))
+    known = {name: picture for part in parts for name, picture in part(findings, label, plain)}
     known |= course_pictures(findings, label, names) | reach_pictures(findings, label, names)
     return known | worth_pictures(findings, label, names, _best(findings))
 
@@ -88,11 +89,18 @@ def _of_cells(findings: Findings, label: str, names: list[str]) -> Named:
             "cells",
             Picture(
                 "grid:heat_figure",
-                (findings.table, study.axes, findings.measure, f"{label}: test {words}"),
+                (_in_pictures(findings), study.axes, findings.measure, f"{label}: test {words}"),
                 f"Mean test {words} by {first} (rows) and {second} (columns), with the 95 % interval over "
                 f"{findings.unit}; the brighter the better, the best cell framed.",
             ),
         )
+
+
+def _in_pictures(findings: Findings) -> pd.DataFrame:
+    """The compare table, with words that are compared as pictures can show them."""
+    table = findings.table
+    words = [key for key in findings.study.axes if not pd.api.types.is_numeric_dtype(table[key])]
+    return table.assign(**{key: table[key].map(lambda word: in_picture(str(word))) for key in words})
 
 
 def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
@@ -104,7 +112,7 @@ def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
             means_name(study),
             Picture(
                 "grid:lines_figure",
-                (findings.table, seeds, study.axes, findings.measure, f"{label}: {words}"),
+                (_in_pictures(findings), seeds, study.axes, findings.measure, f"{label}: {words}"),
                 f"Mean {words} against {first}, in the colour of its {others[0]}; bars are the 95 % interval of the "
                 f"test mean over {findings.unit}, each dot one seed.",
             ),
@@ -115,7 +123,7 @@ def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
             means_name(study),
             Picture(
                 "means:means_figure",
-                (findings.table, seeds, study.axis, findings.measure, f"{label}: {words}", near),
+                (_in_pictures(findings), seeds, study.axis, findings.measure, f"{label}: {words}", near),
                 f"Mean {words} of each {first}, with the 95 % interval of the test mean over {findings.unit}; each dot "
                 f"is one seed.{_enlarged(findings, near)}",
                 alt=_means_said(findings),
@@ -178,7 +186,8 @@ def _of_effects(findings: Findings, label: str, names: list[str]) -> Named:
     study, table = findings.study, findings.effects
     if len(table):
         shown = table if len(table) <= ROWS else table.loc[sorted(table["p"].sort_values(kind="stable").index[:ROWS])]
-        what = [named({key: row[key] for key in study.axes if row[key] != ""}) for row in shown.to_dict("records")]
+        keys = [{key: row[key] for key in study.axes if row[key] != ""} for row in shown.to_dict("records")]
+        what = [in_picture(named(own)) for own in keys]
         measure = findings.measure
         yield (
             "effects",
@@ -233,9 +242,9 @@ def _of_what(study: Study, table: pd.DataFrame) -> list[str]:
         one, two = study.shown(study.levels[first]), study.shown(study.levels[second])
         if study.is_grid:
             [differs], [same] = study.differing(first, second), [key for key in one if one[key] == two[key]]
-            what.append(f"{same}={one[same]}: {differs} {two[differs]} − {one[differs]}")
+            what.append(in_picture(f"{same}={one[same]}: {differs} {two[differs]} − {one[differs]}"))
         else:
-            what.append(f"{show(study.levels[second])} − {show(study.levels[first])}")
+            what.append(in_picture(f"{show(study.levels[second])} − {show(study.levels[first])}"))
     return what
 
 
@@ -320,7 +329,7 @@ def _of_numbers(findings: Findings, label: str, names: list[str]) -> Named:
         numbers = {row: known[row][place] for row in rows if place < len(known[row])}
         target = in_picture(target_names(study, study.levels[rows[0]], targets)[place])
         which, titled = (f"_{place + 1}", f", {target}") if targets > 1 else ("", "")
-        arguments = numbers, [in_picture(name) for name in names], target
+        arguments = numbers, names, target
         yield (
             f"predicted{which}",
             Picture(
@@ -345,7 +354,8 @@ def _of_examples(findings: Findings, label: str, names: list[str]) -> Named:
     best = findings.best_among(examples)
     if best is None:
         return
-    shown, name, things = examples[best], names[best], findings.study.things
+    level, things, shown = findings.study.levels[best], findings.study.things, examples[best]
+    name = findings.study.level_name(level)
     if shown[0].row or not shown[0].pixels:  # a table says it
         return
     classes = list(names_of(findings.study, findings.study.levels[best], shown[0]))
@@ -353,7 +363,7 @@ def _of_examples(findings: Findings, label: str, names: list[str]) -> Named:
         "mistakes",
         Picture(
             "classes:mistakes_figure",
-            (shown, f"{label}: the worst mistakes of {name}, first seed", classes),
+            (shown, f"{label}: the worst mistakes of {names[best]}, first seed", classes),
             f"The test {things} that {name} got most wrong in its first seed, worst first"
             f"{'.' if shown[0].truth else ': those whose true class it gave the lowest probability.'}",
             alt=f"Test {things} that were taken for another class, each with what was said of it.",
@@ -369,7 +379,7 @@ def _of_examples(findings: Findings, label: str, names: list[str]) -> Named:
         "probabilities",
         Picture(
             "classes:probabilities_figure",
-            (tuple(kept), f"{label}: where {name} is least sure, first seed", classes),
+            (tuple(kept), f"{label}: where {names[best]} is least sure, first seed", classes),
             f"The {of}test {things} of which {name} is least sure in its first seed, and the probabilities of their "
             f"{'' if len(classes) <= SIDE_BY_SIDE else f'{SIDE_BY_SIDE} most probable '}classes; orange: the true one.",
             alt=f"{len(kept)} test {things} above bars of class probabilities.",
@@ -429,9 +439,10 @@ def _over_searches(findings: Findings) -> str:
 
 def _of_slices(findings: Findings, label: str, names: list[str]) -> Named:
     study = findings.study
-    done = _only(_where_it_matters(study, searched(findings.results.runs)), _best(findings))
+    done = _where_it_matters(study, _only(searched(findings.results.runs), _best(findings)))
     if len(done):
-        scales = {key: _scale(domain) for key, domain in study.tune.items()}
+        spaces = list(map(study.space, study.levels))
+        scales = {key: _scale([space[key] for space in spaces if key in space]) for key in study.tuned}
         measure = findings.measure
         side = "below" if measure.better == "higher" else "above"
         cut = "log axis" if measure.unit.relative else f"the worst tenth lies {side}, where it is not shown"
@@ -441,7 +452,7 @@ def _of_slices(findings: Findings, label: str, names: list[str]) -> Named:
                 "search:slice_figure",
                 (done, scales, names, measure, f"{label}: finished search trials"),
                 f"Validation {measure.words} of each finished search trial by its hyperparameters; {cut}."
-                f"{_shared(done, list(study.tune))}{_of_best(findings)}",
+                f"{_shared(done, list(study.tuned))}{_of_best(findings)}",
             ),
         )
 
@@ -464,15 +475,20 @@ def _where_it_matters(study: Study, trials: pd.DataFrame) -> pd.DataFrame:
     hidden layer) means nothing, and is missing.
     """
     done = trials[trials["status"] == "finished"].copy()
-    for key in study.tune:
-        done[key] = done[key].where(matters(study, done, key))
-    return done[["level", *study.tune, f"val_{study.metric}"]]
+    for row in done["level"].unique():
+        own, space = done["level"] == row, study.space(study.levels[int(row)])
+        for key in study.tuned:
+            has = matters(study, done, key, space[key]) if key in space else ~own
+            done[key] = done[key].where(~own | has)
+    return done[["level", *study.tuned, f"val_{study.metric}"]]
 
 
-def _scale(domain: Choice | Range) -> str | tuple[Value, ...]:
-    if isinstance(domain, Choice):
-        return domain.values
-    return "log" if domain.log else "linear"
+def _scale(domains: Sequence[Choice | Range]) -> str | tuple[Value, ...]:
+    """How a hyperparameter is drawn: choices one after the other, numbers on the scale of a range."""
+    ranges = [domain for domain in domains if isinstance(domain, Range)]
+    if ranges:
+        return "log" if all(domain.log for domain in ranges) else "linear"
+    return tuple(dict.fromkeys(value for domain in domains if isinstance(domain, Choice) for value in domain.values))
 
 
 def _of_time(findings: Findings, label: str, names: list[str]) -> Named:

@@ -38,7 +38,7 @@ class PowerTable:
     @property
     def headings(self) -> tuple[str, ...]:
         """Of the columns."""
-        counted = ("searches", "each", "seeds") if self.study.tune else ("seeds",)
+        counted = ("searches", "each", "seeds") if self.study.is_searched else ("seeds",)
         return (*counted, bracketed("sees", self.unit.gap), *(f"at {one:g}" for one in self.asked), "minutes")
 
     @property
@@ -48,7 +48,7 @@ class PowerTable:
 
     def _row(self, plan: Plan) -> tuple[str, ...]:
         own = self._numbers(plan)
-        counted = (plan.searches, plan.each, own["seeds"]) if self.study.tune else (own["seeds"],)
+        counted = (plan.searches, plan.each, own["seeds"]) if self.study.is_searched else (own["seeds"],)
         seen = number(self.outlook.detectable(plan), self.unit)
         found = [share(one) for one in own["power"].values()]
         return (*map(str, counted), seen, *found, _minutes(own["minutes"]))
@@ -58,10 +58,12 @@ class PowerTable:
         """What to do to see each difference, and how sure that is."""
         outlook, unit = self.outlook, self.unit
         parts = {"another search": outlook.search, "another seed": outlook.seed}
-        known = {name: value**0.5 for name, value in parts.items() if np.isfinite(value)} if self.study.tune else {}
+        known = (
+            {name: value**0.5 for name, value in parts.items() if np.isfinite(value)} if self.study.is_searched else {}
+        )
         spread = " and ".join(f"{difference(value, unit)} from {name}" for name, value in known.items())
         low, high = outlook.factor
-        unit_of = "searches" if self.study.tune else "seeds"
+        unit_of = "searches" if self.study.is_searched else "seeds"
         return [
             *(self._advice(one) for one in self.asked),
             *([f"A difference of two values varies (standard deviations, all pairs): {spread}."] if spread else []),
@@ -77,7 +79,7 @@ class PowerTable:
         if np.isnan(self.outlook.odd):
             return []
         one = difference(self.outlook.odd, self.unit)
-        of = "search" if self.study.tune else "seed"
+        of = "search" if self.study.is_searched else "seed"
         return [
             f"One {of} had a difference of {one}, far from all others: all figures above hang on it. "
             "Where none is like it smaller differences are found; where some are, more studies fail than is said here."
@@ -89,7 +91,7 @@ class PowerTable:
             return f"{name}: not with 80 % power by any plan up to 1,000 searches."
         own = self._numbers(plan)
         what = f"budget.searches = {plan.searches}, budget.seeds = {own['seeds']}"
-        if not self.study.tune:
+        if not self.study.is_searched:
             what = f"budget.seeds = {own['seeds']}"
         return f"{name}: {what}, about {_minutes(own['minutes'])} min."
 

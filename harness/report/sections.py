@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from harness.analysis import Findings
+from harness.analysis.tables import left_after
 from harness.analysis.units import test_images
-from harness.catalogue import Measure
+from harness.catalogue import SHARE, Measure
 from harness.errors import listed
 from harness.figures import difference, text
 from harness.plots import Picture
@@ -25,6 +26,7 @@ from harness.report.grids import (
     pairs_grid,
     published_grid,
     spread_grid,
+    vote_grid,
     winners_grid,
 )
 from harness.report.methods import methods
@@ -38,6 +40,10 @@ WEB = re.compile(r"https?://[^\s()<>\"'`\\]+")  # a journal may come from anybod
 PREDICTED = (
     "The prediction intervals hold what repetitions of the published runs would report if they were like those here: "
     "all of them together with 95 %."
+)
+POOLED = (
+    "± is the standard deviation of single runs; where the published one is known, the intervals pool it with that of "
+    "the runs here."
 )
 PAIRS = (
     "Second minus first, {by} that both have. Intervals and p (Holm) are those of all pairs together: an interval "
@@ -68,6 +74,11 @@ SPREAD = (
 SPREAD_OF_RUNS = (
     "Standard deviations: of what another search's winner would have measured, and of one more training of the same; "
     "then their parts of the variance of the mean that is reported. What other test {things} would change is not known."
+)
+VOTE = (
+    "Every confirmation run of a value votes on the test {things}, one by one; the class with the most votes wins, and "
+    "a tie counts as a draw does. The interval (Wilson) is for other test {things} of their kind and the vote of these "
+    "very runs: what other runs would say it does not know."
 )
 OTHERS = (
     "Means of the same runs on the test {things}, with 95 % intervals. None of them took part in choosing a winner."
@@ -100,7 +111,9 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """What the page says: a title with a line below it, the answer, and sections; `label` is the window's title."""
+    """What the page says: a title with a line below it, the answer, and sections; `label` is the window's title. With
+    `running` it is of a study that still runs, says so in these words, and is loaded again every `refresh` seconds.
+    """
 
     label: str
     title: str
@@ -108,6 +121,8 @@ class Page:
     answer: str
     sections: Sequence[Section]
     when: str = ""  # on which day it ran, and for how long
+    running: str = ""
+    refresh: int = 20
 
 
 Captions = Mapping[str, str]
@@ -125,6 +140,7 @@ def make_sections(findings: Findings, pictures: Mapping[str, Picture]) -> list[S
         *_cell_by_cell(findings),
         *_differences(findings, captions),
         *_spread(findings),
+        *_vote(findings),
         Section("Training against test", grids=[gaps_grid(findings)], pictures=_of(captions, "learning_curves")),
         *_course(findings, captions),
         *_reach(findings, captions),
@@ -187,8 +203,12 @@ def _published(findings: Findings) -> Iterator[Section]:
         runs = study.published.runs
         how_many = "one run" if runs == 1 else f"the mean of {runs} runs"
         texts = [f"Published: {study.published.source}. Each figure is {how_many}. {PREDICTED}"]
+        texts += [POOLED] if findings.published["deviation"].notna().any() else []
+        if left := left_after(findings.results):
+            texts.append(f"What was published after {listed(left)} epochs is left out: no training here takes so many.")
         after = [f"Note: {study.note}"] if study.note else []
-        yield Section("Published and measured", texts, [published_grid(findings)], after=after)
+        grids = [published_grid(findings)] if len(findings.published) else []
+        yield Section("Published and measured", texts, grids, after=after)
     elif study.note:
         yield Section("Note", [study.note])
 
@@ -237,6 +257,19 @@ def _spread(findings: Findings) -> Iterator[Section]:
         yield Section("Where the spread comes from", [said], [spread_grid(findings)])
 
 
+def _vote(findings: Findings) -> Iterator[Section]:
+    """What a value's runs say together, where their guesses were kept."""
+    table, best = findings.vote, findings.best
+    if len(table):
+        own = table[table["level"] == best]
+        said = [
+            f"{findings.study.level_name(findings.study.levels[int(cells.level)])}: vote of {cells.runs} runs: "
+            f"{text(cells.vote, SHARE)}; single runs: {text(cells.mean, SHARE)} in the mean."
+            for cells in own.itertuples()
+        ]
+        yield Section("All runs together", [*said, VOTE.format(things=findings.study.things)], [vote_grid(findings)])
+
+
 def _course(findings: Findings, captions: Captions) -> Iterator[Section]:
     """Figures epoch by epoch, where that was asked for."""
     if len(findings.course):
@@ -283,7 +316,7 @@ def _costs(captions: Captions) -> Iterator[Section]:
 
 
 def _search(findings: Findings, captions: Captions) -> Iterator[Section]:
-    if findings.study.tune:
+    if findings.study.is_searched:
         shown = _of(captions, "tuning", "slices", "importance")
         yield Section("The search", [_chose(findings)], [winners_grid(findings)], shown, after=_luck(findings))
 
@@ -308,7 +341,7 @@ def _luck(findings: Findings) -> list[str]:
             "was luck."
         )
     study, relevant = findings.study, findings.relevance[findings.relevance["matters"]]
-    idle = [key for key in study.tune if key not in set(relevant["hyperparameter"])]
+    idle = [key for key in study.tuned if key not in set(relevant["hyperparameter"])]
     if idle and len(findings.relevance):
         said.append(f"No effect of {listed(idle)} was seen (Kruskal-Wallis, Bonferroni-corrected).")
     return said

@@ -46,6 +46,8 @@ def _worth(findings: Findings) -> pd.DataFrame:
     study, table, unit = findings.study, findings.worth, findings.measure.unit
     rows = []
     for level, cells in zip(study.levels, records(table), strict=True):
+        if not study.space(level):
+            continue
         row = {study.axis: show(level)}
         if table["default_val"].notna().any():
             row |= {heading(f"{who}, validation", findings.measure): number(cells[f"{who}_val"], unit) for who in WHO}

@@ -13,9 +13,10 @@ import pandas as pd
 
 from harness.analysis import Findings, find, read_results
 from harness.analysis.datasets import of_grid
+from harness.analysis.plain import counts
 from harness.errors import UserError
 from harness.figures import duration
-from harness.journal import find_journal
+from harness.journal import find_journal, holder
 from harness.plots import Picture, Second, save_all
 from harness.report.across import across_pictures, across_section
 from harness.report.escape import latex, latex_label
@@ -84,8 +85,10 @@ def _move(place: Path, folder: Path) -> None:
         file.replace(folder / file.relative_to(place))
 
 
-def write(findings: Findings, folder: Path, second: Second | None = None) -> Path:
-    """Write the report of a study into `folder`, which is returned; `second` may help to draw."""
+def write(findings: Findings, folder: Path, second: Second | None = None, is_running: bool = False) -> Path:
+    """Write the report of a study into `folder`, which is returned; `second` may help to draw. The page of a study that
+    `is_running` says so, and browsers load it again and again.
+    """
     study, across = findings.study, of_grid(findings)
     pictures = {**make_pictures(findings), **(across_pictures(across) if across else {})}
     written_for = "" if study.dataset == study.written_for else f" (the study was written for {study.written_for})"
@@ -96,6 +99,7 @@ def write(findings: Findings, folder: Path, second: Second | None = None) -> Pat
         answer=findings.answer,
         when=_when(findings),
         sections=[*make_sections(findings, pictures), *([across_section(across)] if across else [])],
+        running=_running(findings) if is_running else "",
     )
     tables = _tables(findings) | ({"across": across.table} if across else {})
     return Report(page, pictures, tables, _latex(findings)).write(folder, second)
@@ -112,6 +116,13 @@ def _when(findings: Findings) -> str:
     return f"{began.day} {began:%B %Y}; {duration(seconds)} from the first training's start to the last one's end."
 
 
+def _running(findings: Findings) -> str:
+    """How far a study is that still runs."""
+    known = counts(findings)
+    searched = f"{known['search']} search trials and " if findings.study.tune else ""
+    return f"This study is still running: it has {searched}{known['confirm']} confirmations."
+
+
 def _tables(findings: Findings) -> dict[str, pd.DataFrame]:
     tables = {"compare": findings.table, "pairs": findings.pairs, "gaps": findings.gaps}
     if findings.study.task == "regression":
@@ -123,6 +134,8 @@ def _tables(findings: Findings) -> dict[str, pd.DataFrame]:
     tables["seeds"] = findings.seeds
     if findings.study.is_grid:
         tables["effects"] = findings.effects
+    if len(findings.vote):
+        tables["vote"] = findings.vote
     if len(findings.other_measures):
         tables["measures"] = findings.measures
     if len(findings.course):
@@ -131,7 +144,7 @@ def _tables(findings: Findings) -> dict[str, pd.DataFrame]:
         tables["reach"] = findings.reach
     if findings.study.published:
         tables["published"] = findings.published
-    if findings.study.tune:
+    if findings.study.is_searched:
         tables |= {"tuning": findings.tuning, "importance": findings.importance, "trials": findings.trials}
         tables |= {"worth": findings.worth} | ({"ablation": findings.ablation} if len(findings.ablation) else {})
     return tables
@@ -142,7 +155,7 @@ def _latex(findings: Findings) -> dict[str, tuple[pd.DataFrame, str]]:
     tables = {"compare": (narrow_grid(findings), f"{label}: {of}means over seeds.")}
     if findings.study.is_grid:
         tables["cells"] = cells_grid(findings), f"{label}: {of}means over seeds, with 95 % intervals."
-    if findings.study.tune:
+    if findings.study.is_searched:
         tables["winners"] = winners_grid(findings), f"{label}: what the search chose."
     return tables
 
@@ -160,12 +173,13 @@ def latex_table(table: pd.DataFrame, label: str, caption: str) -> str:
     return str(tex.replace(r"\centering", SMALL_TABLE, 1))
 
 
-def report_study(study: Study, folder: Path, second: Second | None = None) -> Path:
-    """Read the journal of the study in `folder` and write its report, which goes to `reports/<label>`."""
+def report_study(study: Study, folder: Path, second: Second | None = None) -> tuple[Findings, Path]:
+    """Read the journal of the study in `folder` and write its report: what came of it, and `reports/<label>`."""
     check_label(folder, study.label)
     findings = findings_of(study, folder)
     check_copy(folder, findings.study.name)
-    return write(findings, report_folder(findings.study.label), second)
+    is_running = holder(find_journal(study, folder)) is not None
+    return findings, write(findings, report_folder(findings.study.label), second, is_running)
 
 
 def findings_of(study: Study, folder: Path) -> Findings:

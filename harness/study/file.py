@@ -7,10 +7,10 @@ Whatever is wrong with the file is told in one line: file, key, rule, value and 
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 
@@ -20,10 +20,12 @@ from harness.errors import UserError, listed, nearest
 from harness.study import toml
 from harness.study.own import is_own, read_loader, read_own, why_not
 from harness.study.places import study_folder
-from harness.study.settle import check_reach, check_task, implied_task, uses
+from harness.study.published import DEVIATIONS, Published, Reported, figure_type, told, whole
+from harness.study.settle import check_published, check_reach, check_task, implied_task, uses
 from harness.study.source import KEYS, LISTS, Source, check_name, check_source, is_built_in, is_loader, means_file
 from harness.study.space import Choice, Range, Space, Table, describe, ends, grid_size, holds
 from harness.study.study import (
+    VARIANT,
     Bounds,
     Budget,
     Claim,
@@ -31,17 +33,19 @@ from harness.study.study import (
     Constraint,
     Loader,
     Point,
-    Published,
     SearchSettings,
     Study,
+    Variant,
     among,
-    figure_type,
     grid,
 )
+from harness.study.variants import check_name as check_name_of_variant
+from harness.study.variants import check_variants, place
 
 WIDTH_KEYS = ("depth", "width", "taper")  # what explicit `widths` replaces
 TOP = ("question", "note", "dataset", *KEYS, "task", "model", "metric")
 TABLES = ("compare", "tune", "fixed", "budget", "search", "constraint", "claim", "published")
+OF_ALL = ("dataset", "model", "metric", "task")  # what a study names at its top
 Parsed = TypeVar("Parsed")
 LONGEST = 1000  # items of a list of whole numbers
 OF_EFFECTS = ("n", "p", "low", "high", "difference", "error", "p_holm", "detectable", "improvement", "mean")
@@ -83,6 +87,9 @@ def _find(path: Path) -> Path:
     file = folder / "study.toml"
     if file.is_dir():
         raise UserError(f"{file}: is a directory; must be a text file")
+    if path.suffix == ".toml" and path.name != "study.toml" and path.is_file():
+        way = f"mkdir -p studies/{path.stem} && mv {path} studies/{path.stem}/study.toml"
+        raise UserError(f"{path}: a study is a folder that holds a file study.toml: {way}")
     if not file.is_file():
         beside = [str(other.parent) for base in (folder.parent, Path("studies")) for other in base.glob("*/study.toml")]
         if str(inside := "studies" / folder) in beside:
@@ -92,6 +99,11 @@ def _find(path: Path) -> Path:
 
 
 def _tables(raw: Mapping[str, Any]) -> None:
+    if "alert" in raw:
+        raise UserError(
+            "alert: a study file names no command to be run, since it may be somebody else's; give it to "
+            "harness run --on-done, or write [alert] into your own settings (docs/watch.md)"
+        )
     for table in TABLES:
         if not isinstance(raw.get(table, {}), dict):
             raise UserError(f"{table}: must be a table, [{table}], got {raw[table]!r}")
@@ -106,22 +118,21 @@ def _sorted(overrides: Iterable[str]) -> tuple[list[str], list[str]]:
 
 def _override(raw: dict[str, Any], override: str, own: OwnModel | None) -> None:
     """Apply `section.key=value`, or `key=value` for the compared key, a top-level key or a hyperparameter to fix."""
-    key, equals, text = override.partition("=")
-    key = key.strip()
-    if not equals or not key:
+    keys, text = toml.dotted(override) or ([], "")
+    if not keys:
         raise UserError(f"--set {override}: must be key=value, as in lr=0.1 or budget.seeds=5")
     try:
         value = toml.parse(f"value = {text}")["value"]
     except UserError:
         value = text.strip()  # a bare word: adam instead of "adam"
-    *sections, name = key.split(".")
+    *sections, key = keys
     if sections:
         table: Any = raw
         for section in sections:
             table = table.setdefault(section, {})
             if not isinstance(table, dict):
                 raise UserError(f"--set {override}: {section} is no table of the study file")
-        table[name] = value
+        table[key] = value
     elif key in raw.get("compare", {}):
         raw["compare"][key] = value
     elif key in hyperparameters(own):
@@ -136,8 +147,8 @@ def _override(raw: dict[str, Any], override: str, own: OwnModel | None) -> None:
 def _check(folder: Path, raw: dict[str, Any], own: OwnModel | None) -> Study:
     _known("", raw, (*TOP, *TABLES))
     model = own.name if own else _model(raw.get("model", "mlp"))
-    compared, tune, fixed = _hyperparameters(folder, raw, model, own)
-    datasets = _datasets(folder, raw, compared)
+    asked = _hyperparameters(folder, raw, model, own)
+    datasets = _datasets(folder, raw, asked.compared)
     task, metric = (_named(key, raw[key]) if key in raw else "" for key in ("task", "metric"))
     study = {
         **_words(raw),
@@ -150,14 +161,15 @@ def _check(folder: Path, raw: dict[str, Any], own: OwnModel | None) -> Study:
         "code": own and Code(name=own.name, source=own.source),
         "task": "",
         "metric": metric,
-        **dict(zip(("axis", "levels"), grid(compared), strict=True)),
-        "tune": tune,
-        "fixed": fixed,
-        **_other_tables(raw, tune, {**dict.fromkeys(compared), **fixed}, own),
+        **dict(zip(("axis", "levels"), grid(asked.compared), strict=True)),
+        "tune": asked.tune,
+        "fixed": asked.fixed,
+        "variants": asked.variants,
+        **_other_tables(raw, asked.sides(), own),
         "seeding": "sequence",
     }
     checked = _with_task(_parse(TypeAdapter(Study), "", study), str(task))
-    for check in (_data_fits, _fits_together, _can_be_built, _folds_fit, _worth_is_known):
+    for check in (check_variants, _data_fits, _fits_together, _can_be_built, _folds_fit, _worth_is_known):
         check(checked)
     return checked
 
@@ -213,29 +225,66 @@ def _data_fits(study: Study) -> None:
             )
 
 
-def _hyperparameters(
-    folder: Path, raw: Mapping[str, Any], model: Value, own: OwnModel | None
-) -> tuple[Compared, Space, dict[str, Value]]:
+class Side(NamedTuple):
+    """Of a study the hyperparameters that belong together: all, or what is of one variant. `settled` are those with
+    values, by what the study says of them; of compared ones the value is None. `own` are the keys that only it has.
+    """
+
+    where: str
+    settled: Mapping[str, Value | None]
+    space: Space
+    own: Collection[str]
+
+
+class Asked(NamedTuple):
+    """What a study file says of hyperparameters. Of named variants `compared` has the names."""
+
+    compared: Compared
+    tune: Space
+    fixed: dict[str, Value]
+    variants: dict[str, Variant]
+
+    @property
+    def values(self) -> Compared:
+        """What is compared of hyperparameters."""
+        return {key: known for key, known in self.compared.items() if not self.variants or key != VARIANT}
+
+    def sides(self) -> list[Side]:
+        """One of a plain study, one for each variant."""
+        found = []
+        for name, variant in (self.variants or {"": Variant()}).items():
+            settled = {**dict.fromkeys(self.values), **self.fixed, **variant.sets}
+            space = {key: domain for key, domain in self.tune.items() if key not in variant.sets} | variant.tune
+            kept = {key: value for key, value in settled.items() if key not in space}
+            where = f"{place(name)}: " if self.variants else ""
+            found.append(Side(where, kept, space, variant.tune.keys() if self.variants else space.keys()))
+        return found
+
+
+def _hyperparameters(folder: Path, raw: Mapping[str, Any], model: Value, own: OwnModel | None) -> Asked:
     """What is compared, tuned and fixed, each checked and all together."""
-    compared = _compare(raw.get("compare", {}), own, folder)
-    fixed = _fixed(raw.get("fixed", {}), own)
-    tune = _tune(raw.get("tune", {}), own)
-    _disjoint(compared, tune, fixed)
-    if own:
-        _all_given(own, compared, tune, fixed)
-    else:
-        _fit_the_model(model, (*compared, *tune, *fixed))
-    _conditions(tune, compared, fixed, own)
-    return compared, tune, fixed
+    compared, variants = _compare(raw.get("compare", {}), own, folder)
+    fixed = _fixed("fixed", raw.get("fixed", {}), own)
+    tune = _tune("tune", raw.get("tune", {}), own)
+    asked = Asked(compared, tune, fixed, variants)
+    _disjoint(asked)
+    for side in asked.sides():
+        try:
+            if own:
+                _all_given(own, side)
+            else:
+                _fit_the_model(model, (*side.settled, *side.space))
+            _conditions(side, own)
+        except UserError as error:
+            raise UserError(f"{side.where}{error}") from None
+    return asked
 
 
-def _other_tables(
-    raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None], own: OwnModel | None
-) -> dict[str, Any]:
-    """The tables that name no hyperparameters of their own; `settled` is what is fixed, and the axis."""
-    search = _search(raw.get("search", {}), tune, settled, own)
+def _other_tables(raw: Mapping[str, Any], sides: Sequence[Side], own: OwnModel | None) -> dict[str, Any]:
+    """The tables that name no hyperparameters of their own."""
+    search = _search(raw.get("search", {}), sides, own)
     return {
-        "budget": _budget(raw, tune, search.sampler == "grid"),
+        "budget": _budget(raw, sides, search.sampler == "grid"),
         "search": search,
         "constraint": _constraint(raw.get("constraint", {})),
         "claim": _table(Claim, "claim", raw),
@@ -243,12 +292,14 @@ def _other_tables(
     }
 
 
-def _budget(raw: Mapping[str, Any], tune: Space, grid: bool) -> Budget:
-    """The table [budget]; where time is what counts and nothing else is said, a grid ends with its last point."""
+def _budget(raw: Mapping[str, Any], sides: Sequence[Side], grid: bool) -> Budget:
+    """The table [budget]; where time is what counts and nothing else is said, a grid ends with its last point, of
+    several the smallest.
+    """
     budget: Budget = _table(Budget, "budget", raw)
     if not grid or budget.minutes is None or "trials" in raw["budget"]:
         return budget
-    return budget.model_copy(update={"trials": grid_size(tune)})
+    return budget.model_copy(update={"trials": min(grid_size(side.space) for side in sides if side.space)})
 
 
 def _datasets(folder: Path, raw: Mapping[str, Any], compared: Compared) -> tuple[str, ...]:
@@ -303,10 +354,13 @@ def _loader(folder: Path, datasets: tuple[str, ...]) -> Loader | None:
     return Loader(name=programs[0], source=read_loader(folder, programs[0])) if programs else None
 
 
-def _compare(table: dict[str, Any], own: OwnModel | None, folder: Path) -> Compared:
+def _compare(table: dict[str, Any], own: OwnModel | None, folder: Path) -> tuple[Compared, dict[str, Variant]]:
+    """The compared keys with their values, and the named variants, if these are what is compared."""
     if not table:
         raise UserError("compare: must hold one key, the axis of the table, or two, a grid; it is empty or missing")
-    _turnable("compare", {key: value for key, value in table.items() if key != "dataset"}, own)
+    variants = _variants(table[VARIANT], own) if _are_variants(table, own) else {}
+    turned = [key for key in table if key != "dataset" and not (variants and key == VARIANT)]
+    _turnable("compare", {key: table[key] for key in turned}, own)
     if len(table) > MOST_KEYS:
         first, second, *others = table
         raise UserError(
@@ -315,7 +369,10 @@ def _compare(table: dict[str, Any], own: OwnModel | None, folder: Path) -> Compa
         )
     if own and len(table) > 1:
         _no_columns(own, table)
-    compared = {key: _compared(catalogue.knob(key, own), values, folder) for key, values in table.items()}
+    compared = {
+        key: tuple(variants) if variants and key == VARIANT else _compared(catalogue.knob(key, own), values, folder)
+        for key, values in table.items()
+    }
     cells = math.prod(map(len, compared.values()))
     if cells > MOST_LEVELS:
         what = "cells of two keys" if len(compared) > 1 else "values"
@@ -323,7 +380,50 @@ def _compare(table: dict[str, Any], own: OwnModel | None, folder: Path) -> Compa
             f"compare: at most {MOST_LEVELS:,} {what} can be compared, got {cells:,}; each is searched and "
             "confirmed on its own; a key with that many values is one to tune"
         )
-    return compared
+    return compared, variants
+
+
+def _are_variants(table: Mapping[str, Any], own: OwnModel | None) -> bool:
+    """Whether named variants are compared. Raises UserError where they are meant and something else is said."""
+    is_own = own is not None and VARIANT in {knob.name for knob in own.knobs}
+    if VARIANT not in table or (is_own and not isinstance(table[VARIANT], dict)):
+        return False
+    if is_own:
+        raise UserError(
+            f"compare.{VARIANT}: is a parameter of {own and own.class_name}; call that something else to compare "
+            "named variants"
+        )
+    return True
+
+
+def _variants(raw: Any, own: OwnModel | None) -> dict[str, Variant]:
+    """Whole recipes by their names: what each sets, and the space that is its own."""
+    if not isinstance(raw, dict) or not raw:
+        raise UserError(f'compare.{VARIANT}: must hold a table for each name, as "tuned" = {{ lr = 0.1 }}, got {raw!r}')
+    return {name: _variant(name, one, own) for name, one in raw.items()}
+
+
+def _variant(name: str, raw: Any, own: OwnModel | None) -> Variant:
+    check_name_of_variant(name)
+    where = place(name)
+    if not isinstance(raw, dict):
+        raise UserError(f"{where}: must be a table of hyperparameters, as {{ lr = 0.1 }}, got {raw!r}")
+    sets, tune = {key: value for key, value in raw.items() if key != "tune"}, raw.get("tune", {})
+    if not isinstance(tune, dict):
+        raise UserError(
+            f"{where}.tune: must be a table, as {{ lr = {{ low = 1e-3, high = 0.1, log = true }} }}, got {tune!r}"
+        )
+    for key in (*sets, *tune):
+        if key in OF_ALL:
+            instead = (
+                "compare it beside the variants" if key == "dataset" else "write a study for each, and compare these"
+            )
+            raise UserError(
+                f"{where}.{key}: all variants of a study have one {key}, which stands at its top; {instead}"
+            )
+        if key in sets and key in tune:
+            raise UserError(f"{where}.tune.{key}: is set by the variant already; it can be set or searched")
+    return Variant(sets=_fixed(where, sets, own), tune=_tune(f"{where}.tune", tune, own))
 
 
 def _no_columns(own: OwnModel, table: Iterable[str]) -> None:
@@ -358,14 +458,14 @@ def _turnable(where: str, table: Mapping[str, Any], own: OwnModel | None) -> Non
     _known(where, table, (*known, "dataset") if where == "compare" else known)
 
 
-def _fixed(table: dict[str, Any], own: OwnModel | None) -> dict[str, Value]:
-    _turnable("fixed", table, own)
-    return {key: _value(f"fixed.{key}", value, catalogue.knob(key, own)) for key, value in table.items()}
+def _fixed(where: str, table: dict[str, Any], own: OwnModel | None) -> dict[str, Value]:
+    _turnable(where, table, own)
+    return {key: _value(f"{where}.{key}", value, catalogue.knob(key, own)) for key, value in table.items()}
 
 
-def _tune(table: dict[str, Any], own: OwnModel | None) -> Space:
-    _turnable("tune", table, own)
-    return {key: _domain(f"tune.{key}", catalogue.knob(key, own), value) for key, value in table.items()}
+def _tune(where: str, table: dict[str, Any], own: OwnModel | None) -> Space:
+    _turnable(where, table, own)
+    return {key: _domain(f"{where}.{key}", catalogue.knob(key, own), value) for key, value in table.items()}
 
 
 def _domain(where: str, knob: Knob, raw: Any) -> Choice | Range:
@@ -431,14 +531,14 @@ def _yes_or_no(value: Any) -> bool:
     return value
 
 
-def _all_given(own: OwnModel, compared: Compared, tune: Space, fixed: Mapping[str, Value]) -> None:
+def _all_given(own: OwnModel, side: Side) -> None:
     """A parameter without a default must have a value in every training."""
     for knob in own.knobs:
-        if knob.required and knob.name not in (*compared, *tune, *fixed):
+        if knob.required and knob.name not in (*side.settled, *side.space):
             raise UserError(
                 f"{knob.name}: must be compared, tuned or fixed, since {own.class_name} has no default for it"
             )
-        if knob.required and knob.name in tune and tune[knob.name].when:
+        if knob.required and knob.name in side.space and side.space[knob.name].when:
             raise UserError(
                 f"tune.{knob.name}.when: {own.class_name} needs {knob.name} in every training, as it has no default"
             )
@@ -457,42 +557,71 @@ def _fit_the_model(model: Value, keys: tuple[str, ...]) -> None:
 
 
 def _published(raw: dict[str, Any]) -> Published:
-    _known("published", raw, (*Published.model_fields, *catalogue.figure_names()))
+    _reported("published", raw, Published)
+    after = raw.get("after", {})
+    for epoch, one in after.items() if isinstance(after, dict) else ():
+        try:
+            whole(epoch)
+        except UserError as error:
+            raise UserError(f"published.{error}") from None
+        _reported(f"published.after.{epoch}", one, Reported)
+    published: Published = _parse(TypeAdapter(Published), "published", raw)
+    if published.runs == 1 and any(one.deviation for one in (published, *published.after.values())):
+        raise UserError("published.deviation: one run has none; published.runs says how many there were, got 1")
+    return published
+
+
+def _reported(where: str, raw: Any, kind: type[Reported]) -> None:
+    """Figures by name, at the end or after some epochs, and their deviations, each checked where it stands."""
+    if not isinstance(raw, dict):
+        raise UserError(f"{where}: must be a table, [{where}], got {raw!r}")
+    _known(where, raw, (*kind.model_fields, *catalogue.figure_names()))
     for name, values in raw.items():
-        if name not in Published.model_fields:
-            _parse(figure_type(name), f"published.{name}", tuple(values) if isinstance(values, list) else values)
-    return _parse(TypeAdapter(Published), "published", raw)
+        if name not in kind.model_fields:
+            _parse(figure_type(name), f"{where}.{name}", told(values))
+    spread = raw.get("deviation", {})
+    for name, values in spread.items() if isinstance(spread, dict) else ():
+        if name not in raw:
+            raise UserError(f"{where}.deviation.{name}: is that of a published {name}, and there is none")
+        _parse(DEVIATIONS, f"{where}.deviation.{name}", told(values))
 
 
-def _disjoint(compared: Compared, tune: Space, fixed: Mapping[str, Value]) -> None:
-    for key in (*tune, *fixed):
-        places = [name for name, keys in (("compare", compared), ("tune", tune), ("fixed", fixed)) if key in keys]
+def _disjoint(asked: Asked) -> None:
+    """Each hyperparameter stands in one table; a variant may say otherwise than [tune] and [fixed], not [compare]."""
+    tables = {"compare": asked.values, "tune": asked.tune, "fixed": asked.fixed}
+    for key in (*asked.tune, *asked.fixed):
+        places = [name for name, keys in tables.items() if key in keys]
         if len(places) > 1:
             raise UserError(f"{places[1]}.{key}: {key} stands in [{places[0]}] already; it can be in one of them only")
+    for name, variant in asked.variants.items():
+        for key in (*variant.sets, *variant.tune):
+            if key in asked.values:
+                raise UserError(
+                    f"{place(name)}.{key}: {key} stands in [compare] already; it can be in one of them only"
+                )
 
 
-def _conditions(tune: Space, compared: Compared, fixed: Mapping[str, Value], own: OwnModel | None) -> None:
+def _conditions(side: Side, own: OwnModel | None) -> None:
     """`when` may speak of what is compared, fixed, or tuned without a `when` of its own."""
+    tune = side.space
     for key, domain in tune.items():
         for other, wanted in domain.when.items():
             where = f"tune.{key}.when.{other}"
             free = {name for name, candidate in tune.items() if not candidate.when}
-            if other not in {*compared, *fixed, *free}:
+            if other not in {*side.settled, *free}:
                 raise UserError(
                     f"{where}: must be compared, fixed, or tuned without `when`{nearest(other, sorted(free))}"
                 )
             _value(where, wanted, catalogue.knob(other, own))
-            if isinstance(chosen := tune.get(other), Choice) and wanted not in chosen.values:
+            if key in side.own and isinstance(chosen := tune.get(other), Choice) and wanted not in chosen.values:
                 raise UserError(f"{where}: must be one of {listed(chosen.values)}, got {wanted!r}")
 
 
-def _search(
-    raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None], own: OwnModel | None
-) -> SearchSettings:
-    """The table [search]; `settled` is what is fixed, and the axis, whose value is None."""
+def _search(raw: Mapping[str, Any], sides: Sequence[Side], own: OwnModel | None) -> SearchSettings:
+    """The table [search]."""
     names = {*SearchSettings.model_fields, "from"} - {"earlier"}
     _known("search", raw, names)
-    first, earlier = _points(raw.get("first", []), tune, settled, own), raw.get("from")
+    first, earlier = _points(raw.get("first", []), sides, own), raw.get("from")
     if earlier is not None and (not isinstance(earlier, str) or not earlier):
         raise UserError(f"search.from: must be the folder of a study, as studies/other, got {earlier!r}")
     plain = {key: value for key, value in raw.items() if key not in ("first", "from")}
@@ -504,25 +633,34 @@ def _search(
     return settings
 
 
-def _points(raw: Any, tune: Space, settled: Mapping[str, Value | None], own: OwnModel | None) -> tuple[Point, ...]:
+def _points(raw: Any, sides: Sequence[Side], own: OwnModel | None) -> tuple[Point, ...]:
     if not isinstance(raw, list) or not all(isinstance(point, dict) for point in raw):
         raise UserError(f"search.first: must be a list of tables, as [{{ lr = 1e-3 }}], got {raw!r}")
-    return tuple(_point(point, tune, settled, own) for point in raw)
+    return tuple(_point(point, sides, own) for point in raw)
 
 
-def _point(raw: Mapping[str, Any], tune: Space, settled: Mapping[str, Value | None], own: OwnModel | None) -> Point:
-    """Some of the tuned hyperparameters, each with a value of its domain and with what it depends on."""
-    _known("search.first", raw, tune)
+def _point(raw: Mapping[str, Any], sides: Sequence[Side], own: OwnModel | None) -> Point:
+    """Some of the tuned hyperparameters, each with a value of its domain and with what it depends on: of variants in
+    one of them that searches it, since the others do without.
+    """
+    _known("search.first", raw, {key for side in sides for key in side.space})
     point = {key: _value(f"search.first.{key}", value, catalogue.knob(key, own)) for key, value in raw.items()}
-    for key, value in point.items():
-        if not holds(tune[key], value):
-            raise UserError(f"search.first.{key}: must be {describe(tune[key])}, got {show(value)}")
-        for other, wanted in tune[key].when.items():
-            known = {**settled, **point}
-            if known.get(other, "open") not in (None, wanted):
-                where = f"search.first.{key}: means something only where {other} is {show(wanted)}"
-                raise UserError(f"{where}, which must stand beside it")
+    for key in point:
+        wrong = [_wrong(key, point, side) for side in sides if key in side.space]
+        if all(wrong):
+            raise UserError(f"search.first.{key}: {wrong[0]}")
     return point
+
+
+def _wrong(key: str, point: Point, side: Side) -> str:
+    """What is wrong with a value of a point; nothing where it can be tried."""
+    domain, known = side.space[key], {**side.settled, **point}
+    if not holds(domain, point[key]):
+        return f"must be {describe(domain)}, got {show(point[key])}"
+    for other, wanted in domain.when.items():
+        if known.get(other, "open") not in (None, wanted):
+            return f"means something only where {other} is {show(wanted)}, which must stand beside it"
+    return ""
 
 
 def _constraint(raw: Mapping[str, Any]) -> Constraint:
@@ -538,15 +676,10 @@ def _constraint(raw: Mapping[str, Any]) -> Constraint:
 
 
 def _fits_together(study: Study) -> None:
-    for name, figures in study.published.figures.items() if study.published else ():
-        if len(figures) != len(study.levels):
-            raise UserError(
-                f"published.{name}: must hold one figure for each of the {len(study.levels)} compared values, "
-                f"got {len(figures)}"
-            )
+    check_published(study)
     _budget_fits(study)
     check_reach(study)
-    if study.tune:
+    if study.is_searched:
         _can_be_searched(study)
 
 
@@ -559,24 +692,26 @@ def _can_be_built(study: Study) -> None:
     if not set(CONTRADICT) & set(study.chosen):
         return
     concerned = {*CONTRADICT, *WIDTH_KEYS, "widths", "kernel"}
-    corners = {key: ends(domain) for key, domain in study.tune.items() if key in concerned}
-    for level, values in itertools.product(study.levels, itertools.product(*corners.values())):
-        params = dict(zip(corners, values, strict=True))
-        config = study.config(level, params)
-        kept = {key for key in params if all(config[other] == one for other, one in study.tune[key].when.items())}
-        study.config(level, {key: params[key] for key in kept}).check()
+    for level in study.levels:
+        space = study.space(level)
+        corners = {key: ends(domain) for key, domain in space.items() if key in concerned}
+        for values in itertools.product(*corners.values()):
+            params = dict(zip(corners, values, strict=True))
+            config = study.config(level, params)
+            kept = {key for key in params if all(config[other] == one for other, one in space[key].when.items())}
+            study.config(level, {key: params[key] for key in kept}).check()
 
 
 def _budget_fits(study: Study) -> None:
-    if not study.tune and study.budget.searches not in (None, 1):
+    if not study.is_searched and study.budget.searches not in (None, 1):
         raise UserError(f"budget.searches: there is no [tune] to search over, got {study.budget.searches}")
-    if not study.tune and study.budget.minutes is not None:
+    if not study.is_searched and study.budget.minutes is not None:
         raise UserError("budget.minutes: there is no [tune] to spend them on; budget.seeds says how much is trained")
     if study.searches > study.budget.seeds:
         raise UserError(
             f"budget.seeds: each of the {study.searches} searches' winners needs a seed, got {study.budget.seeds}"
         )
-    if study.tune:
+    if study.is_searched:
         return
     if study.search.earlier is not None:
         raise UserError("search.from: there is no [tune], so nothing is searched")
@@ -587,7 +722,7 @@ def _budget_fits(study: Study) -> None:
 def _can_be_searched(study: Study) -> None:
     if not all(study.config(level, {}).validation for level in study.levels):
         raise UserError("validation: a search needs images to choose by, so it must be above 0 with [tune]")
-    if "validation" in study.tune:
+    if "validation" in study.tuned:
         raise UserError("tune.validation: the images to choose by cannot be tuned; compare it or fix it")
     if len(study.search.first) > study.room_for_points:
         defaults = " beside the defaults, which come first" if study.room_for_points < study.budget.trials else ""
@@ -596,23 +731,32 @@ def _can_be_searched(study: Study) -> None:
     if study.constraint.parameters is not None and study.search.sampler == "grid":
         raise UserError("constraint.parameters: a grid's points are all visited")
     if study.search.sampler == "grid":
-        size = grid_size(study.tune)
-        if study.budget.trials > size:
-            raise UserError(f"budget.trials: the grid has {size} points, got {study.budget.trials} trials")
+        for level in study.searching:
+            size, of = grid_size(study.space(level)), f" of {study.level_name(level)}" if study.variants else ""
+            if study.budget.trials > size:
+                raise UserError(f"budget.trials: the grid{of} has {size} points, got {study.budget.trials} trials")
 
 
 def _folds_fit(study: Study) -> None:
     """Folds are of a search, and hold out what they hold out."""
     search = study.search
     for key in ("folds", "repeats", "refit"):
-        if not study.tune and (got := getattr(search, key)) != SearchSettings.model_fields[key].default:
+        if not study.is_searched and (got := getattr(search, key)) != SearchSettings.model_fields[key].default:
             raise UserError(f"search.{key}: there is no [tune] to search over, got {got!r}")
+    if search.refit == "all" and 0 < len(study.searching) < len(study.levels):
+        idle = next(level for level in study.levels if level not in study.searching)
+        raise UserError(
+            f"search.refit: with 'all' a winner takes its epochs from its search, and {study.level_name(idle)} "
+            "searches nothing; use refit = 'split'"
+        )
     if search.folds == 1:
         if search.repeats > 1:
             raise UserError(f"search.repeats: there are no folds to repeat (search.folds = 1), got {search.repeats}")
         return
-    if study.axis == "validation":
-        raise UserError("compare.validation: of search.folds each holds out its own part; compare something else")
+    of_variants = [where for where, _ in uses(study, "validation") if where.startswith("compare.variant.")]
+    if study.axis == "validation" or of_variants:
+        where = of_variants[0] if of_variants else "compare.validation"
+        raise UserError(f"{where}: of search.folds each holds out its own part; compare something else")
     if "validation" in study.fixed and search.refit == "all":
         raise UserError(
             "fixed.validation: has no effect: search.folds say what a search holds out, and with search.refit = 'all' "
@@ -623,9 +767,9 @@ def _folds_fit(study: Study) -> None:
 def _worth_is_known(study: Study) -> None:
     """What tuning was worth can be asked where something is tuned."""
     for key in ("ablation", "confirm_defaults"):
-        if getattr(study.budget, key) and not study.tune:
+        if getattr(study.budget, key) and not study.is_searched:
             raise UserError(f"budget.{key}: there is no [tune] whose worth could be measured")
-        for name in study.tune:
+        for name in study.tuned:
             if getattr(study.budget, key) and study.knob(name).required:
                 raise UserError(f"budget.{key}: {name} has no default in {study.model} that could be trained")
         if getattr(study.budget, key) and study.search.refit == "all":

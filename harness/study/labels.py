@@ -1,10 +1,11 @@
-"""What is known of a study's data sets by their names: what their classes and targets are called, and what a record of
-the environment says of each.
+"""What a study asks, for programs; and what is known of its data sets by their names: what their classes and targets
+are called, and what a record of the environment says of each.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from harness.catalogue import SHARE, Measure
 from harness.figures import bracketed
 from harness.study.study import Study
 from harness.trial import Level
@@ -33,3 +34,22 @@ def target_names(study: Study, level: Level, count: int) -> tuple[str, ...]:
 
 def _dataset_of(study: Study, level: Level) -> str:
     return str(study.config(level, {}).dataset)
+
+
+def asked(study: Study) -> dict[str, Any]:
+    """What a study asks: what it compares, on which data, by which measure."""
+    return {
+        "study": study.label,
+        "question": study.question,
+        "data": list(study.datasets),
+        "model": study.model,
+        "compares": list(study.axes),
+        "levels": [study.level_name(level) for level in study.levels],
+        "metric": metric(study.measure),
+    }
+
+
+def metric(measure: Measure) -> dict[str, str]:
+    """What a study selects by. Its unit is "share", of which 1 is all, or that of the figure itself, if it has one."""
+    unit = "share" if measure.unit.symbol == SHARE.symbol else measure.unit.symbol
+    return {"name": measure.name, "unit": unit, "better": measure.better}

@@ -11,7 +11,14 @@ from harness.errors import UserError, nearest
 def study_folder(path: Path) -> Path:
     """The folder of a study that is named by its folder or by its file; raises UserError if anything leads out."""
     folder = path.parent if path.name == "study.toml" else path
-    return _inside(folder, ("study.toml", "journal*"))
+    return _inside(folder, ("study.toml", "journal*", "weights*", "checkpoints*", "checkpoints*/*"))
+
+
+def folder_named(name: str) -> Path:
+    """Where a study of that name is written; raises UserError where that is no folder's name, or if it leads out."""
+    if name in ("", ".", "..") or any(mark in name for mark in "/\\@") or not name.isprintable():
+        raise UserError(f"name: must be that of a folder, without / and @, got {name!r}")
+    return study_folder(Path("studies") / name)
 
 
 def file_beside(folder: Path, name: str) -> Path:
@@ -60,6 +67,11 @@ def _kept_in(path: Path, roots: Iterable[Path]) -> Path:
     if not any(end.is_relative_to(root.resolve()) for root in roots):
         raise UserError(f"dataset: {path} leads out of the folders of data, to {end}")
     return path
+
+
+def checkpoints_folder(journal: Path) -> Path:
+    """Where the checkpoints of the study and the data set lie whose journal that is."""
+    return journal.with_name(journal.stem.replace("journal", "checkpoints", 1))
 
 
 def advice(command: str, journal: Path) -> str:

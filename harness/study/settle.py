@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from harness import catalogue
 from harness.catalogue import RATIO, SHARE, Measure, Task
 from harness.errors import UserError, listed, one_of
-from harness.study.space import Choice
+from harness.study import toml
+from harness.study.published import Quoted
+from harness.study.space import ends
 from harness.study.study import About, Study
 
 OF_CLASSES = ("label_smoothing", "class_weight", "stratify")
@@ -47,12 +49,16 @@ def uses(study: Study, key: str) -> Iterator[tuple[str, object]]:
     """The values that a study gives a hyperparameter, each with where it stands; of a range its ends."""
     if key in study.axes:
         yield from ((f"compare.{key}", value) for value in study.compared[key])
+    for name, variant in study.variants.items():
+        where = f"compare.variant.{toml.key(name)}"
+        if key in variant.sets:
+            yield f"{where}.{key}", variant.sets[key]
+        if key in variant.tune:
+            yield from ((f"{where}.tune.{key}", value) for value in ends(variant.tune[key]))
     if key in study.fixed:
         yield f"fixed.{key}", study.fixed[key]
     if key in study.tune:
-        domain = study.tune[key]
-        values = domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
-        yield from ((f"tune.{key}", value) for value in values)
+        yield from ((f"tune.{key}", value) for value in ends(study.tune[key]))
 
 
 def implied_task(study: Study) -> str:
@@ -74,10 +80,37 @@ def check_task(study: Study) -> None:
         if loss not in task.losses:
             raise UserError(f"{where}: a {task.name} minimises one of {listed(task.losses)}, got {loss!r}")
     _check_what_it_lacks(study, task)
-    for name in study.published.figures if study.published else ():
-        measure = catalogue.figure(name).measure
-        if measure and measure not in task.measures:
-            raise UserError(f"published.{name}: a {task.name} has {listed(task.measures)}")
+    for quoted in study.published.quoted() if study.published else ():
+        _check_measured(study, task, quoted)
+
+
+def _check_measured(study: Study, task: Task, quoted: Quoted) -> None:
+    """A published figure must be one that is measured: after each epoch few are."""
+    images, _, measure = quoted.name.partition("_")
+    each_epoch = dict.fromkeys((*task.running, study.metric or task.metric))
+    if quoted.after and (images not in ("val", "test") or measure not in each_epoch):
+        names = listed(f"{one}_{name}" for one in ("val", "test") for name in each_epoch)
+        raise UserError(f"published.{quoted.where}: what is measured after each epoch is {names}")
+    if (of := catalogue.figure(quoted.name).measure) and of not in task.measures:
+        raise UserError(f"published.{quoted.where}: a {task.name} has {listed(task.measures)}")
+
+
+def check_published(study: Study) -> None:
+    """There must be a figure for each compared value, and test figures after an epoch want to be measured then. Raises
+    UserError.
+    """
+    for quoted in study.published.quoted() if study.published else ():
+        for of, values in (("", quoted.values), ("deviation.", quoted.deviations)):
+            if len(values) != len(study.levels):
+                raise UserError(
+                    f"published.{quoted.where.removesuffix(quoted.name)}{of}{quoted.name}: must hold one figure for "
+                    f"each of the {len(study.levels)} compared values, got {len(values)}"
+                )
+        if quoted.after and quoted.name.startswith("test_") and not study.budget.test_each_epoch:
+            raise UserError(
+                f"published.{quoted.where}: test figures are measured after each epoch only with [budget] "
+                "test_each_epoch = true"
+            )
 
 
 def check_reach(study: Study) -> None:
@@ -87,7 +120,7 @@ def check_reach(study: Study) -> None:
     if study.claim.reach is None:
         return
     got = f"got {study.claim.reach:g}"
-    if study.tune and study.search.refit == "all":
+    if study.is_searched and study.search.refit == "all":
         raise UserError(f"claim.reach: is of validation figures, and search.refit = 'all' holds nothing out, {got}")
     for level in study.levels:
         if not study.held_out(study.config(level, {})):

@@ -5,7 +5,7 @@ grid_size(space)
 """
 
 from collections.abc import Mapping
-from typing import TypeGuard
+from typing import Annotated, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,6 +13,7 @@ from harness.catalogue import Value, show
 from harness.errors import UserError
 
 LARGEST_GRID = 100_000  # points
+Line = Annotated[str, Field(max_length=2000)]  # MLflow takes no more than a few thousand characters
 
 
 class Table(BaseModel):
@@ -110,6 +111,17 @@ def grid_size(tune: Space) -> int:
         if size > LARGEST_GRID:
             raise UserError(f"search.sampler: a grid may have {LARGEST_GRID:,} points, this one has more")
     return size
+
+
+def reachable(space: Space, settled: Mapping[str, Value]) -> Space:
+    """What is searched where some hyperparameters have settled values: without those whose `when` never holds."""
+
+    def may_be(other: str, wanted: Value) -> bool:
+        if other in space:
+            return holds(space[other], wanted)
+        return other not in settled or settled[other] == wanted
+
+    return {key: domain for key, domain in space.items() if all(may_be(*one) for one in domain.when.items())}
 
 
 def describe(domain: Choice | Range) -> str:

@@ -14,23 +14,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    ConfigDict,
     Field,
     PlainValidator,
-    TypeAdapter,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     model_validator,
 )
 
 from harness import catalogue
-from harness.catalogue import RATIO, SHARE, TARGET, Figure, Knob, Measure, OwnModel, Unit, Value, show
+from harness.catalogue import TARGET, Figure, Knob, Measure, OwnModel, Unit, Value, show
 from harness.config import Config
-from harness.errors import UserError, one_of
+from harness.errors import UserError, listed, one_of
 from harness.study.own import parse
+from harness.study.published import Published
 from harness.study.source import Source, check_name, file_name
-from harness.study.space import Space, Table, nearest_in
+from harness.study.space import Line, Space, Table, nearest_in, reachable
+from harness.study.toml import key as toml_key
 from harness.trial import Cell, Fold, Level, Trial, named
+
+VARIANT = "variant"
+"""The compared key of named variants, which is no hyperparameter."""
 
 SEARCHES = 5
 """Of a compared value, where nothing is said: as AlgoPerf repeats its tuning."""
@@ -42,7 +43,6 @@ ROUNDING = 1e-6
 
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-Line = Annotated[str, Field(max_length=2000)]  # MLflow takes no more than a few thousand characters
 
 
 Point = dict[str, Value]
@@ -69,10 +69,12 @@ class Budget(Table):
     generation by generation, and `trials` is the most (`UNSAID` where nothing is said). `retries` is how often a group
     is trained again whose worker process was lost. `trial_timeout` is in seconds of training for each trial of a group.
     `failures` is the share of a generation's trials, or of the confirmation's, above which the study stops.
+    `checkpoint_minutes` is how long a stack trains from one checkpoint to the next, 0 for none.
     `gpus_per_stack` may be a fraction: several groups then share a GPU of a cluster. With `confirm_defaults` the
     defaults are trained with the seeds of each search's confirmations too; with `ablation` also what lies between them
     and the winner, one tuned hyperparameter after the other. With `test_each_epoch` confirmations measure the test rows
-    after every epoch.
+    after every epoch. `keep` says whose weights are kept beside the journal: those of the winners' confirmations, of
+    all trainings, or none.
     """
 
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 16
@@ -83,9 +85,11 @@ class Budget(Table):
     trial_timeout: Positive | None = None
     failures: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     gpus_per_stack: Positive = 1.0
+    checkpoint_minutes: NonNegative = 10.0
     confirm_defaults: bool = False
     ablation: bool = False
     test_each_epoch: bool = False
+    keep: Annotated[str, among(("winners", "all", "none"))] = "winners"
 
     @model_validator(mode="before")
     @classmethod
@@ -148,52 +152,13 @@ class Constraint(Table):
     parameters: Bounds | None = None
 
 
-class Published(Table):
-    """Figures that others reported, in the order of [compare], of two keys row by row; only the report reads them.
-
-    Beside `source` and `runs` it holds figures by their names in the catalogue, a value for each level, NaN where there
-    is none; `epochs` is how
-    many were trained, `running_train_loss` the mean over the batches of the kept epoch, dropout on and weights moving.
-    `runs` is how many trainings stand behind each figure.
+class Variant(Table):
+    """A recipe that is compared under a name: hyperparameters that it `sets`, whatever [fixed] says of them, and a part
+    `tune` of its space that is its own, beside the common [tune] and in the place of what that says of the same ones.
     """
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-
-    source: Line
-    runs: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-
-    @model_validator(mode="before")
-    @classmethod
-    def _figures(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        known = {name: raw[name] for name in cls.model_fields if name in raw}
-        given = {name: values for name, values in raw.items() if name not in known and values is not None}
-        told = {name: tuple(math.nan if one is None else one for one in values) for name, values in given.items()}
-        return known | {name: figure_type(name).validate_python(values) for name, values in told.items()}
-
-    @property
-    def figures(self) -> dict[str, tuple[float, ...]]:
-        """What was published, by name."""
-        return dict(self.model_extra or {})
-
-
-def _or_nan(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """NaN where nothing was published; JSON, which has none, says null."""
-    return value if isinstance(value, float) and math.isnan(value) else check(value)
-
-
-MAY_LACK = WrapValidator(_or_nan)
-
-
-def figure_type(name: str) -> TypeAdapter[tuple[float, ...]]:
-    """What values a figure can have; NaN where a level has none. Raises UserError if there is no such figure."""
-    figure: Figure = catalogue.figure(name)
-    if figure.unit is SHARE:
-        return TypeAdapter(tuple[Annotated[float, Field(ge=0.0, le=1.0), MAY_LACK], ...])
-    if figure.unit is RATIO:  # worse than the mean is below 0
-        return TypeAdapter(tuple[Annotated[float, Field(le=1.0, allow_inf_nan=False), MAY_LACK], ...])
-    return TypeAdapter(tuple[Annotated[NonNegative, MAY_LACK], ...])
+    sets: dict[str, Value] = Field(default_factory=dict)
+    tune: Space = Field(default_factory=dict)
 
 
 class Claim(Table):
@@ -272,7 +237,8 @@ class Study(Table):
     """A study file, checked. `axis` is the compared hyperparameter, `levels` its values in the file's order.
 
     Where two are compared `axis` is both, as "depth,dropout", and each level is a `Cell` of the grid of their values,
-    row by row: the first key's value changes last.
+    row by row: the first key's value changes last. Of named `variants` the compared key is "variant" and the values are
+    their names.
     """
 
     name: Annotated[str, AfterValidator(_folder_name)]
@@ -290,8 +256,9 @@ class Study(Table):
     metric: Annotated[str, among(("", *catalogue.names("measure")))] = catalogue.task().metric  # "": the task's
     axis: str
     levels: tuple[Level, ...]
-    tune: Space
+    tune: Space  # what [tune] says: see `space` for what a level searches
     fixed: dict[str, Value]
+    variants: dict[str, Variant] = Field(default_factory=dict)
     budget: Budget = Budget()
     search: SearchSettings = SearchSettings()
     constraint: Constraint = Constraint()
@@ -308,6 +275,13 @@ class Study(Table):
         known = (self.code.own.name,) if self.code else catalogue.names("model")
         if self.model not in known:
             raise UserError(f"model: {one_of(self.model, known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_variants(self) -> "Study":
+        names = self.compared.get(VARIANT, ()) if self.variants else ()
+        if sorted(map(str, names)) != sorted(self.variants):
+            raise UserError(f"compare.variant: {listed(self.variants)} must be what is compared, got {listed(names)}")
         return self
 
     @model_validator(mode="after")
@@ -333,7 +307,7 @@ class Study(Table):
     @property
     def searches(self) -> int:
         """How often each compared value is searched; 1 where nothing is."""
-        if not self.tune:
+        if not self.is_searched:
             return 1
         if self.seeding == "counted":
             return self.budget.searches or 1
@@ -376,8 +350,52 @@ class Study(Table):
         return len(self.axes) > 1
 
     def values_of(self, level: Level) -> dict[str, Value]:
-        """What a level sets, by its keys."""
+        """What a level is called: its value of each compared key."""
         return dict(zip(level.keys, level.values, strict=True)) if isinstance(level, Cell) else {self.axis: level}
+
+    def variant(self, level: Level) -> Variant:
+        """The named variant that a level is of; one that says nothing where none are compared."""
+        return self.variants[str(self.values_of(level)[VARIANT])] if self.variants else Variant()
+
+    def sets(self, level: Level) -> dict[str, Value]:
+        """The hyperparameters that a level sets: its values of the compared keys, and what its variant says."""
+        values = self.values_of(level)
+        return {key: value for key, value in values.items() if key not in self.naming} | self.variant(level).sets
+
+    def settled(self, level: Level) -> dict[str, Value]:
+        """What all trainings of a level have in common: what is fixed, then what the level sets."""
+        space = self.space(level)
+        return {key: value for key, value in {**self.fixed, **self.sets(level)}.items() if key not in space}
+
+    def space(self, level: Level) -> Space:
+        """What a level searches: [tune], but for what its variant sets, and the variant's own."""
+        if not self.variants:
+            return self.tune
+        own = self.variant(level)
+        space = {key: domain for key, domain in self.tune.items() if key not in own.sets} | own.tune
+        return reachable(space, {**self.fixed, **self.sets(level)})
+
+    @property
+    def naming(self) -> tuple[str, ...]:
+        """The compared keys that are no hyperparameters, as "variant"."""
+        return (VARIANT,) if self.variants else ()
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether any level searches."""
+        return bool(self.tune) or any(variant.tune for variant in self.variants.values())
+
+    @property
+    def searching(self) -> tuple[Level, ...]:
+        """The levels that search: all, or none; a variant may have nothing to search where others do."""
+        return tuple(level for level in self.levels if self.space(level))
+
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """The hyperparameters that any level searches."""
+        if not self.variants:
+            return tuple(self.tune)
+        return tuple(dict.fromkeys(key for level in self.levels for key in self.space(level)))
 
     @property
     def label(self) -> str:
@@ -390,18 +408,20 @@ class Study(Table):
         return f"journal{self.label.removeprefix(self.name)}.log"
 
     def config(self, level: Level, params: Mapping[str, Value], defaults: Mapping[str, Value] | None = None) -> Config:
-        """The Config of one training: defaults, then [fixed], then the level, then what the search chose.
+        """The Config of one training: defaults, then what its level has settled, then what the search chose.
 
         `defaults` are those of another time, where they are not the catalogue's.
         """
         top = {"dataset": self.dataset, "model": self.model, "metric": self.metric, "task": self.task}
         top = {key: value for key, value in top.items() if value}  # what is not known yet has its default
-        return Config(self.own, **{**(defaults or {}), **top, **self.fixed, **self.values_of(level), **params})
+        return Config(self.own, **{**(defaults or {}), **top, **self.settled(level), **params})
 
     @property
     def chosen(self) -> tuple[str, ...]:
         """The hyperparameters that the study itself decides; all others have their defaults."""
-        return (*self.axes, *self.fixed, *self.tune)
+        of_variants = [key for variant in self.variants.values() for key in (*variant.sets, *variant.tune)]
+        every = (*self.axes, *of_variants, *self.fixed, *self.tune)
+        return tuple(key for key in dict.fromkeys(every) if key not in self.naming)
 
     @property
     def measure(self) -> Measure:
@@ -453,6 +473,10 @@ class Study(Table):
         """A level as people read it: "depth=3", "widths=500-400" where the value is a tuple, "depth=3,dropout=0.2"."""
         return named(self.values_of(level))
 
+    def in_words(self, level: Level) -> str:
+        """A level in a sentence that has named its key: "3"; what a user named, with quotation marks."""
+        return f'"{level}"' if self.variants and not self.is_grid else show(level)
+
     def differing(self, first: int, second: int) -> tuple[str, ...]:
         """The keys in which the levels of two rows differ."""
         one, two = (self.values_of(self.levels[row]) for row in (first, second))
@@ -494,9 +518,9 @@ class Study(Table):
     def default_point(self, level: Level) -> dict[str, Value] | None:
         """The tuned hyperparameters' defaults, moved to the nearest point of the space; None where there is none."""
         config = self.config(level, {})
-        point = {key: nearest_in(domain, config[key]) for key, domain in self.tune.items()}
+        point = {key: nearest_in(domain, config[key]) for key, domain in self.space(level).items()}
         known = {key: value for key, value in point.items() if value is not None}
-        return known if self.tune and len(known) == len(point) else None
+        return known if point and len(known) == len(point) else None
 
     @property
     def room_for_points(self) -> int:
@@ -536,13 +560,13 @@ class Study(Table):
 
     def refitted(self, config: Config, best_epoch: int) -> Config:
         """What a winner is confirmed with, that had its best epoch there."""
-        if not self.tune or self.search.refit == "split":
+        if not self.is_searched or self.search.refit == "split":
             return config
         return config.replace(validation=0.0, epochs=max(1, best_epoch))
 
     def held_out(self, config: Config) -> float:
         """The share of the training images that a confirmation holds out."""
-        return 0.0 if self.tune and self.search.refit == "all" else float(config.validation)
+        return 0.0 if self.is_searched and self.search.refit == "all" else float(config.validation)
 
     def confirmations(self, level: Level, config: Config, search: int = 0) -> list[Trial]:
         """The fresh-seed trials of a search whose winner has that config."""
@@ -552,10 +576,10 @@ class Study(Table):
         """A fresh-seed trial. Of a pooled split its test images are those that the search has not seen; of data with
         `test_rows` those of the split of its search's number, or of its own where nothing is searched.
         """
-        held_out = self.tune and self.seeding == "sequence" and config.split == "pooled"
+        held_out = self.is_searched and self.seeding == "sequence" and config.split == "pooled"
         pool = self.search_seed(search) if held_out else None
         if self.source.test_rows:
-            pool = search if self.tune else number
+            pool = search if self.is_searched else number
         seed, watched = self.confirmation_seed(search, number), self.budget.test_each_epoch
         return Trial(level, "confirm", number, seed, config, search, pool, tested_each_epoch=watched)
 
@@ -567,6 +591,11 @@ class Study(Table):
         told |= {key: value for key, value in told.pop("source").items() if key != "unit"}  # at the top of its file
         if self.is_grid:  # what was edited is then a list of values, not of cells
             told["levels"] = json.loads(json.dumps(self.compared))
+        for name, variant in told.pop("variants").items():
+            told[f"compare.variant.{toml_key(name)}"] = {
+                **variant["sets"],
+                **({"tune": variant["tune"]} if variant["tune"] else {}),
+            }
         return told
 
 
@@ -578,7 +607,10 @@ def grid(compared: Mapping[str, tuple[Value, ...]]) -> tuple[str, tuple[Level, .
     return ",".join(keys), tuple(Cell(keys, values) for values in itertools.product(*compared.values()))
 
 
-IDENTITY = ("dataset", "source", "task", "model", "metric", "axis", "levels", "tune", "fixed", "search", "constraint")
+IDENTITY = (
+    *("dataset", "source", "task", "model", "metric", "axis", "levels", "variants", "tune", "fixed", "search"),
+    "constraint",
+)
 
 
 def _drawn(*key: int) -> int:

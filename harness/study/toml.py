@@ -1,7 +1,10 @@
-"""TOML from anybody's hand: read, or refused in one line. Nothing here knows what a study is."""
+"""TOML: read from anybody's hand, or refused in one line, and written. Nothing here knows what a study is."""
 
+import json
 import math
+import re
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import UserError
@@ -40,6 +43,29 @@ def check(table: dict[str, Any]) -> None:
             raise UserError(f"{where}: {trouble}")
 
 
+def key(name: str) -> str:
+    """A key as it stands in a TOML file: bare where it may, else quoted."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+
+
+def dotted(text: str) -> tuple[list[str], str] | None:
+    """The keys and the value of a line `a."b.c".d = value`, the value as it is written; None where it begins with no
+    keys.
+    """
+    for place in (place for place, char in enumerate(text) if char == "="):
+        head = text[:place]
+        try:
+            table: Any = tomllib.loads(f"{head} = 0") if "\n" not in head else {}
+        except ValueError:  # a sign of equality within quotes
+            continue
+        keys = []
+        while table:
+            [(name, table)] = table.items()
+            keys.append(name)
+        return (keys, text[place + 1 :]) if keys else None
+    return None
+
+
 def _trouble(value: object) -> str | None:
     """What is wrong with a value that is neither a table nor a list; None if nothing is."""
     match value:
@@ -50,3 +76,43 @@ def _trouble(value: object) -> str | None:
         case str() if set(CONTROL) & set(value):
             return f"must be without control characters, got {value!r}"
     return None
+
+
+def written(table: Mapping[str, Any]) -> str:
+    """The text of a table, whose tables come last and hold theirs on a line. Raises UserError for what TOML lacks.
+
+    >>> print(written({"compare": {"depth": range(1, 4)}, "dataset": "digits"}))
+    dataset = "digits"
+    <BLANKLINE>
+    [compare]
+    depth = [1, 2, 3]
+    <BLANKLINE>
+    """
+    tables = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    lines = [f"{_key(key)} = {inline(value, key)}" for key, value in table.items() if key not in tables]
+    for name, inner in tables.items():
+        lines += [
+            "",
+            f"[{_key(name)}]",
+            *(f"{_key(key)} = {inline(value, f'{name}.{key}')}" for key, value in inner.items()),
+        ]
+    return "\n".join([*lines, ""])
+
+
+def inline(value: object, where: str = "") -> str:
+    """A value on one line. Texts, numbers and truths are written as JSON does; numpy's as what they hold."""
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(plain, float) and not math.isfinite(plain):
+        return str(plain)
+    if isinstance(plain, str | bool | int | float):
+        return json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(plain, list | tuple | range):
+        return f"[{', '.join(inline(item, where) for item in plain)}]"
+    if isinstance(plain, Mapping):
+        cells = [f"{_key(key)} = {inline(item, f'{where}.{key}')}" for key, item in plain.items()]
+        return f"{{ {', '.join(cells)} }}"
+    raise UserError(f"{where}: must be a text, number, truth, list or dict, got {value!r}")
+
+
+def _key(key: object) -> str:
+    return key if isinstance(key, str) and re.fullmatch(r"[A-Za-z0-9_-]+", key) else inline(str(key))

@@ -7,18 +7,40 @@ about a tuned hyperparameter (its scale, its steps, what it depends on) would ma
 is tuned only now has no value in the trials there are.
 """
 
-from harness.study.space import Choice, Range, holds
+from harness.study import toml
+from harness.study.space import Choice, Range, Space, holds
 from harness.study.study import Study
 
 
 def widened(now: Study, then: Study) -> dict[str, Choice | Range]:
-    """The hyperparameters whose domains were widened since, with what they were. Never of a grid, whose points are
-    counted.
+    """The hyperparameters whose domains were widened since, with what they were; those of a variant's own space have
+    its name before them. Never of a grid, whose points are counted.
     """
+    found: dict[str, Choice | Range] = dict(_widened(now, now.tune, then.tune))
+    for name, old in then.variants.items():
+        if name in now.variants:
+            own = _widened(now, now.variants[name].tune, old.tune)
+            found |= {f"variant.{toml.key(name)}.{key}": domain for key, domain in own.items()}
+    return found
+
+
+def as_wide(then: Study, now: Study) -> Study:
+    """A study as it was, with the domains that were widened since."""
+    tune = {**then.tune, **{key: now.tune[key] for key in _widened(now, now.tune, then.tune)}}
+    variants = dict(then.variants)
+    for name, old in then.variants.items():
+        if name in now.variants:
+            new = now.variants[name].tune
+            wider = {key: new[key] for key in _widened(now, new, old.tune)}
+            variants[name] = old.model_copy(update={"tune": {**old.tune, **wider}})
+    return then.model_copy(update={"tune": tune, "variants": variants})
+
+
+def _widened(now: Study, new: Space, old: Space) -> Space:
+    """Of two spaces the domains of the old one that the new one holds and exceeds."""
     if now.search.sampler == "grid":
         return {}
-    both = {key: (now.tune[key], domain) for key, domain in then.tune.items() if key in now.tune}
-    return {key: old for key, (new, old) in both.items() if is_wider(new, old)}
+    return {key: domain for key, domain in old.items() if key in new and is_wider(new[key], domain)}
 
 
 def is_wider(new: Choice | Range, old: Choice | Range) -> bool:

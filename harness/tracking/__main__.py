@@ -82,7 +82,10 @@ class Desk:
             if isinstance(call, Drain):
                 self.deadline = math.inf  # before the driver hears of it, and can set another
             if call and call.answered:
-                self.say(Answer(opened, self.failure if self.missing else None, len(self.missing)))
+                is_gone = False
+                with contextlib.suppress(Exception):  # a store may not know
+                    is_gone = store.is_gone()
+                self.say(Answer(opened, self.failure if self.missing else None, len(self.missing), is_gone))
 
     def say(self, word: Answer | Alive) -> None:
         """Tell the driver, one word at a time."""

@@ -60,6 +60,9 @@ class Store(Protocol):
     def finish(self, ending: Ending) -> None:
         """Close every run."""
 
+    def is_gone(self) -> bool:
+        """Whether what was opened is not there any more, so that what is written goes nowhere."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -83,11 +86,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the driver hears of a call that is answered: what came of it, and what the store lacks so far, and why."""
+    """What the driver hears of a call that is answered: what came of it, what the store lacks so far, and why; and
+    whether the store itself is gone.
+    """
 
     opened: Opened | None
     failure: str | None
     missing: int
+    is_gone: bool = False
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ class Tracker:
         self.offline, self.kind = offline, kind
         self.failure: str | None = None  # why the store lacks something
         self.missing = 0  # trials that it lacks, or has in part
+        self._is_gone = False  # the store that was opened, as far as its process knows
         self.complete = True  # whether the study is: what its run ends as
         self.silent, self.say = silent, say  # seconds after which a process that says nothing is replaced
         self._keys: Keys | None = None  # once the study is open
@@ -172,6 +173,23 @@ class Tracker:
             self._tell(Limit(limit))
         self._ask(Drain(), math.inf if limit is None else limit)
 
+    def is_gone(self, limit: float) -> bool:
+        """Whether the store was deleted since it was opened, once all is written or `limit` seconds are over."""
+        self.drain(limit)
+        return self._is_gone and self._pipe is not None
+
+    def renew(self) -> dict[str, str]:
+        """Open a store that is gone anew, in another process; as `open`."""
+        assert self._opening is not None, "it was open"
+        self.process.kill()
+        self._hang_up(self.silent)
+        self.failure, self.missing, self._why, self._owed = None, 0, "", 0
+        self._is_gone, self._keys = False, None
+        self._sent.clear()
+        self._lost.clear()
+        self._begin()
+        return self.open(self._opening.study, self._opening.journal, self._opening.environment)
+
     @property
     def is_open(self) -> bool:
         """Whether there is a store that is written to."""
@@ -205,6 +223,7 @@ class Tracker:
             return None
         self._sent.clear()  # it is done, or among what is missing
         self.missing = answer.missing + len(self._lost)
+        self._is_gone = answer.is_gone
         self.failure = answer.failure or (self._why if self._lost else None)
         return answer.opened
 

@@ -27,8 +27,11 @@ class Augment:
         self.noise: Sequence[torch.Generator] | None = None
 
     def __call__(self, x: Tensor, noise: Sequence[torch.Generator]) -> Tensor:
-        """The images (R, B, D) changed; R is 1 where all models have one generator."""
+        """The images (R, B, D) changed; R is 1 where all models have one generator. (1, B, D), which models share that
+        draw differently (some drop nothing), become (K, B, D).
+        """
         u = self._numbers(x.shape[0], x.shape[1], noise)
+        x = x.expand(len(u), -1, -1)
         side = 1.0 - self.crop * u[..., 0]
         y, y_in = self._places(self.rows, side, u[..., 1], u[..., 3])
         columns = self.columns
@@ -37,9 +40,10 @@ class Augment:
         z, z_in = self._places(columns, side, u[..., 2], u[..., 4])
         source = (y[..., :, None] * self.shape[2] + z[..., None, :]).flatten(2)
         seen = (y_in[..., :, None] & z_in[..., None, :]).flatten(2)
-        images = x.view(*x.shape[:2], self.shape[0], -1)
+        images = x.unflatten(2, (self.shape[0], -1))
         changed = images.gather(3, source[:, :, None].expand_as(images)).mul_(seen[:, :, None])
-        return changed.view_as(x)
+        flat: Tensor = changed.flatten(2)
+        return flat
 
     def _places(self, to: Tensor, side: Tensor, corner: Tensor, moved: Tensor) -> tuple[Tensor, Tensor]:
         """Where the pixels of one direction (S,) or (R, B, S) come from, and whether that lies in the image."""

@@ -32,7 +32,7 @@ from harness.training.limits import around_of
 from harness.training.optim import StackOptimizer
 from harness.training.schedule import Schedule, is_constant
 from harness.training.stack import Stack, Weights
-from harness.trial import MOST_PREDICTIONS, Epoch, Example, Outcome, Status, Trial, pack
+from harness.trial import MOST_PREDICTIONS, Epoch, Example, Outcome, Status, Trial, pack, pack_classes
 
 EVALUATION_BATCH = {"cpu": 1000, "cuda": 4000}  # images per model; more fall out of a CPU's cache
 MISTAKES = 15  # that an outcome keeps
@@ -136,6 +136,18 @@ class Cohort:
     def going(self) -> list[int]:
         """The rows that still train."""
         return [row for row, member in enumerate(self.members) if not member.done]
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """All that it draws from, each once: for dropout and random changes, then for the orders of images."""
+        return [*dict.fromkeys([*(member.noise for member in self.members), *self.training.orders])]
+
+    def kept(self) -> dict[str, Tensor]:
+        """The tensors of its own that change from step to step, as views."""
+        known = {"flat": self.stack.flat, **{f"buffer.{name}": one for name, one in self.stack.buffers.items()}}
+        for row, best in enumerate(member.best_weights for member in self.members):
+            known |= {f"best.{row}": best.flat, **{f"best.{row}.{name}": one for name, one in best.buffers.items()}}
+        return known
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -242,7 +254,8 @@ def of_classes(cohort: Cohort, tally: Tally, row: int, is_first: bool) -> dict[s
     assert isinstance(tally, ClassTally)
     counts = tuple(tuple(line) for line in tally.confusion[row].tolist())
     shown = mistakes(cohort.only([row])) if is_first else ()
-    return {"confusion": counts, "hits": pack(tally.hits[row].cpu().numpy()), "examples": shown}
+    hits, misses = pack(tally.hits[row].cpu().numpy()), pack_classes(tally.misses(row).cpu().numpy())
+    return {"confusion": counts, "hits": hits, "misses": misses, "examples": shown}
 
 
 def of_numbers(cohort: Cohort, tally: Tally, row: int, is_first: bool) -> dict[str, Any]:
@@ -297,7 +310,7 @@ def mistakes(cohort: Cohort) -> tuple[Example, ...]:
 
 def _least_sure(logits: torch.Tensor) -> list[int]:
     """Which rows of (N, C) have the least probable most probable class."""
-    return logits.softmax(1).amax(1).topk(min(UNSURE, len(logits)), largest=False).indices.tolist()  # type: ignore[no-any-return]
+    return logits.softmax(1).amax(1).topk(min(UNSURE, len(logits)), largest=False).indices.tolist()
 
 
 def _shown(data: Data, row: int) -> Example:

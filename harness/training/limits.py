@@ -8,7 +8,7 @@ Each is held against torch's own function by the tests: `clip_grad_norm_`, `clip
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, pairwise
 from typing import Self
@@ -44,6 +44,10 @@ class ModelLimit:
     def only(self, rows: Sequence[int]) -> "Around":
         """That of some of the models."""
         return type(self)(self.limits[list(rows)])
+
+    def kept(self, flat: Tensor) -> Mapping[str, Tensor]:
+        """Nothing."""
+        return {}
 
 
 class ClipNorm(ModelLimit):
@@ -106,6 +110,11 @@ class Average(ModelLimit):
         part.before_first = self.before_first.clone()
         part.mean = None if self.mean is None else self.mean[list(rows)]
         return part
+
+    def kept(self, flat: Tensor) -> Mapping[str, Tensor]:
+        if self.mean is None:
+            self.mean = flat.clone()
+        return {"mean": self.mean, "before_first": self.before_first}
 
     @contextmanager
     def judged(self, flat: Tensor) -> Iterator[None]:

@@ -39,6 +39,9 @@ class Around(Protocol):
     def only(self, rows: Sequence[int]) -> "Around":
         """That of some of the models, in memory of its own."""
 
+    def kept(self, flat: Tensor) -> Mapping[str, Tensor]:
+        """What it has taken note of, as views."""
+
 
 class StackOptimizer:
     """What all rules share: the parameters (K, P), a value per model of each setting, and state with a row per model.
@@ -133,6 +136,16 @@ class StackOptimizer:
         part.around = [one.only(rows) for one in self.around]
         part.keep()
         return part
+
+    def kept(self) -> dict[str, Tensor]:
+        """All that changes from step to step, but for the parameters, as views."""
+        around = [(place, one.kept(self.flat)) for place, one in enumerate(self.around)]
+        return {
+            "table": self.table,
+            "steps": self.steps,
+            **{f"state.{name}": value for name, value in self.state.items()},
+            **{f"around.{place}.{name}": value for place, own in around for name, value in own.items()},
+        }
 
     @torch.no_grad()
     def step(self, gradient: Tensor) -> None:

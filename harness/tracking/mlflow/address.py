@@ -41,6 +41,16 @@ def pages() -> str:
     return server if server.startswith(SERVER) else LOCAL_UI
 
 
+def store_file() -> tuple[int, int] | None:
+    """Which file holds the runs, as the system tells files apart; None where none does."""
+    uri = store_uri()
+    try:
+        found = Path(uri.removeprefix(FILE).partition("?")[0]).stat() if uri.startswith(FILE) else None
+    except OSError:
+        found = None
+    return (found.st_dev, found.st_ino) if found else None
+
+
 def store_trouble() -> str | None:
     """Why the store cannot be opened, found out within seconds; None where nothing is known against it.
 

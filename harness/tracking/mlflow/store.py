@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +11,12 @@ from harness.errors import UserError
 from harness.masking import without_secrets
 from harness.study.study import Study
 from harness.tracking.calls import Ending, Opened, in_one_line
-from harness.tracking.mlflow.address import pages, shown_store, store_trouble, store_uri
+from harness.tracking.mlflow.address import pages, shown_store, store_file, store_trouble, store_uri
 from harness.tracking.mlflow.sqlite import make_store  # first: it sets MLflow's ways before MLflow is imported
 from harness.trial import Epoch, Figures, Outcome, Trial
 
 from mlflow import MlflowClient  # isort: skip
-from mlflow.entities import Metric, Param, Run  # isort: skip
+from mlflow.entities import Metric, Param  # isort: skip
 
 from harness.tracking.mlflow.entries import (
     arrival_metrics,
@@ -31,6 +31,7 @@ from harness.tracking.mlflow.entries import (
     resolved,
     write_artifacts,
 )
+from harness.tracking.mlflow.known import known_runs
 
 STATES = {"finished": "FINISHED", "pruned": "KILLED", "stopped": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 ENDED = frozenset(STATES.values())
@@ -65,6 +66,7 @@ class MlflowStore:
         self._complete: set[str] = set()
         self._cut: dict[str, str] = {}  # the run that was cut short
         self._containers: dict[str, Container] = {}  # by key: "study", or the level's name
+        self._file: tuple[int, int] | None = None  # which one it is, if it is one
 
     def connect(self) -> None:
         """Open the store: seconds, the first time."""
@@ -84,6 +86,7 @@ class MlflowStore:
             raise UserError(f"{shown_store()}: MLflow cannot open it: {without_secrets(trouble)}")
         try:
             self._experiment = self._find_experiment()
+            self._file = store_file()
             self._read_runs()
             top = self._container("study", study.label, None)
             levels = {name: self._container(name, name, top) for name in map(study.level_name, study.levels)}
@@ -169,6 +172,10 @@ class MlflowStore:
             if container.status != STATES[ending]:
                 self._client.set_terminated(container.run_id, STATES[ending])
 
+    def is_gone(self) -> bool:
+        """Whether the file of the runs was deleted or replaced since it was opened: the system lets MLflow write on."""
+        return self._file is not None and store_file() != self._file
+
     def _write(self, run: Running, entries: list[Param] | None = None) -> None:
         run.written = time.monotonic()
         for start in range(0, max(1, len(run.pending)), AT_ONCE):
@@ -183,15 +190,15 @@ class MlflowStore:
 
     def _read_runs(self) -> None:
         """Learn which runs this journal has; those that a killed driver left open become FAILED."""
-        for run in self._runs(f"tags.journal = '{self.journal}'"):  # the newest first
-            tags, run_id, status = dict(run.data.tags), run.info.run_id, run.info.status
-            key = tags["key"]
-            if "container" in tags:
-                self._containers.setdefault(key, Container(run_id, status, tags, dict(run.data.metrics)))
-            elif status not in ENDED:
-                self._close_cut(key, run_id, "FAILED", "its driver was killed; the trial is run again")
-            elif "incomplete" in tags:
-                self._cut.setdefault(key, run_id)
+        for run in known_runs(self._client, self._experiment, self.journal):
+            key = run.tags["key"]
+            if run.is_container:
+                found = Container(run.run_id, run.status, dict(run.tags), dict(run.metrics))
+                self._containers.setdefault(key, found)
+            elif run.status not in ENDED:
+                self._close_cut(key, run.run_id, "FAILED", "its driver was killed; the trial is run again")
+            elif "incomplete" in run.tags:
+                self._cut.setdefault(key, run.run_id)
             else:
                 self._complete.add(key)
 
@@ -217,15 +224,6 @@ class MlflowStore:
             if container.status != "RUNNING":
                 self._client.update_run(container.run_id, status="RUNNING")
                 container.status = "RUNNING"
-
-    def _runs(self, where: str) -> Iterable[Run]:
-        token: str | None = None
-        while True:
-            page = self._client.search_runs([self._experiment], where, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
 
     def _tags(self, key: str, parent: str | None) -> dict[str, str]:
         return {

@@ -7,49 +7,69 @@ with Tracker() as tracker:
 import math
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from harness import catalogue, checks, environment, plan
 from harness.config import Config
-from harness.console import Progress
+from harness.console import Progress, Screen, Start
+from harness.crews.checkpoints import Checkpoints
 from harness.crews.folds import Folds
 from harness.crews.grouping import by_cost, group_trials
 from harness.crews.how import How
-from harness.crews.schedule import Group, Workplace, train_all
-from harness.errors import StudyStoppedError, UserError
-from harness.journal import Ledger, Records, check_edits, hold, look, make_whole, put_aside
+from harness.crews.schedule import Group, Stopping, Workplace, train_all
+from harness.errors import INTERRUPTED, StudyStoppedError, UserError
+from harness.journal import Ledger, Records, check_data_name, check_edits, hold, look, make_whole, put_aside
 from harness.journal.earlier import with_earlier
 from harness.loading import load_study
 from harness.parts.data import Data
 from harness.parts.models import count_weights
 from harness.study.notes import notes
 from harness.study.own import Program
-from harness.study.places import advice, report_folder
+from harness.study.places import advice, check_copy, check_label, checkpoints_folder, report_folder
 from harness.study.study import Study
 from harness.tracking import WAIT, Tracker, shown_store
 from harness.training.memory import keep_freed_memory
 from harness.trial import Begun, Epoch, FoldsEnded, Outcome, Told, Trial
 
+if TYPE_CHECKING:
+    from harness.analysis import Findings
+
 Say = Callable[[str], None]
 
+SAVING = 2 / 3
+"""The share of the grace after a SIGTERM in which epochs may end; the rest is for what closes runs."""
+END = "harness: stopped after {:g} s; the same command goes on from the last checkpoints\n"
+BINDING = (
+    *("harness", "torch", "numpy", "python"),
+    *("model_code_sha256", "data_code_sha256"),
+)
+"""What of the environment the last bits of a training depend on; its worker says where it trains."""
 
-def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print) -> None:
-    """Run or continue a study, write its report, and tell by `say` where everything lies."""
+
+def run(
+    study: Study,
+    folder: Path,
+    tracker: Tracker,
+    how: How,
+    say: Say = print,
+    show: Callable[[Study, bool], Screen] = Progress,
+) -> "Concluded":
+    """Run or continue a study, write its report, and tell by `say` where everything lies; `show` makes what is told of
+    it while it runs.
+    """
     keep_freed_memory()
     device = _device(how)
-    if study.loader:  # nothing of it is executed before it is known that the journal goes on with it, and told
-        if not how.fresh:
-            check_edits(study, folder / study.journal)
-        say(runs_code(study.loader, folder))
-    study, data = load_study(study, folder, device, say)
+    study, data = _loaded(study, folder, device, how, say)
     report_folder(study.label)  # one that leads out is refused before anything is trained
     if not tracker.offline:
         shown_store()  # so is an address that MLflow would misread
@@ -60,14 +80,60 @@ def run(study: Study, folder: Path, tracker: Tracker, how: How, say: Say = print
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
         study = ledger.study
-        for note in notes(study):
-            say(f"note: {note}")
         show_runs(ledger, tracker, facts, journal, say)
-        pace = plan.Pace(data, workplace, size, scale(data))
-        say(f"estimate: {_estimated(study, pace, ledger.left(), ledger.used())}")
-        with stop_politely(say) as check, Progress(study, how.quiet) as progress:
-            Driver(ledger, tracker, progress, data, workplace, size, check).run()
-        conclude(ledger, journal, tracker, say)
+        start = _start(ledger, data, workplace, size, journal, say)
+        checkpoints = checkpoints_of(ledger, journal, facts, data, say)
+        if how.fresh:
+            checkpoints.clear()
+        with stop_politely(how, say) as stopping, show(study, how.quiet) as screen:
+            screen.start(start)
+            Driver(ledger, tracker, screen, data, workplace, size, stopping, checkpoints).run()
+        ledger.weights.tidy(ledger.recorded())
+        return conclude(ledger, journal, tracker, say)
+
+
+def _loaded(study: Study, folder: Path, device: torch.device, how: How, say: Say) -> tuple[Study, dict[str, Data]]:
+    """The study, settled, and its data. Nothing that a user wrote is executed before it is known that the journal goes
+    on with it, and told.
+    """
+    if not how.fresh:
+        check_data_name(study, folder / study.journal)
+    if study.loader:
+        if not how.fresh:
+            check_edits(study, folder / study.journal)
+        say(runs_code(study.loader, folder))
+    return load_study(study, folder, device, say)
+
+
+def _start(
+    ledger: Ledger, data: Mapping[str, Data], workplace: Workplace, size: int | None, journal: Path, say: Say
+) -> Start:
+    """Tell what to know beforehand and how long what is left will take, which the journal keeps."""
+    for note in notes(ledger.study):
+        say(f"note: {note}")
+    pace = plan.Pace(data, workplace, size, scale(data))
+    told = _estimated(ledger.study, pace, ledger.left(), ledger.used(), journal, lambda line: say(f"estimate: {line}"))
+    ledger.note_expected(told.expected)
+    return told
+
+
+@dataclass(frozen=True)
+class Concluded:
+    """What came of a study that has been run to its end, and where its page and its journal lie."""
+
+    findings: "Findings"
+    page: Path
+    journal: Path
+
+
+def checkpoints_of(
+    ledger: Ledger, journal: Path, facts: Mapping[str, str], data: Mapping[str, Data], say: Say
+) -> Checkpoints:
+    """Where the checkpoints of a study lie, and what they depend on."""
+    bound = {"journal": ledger.id, **{name: facts[name] for name in BINDING if name in facts}}
+    sums = {name: one.fingerprint for name, one in data.items()}
+    every = 60 * ledger.study.budget.checkpoint_minutes or math.inf
+    return Checkpoints(checkpoints_folder(journal), bound, sums, every, say)
 
 
 def begin(journal: Path, how: How, say: Say) -> None:
@@ -78,7 +144,7 @@ def begin(journal: Path, how: How, say: Say) -> None:
         say(f"warning: {told}")
 
 
-def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
+def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> Start:
     """Tell what `run` would do and about how long it would take. Trains nothing beyond that, writes nothing."""
     keep_freed_memory()
     device = _device(how)
@@ -88,22 +154,32 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> None:
         checks.check_data(study, data)
     journal = folder / study.journal
     if not journal.exists() or how.fresh:
+        if data:
+            checks.check_windows(study, data)
         study = with_earlier(study, folder)
-        done, left, used = "nothing yet: every training is still to be done", plan.all_of(study), 0.0
+        left, used = plan.all_of(study), 0.0
     else:
         study, left, used = look(study, journal, environment.of_data(data.values()))
-        trials, confirmed = (whole - one for whole, one in zip(plan.all_of(study), left, strict=True))
-        done = f"{journal} holds {trials} search trials and {confirmed} confirmations"
+    done = _done(study, journal, left)
     programs = [one.file for one in (study.own, study.loader) if one]
     weigh = None if programs else scale(data)  # nobody is to run a program who only asks what would be done
     for heading, line in [*plan.outline(study, weigh), ("done", done)]:
         say(f"{heading:9} {line}")
     if programs:
         say(f"{'estimate':9} not told here, since that would run {' and '.join(programs)}; harness run tells it")
-        return
+        return Start(journal, left)
     with closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
         size = how.group_size or workplace.group_size
-        say(f"{'estimate':9} {_estimated(study, plan.Pace(data, workplace, size, scale(data)), left, used)}")
+        pace = plan.Pace(data, workplace, size, scale(data))
+        return _estimated(study, pace, left, used, journal, lambda line: say(f"{'estimate':9} {line}"))
+
+
+def _done(study: Study, journal: Path, left: plan.Left) -> str:
+    """How many trainings a journal holds, in words."""
+    trials, confirmed = (whole - one for whole, one in zip(plan.all_of(study), left, strict=True))
+    if not (trials or confirmed):
+        return "nothing yet: every training is still to be done"
+    return f"{journal} holds {trials} search trials and {confirmed} confirmations"
 
 
 def show_runs(ledger: Ledger, tracker: Tracker, facts: Mapping[str, str], journal: Path, say: Say) -> None:
@@ -128,6 +204,8 @@ def before_first_trial(
     checks.check_data(study, data)
     checks.check_folds(study, data)
     checks.check_models(study, data)
+    if not (folder / study.journal).exists():  # else some of its trials may have failed so, as they did before
+        checks.check_windows(study, data)
     facts = environment.describe(data.values(), device, study.own, study.loader)
     facts |= {"device": workplace.describe() or facts["device"]}
     lanes = [f"{layer}: {lane}" for layer, lane in checks.lanes(study, data).items()]
@@ -141,8 +219,15 @@ def runs_code(own: Program, folder: Path) -> str:
     return f"runs {folder / own.file} (sha256 {own.sha256[:12]})"
 
 
-def _estimated(study: Study, pace: plan.Pace, left: plan.Left, used: float) -> str:
-    return plan.estimate(study, pace, left, used).words() if any(left) else "nothing is left to train"
+def _estimated(study: Study, pace: plan.Pace, left: plan.Left, used: float, journal: Path, say: Say) -> Start:
+    """Tell how long what is left of a study will take."""
+    if not any(left):
+        say("nothing is left to train")
+        return Start(journal, left, seconds=0.0)
+    known = plan.estimate(study, pace, left, used)
+    say(known.words())
+    seconds = known.search + known.confirming
+    return Start(journal, left, known.expected, seconds if math.isfinite(seconds) else None)
 
 
 def hire(how: How, data: Mapping[str, Data], gpus_per_stack: float = 1.0) -> Workplace:
@@ -169,7 +254,10 @@ def how_record(how: How, group_size: int | None) -> dict[str, Any]:
 def sync(study: Study, folder: Path, tracker: Tracker, say: Say = print) -> None:
     """Write to MLflow what the journal knows and the store lacks, and the report. Raises UserError as `run` does."""
     journal = folder / study.journal
+    check_label(folder, study.label)
+    check_data_name(study, journal)
     records = Records(journal)
+    check_copy(folder, records.study.name)
     with writing(journal), hold(journal):
         ledger = Ledger(records.study, journal, records.environment)
         ledger.note_runs(tracker.open(records.study, ledger.id, records.environment))
@@ -178,10 +266,13 @@ def sync(study: Study, folder: Path, tracker: Tracker, say: Say = print) -> None
         conclude(ledger, journal, tracker, say)
 
 
-def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> None:
+def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> Concluded:
     """Write the report, see to it that MLflow has everything, and tell what is missing and where the rest lies."""
     from harness import analysis, report  # seconds to import, which no training has to wait for
 
+    if told := ledger.keep():
+        say(f"warning: {told}")
+    renew(ledger, tracker, journal, say)
     findings = analysis.find(analysis.read_results(journal))
     for note in findings.flags:
         say(f"warning: {note}")
@@ -200,11 +291,27 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> None:
     say(f"report   {target / 'report.html'}")
     say(f"tables   {target / 'tables' / 'compare.csv'}")
     say(f"journal  {journal}")
+    if kept := ledger.weights.told():
+        say(f"weights  {kept}")
     if tracker.offline:
         say(f"MLflow   nothing written (--offline); {advice('sync', journal)} does it later")
     elif tracker.is_open:
         label = findings.study.label
         say(f"MLflow   {shown_store()}, experiment {label} (browse it with: harness ui)")
+    return Concluded(findings, target / "report.html", journal)
+
+
+def renew(ledger: Ledger, tracker: Tracker, journal: Path, say: Say) -> None:
+    """A store that was deleted while the study ran is made anew, with all that the journal knows."""
+    recorded = list(ledger.recorded())
+    if not tracker.is_gone(patience(recorded)):
+        return
+    say(f"warning: {shown_store()} was deleted or replaced while the study ran; its runs are written anew")
+    try:
+        ledger.note_runs(tracker.renew())
+        tracker.catch_up(recorded, patience(recorded))
+    except UserError as error:
+        say(f"warning: {error}; {advice('sync', journal)} writes the runs later")
 
 
 def hand_over(
@@ -212,32 +319,40 @@ def hand_over(
 ) -> None:
     """See to it that the store has all that is recorded, for as long as a healthy one takes."""
     summarise()
-    patience = WAIT + len(recorded) / 5  # seconds: more than that
-    tracker.drain(patience)
+    tracker.drain(patience(recorded))
     if tracker.missing:  # it was too slow, or may have come back meanwhile
-        tracker.catch_up(recorded, patience)
+        tracker.catch_up(recorded, patience(recorded))
         summarise()
-        tracker.drain(patience)
+        tracker.drain(patience(recorded))
+
+
+def patience(recorded: Sequence[tuple[Trial, Outcome]]) -> float:
+    """For how many seconds a store is waited for that may have to take so many runs: more than a healthy one takes."""
+    return WAIT + len(recorded) / 5
 
 
 @dataclass(frozen=True)
 class Driver:
-    """The one process that owns all state: what comes back from a group goes to journal, tracking and screen."""
+    """The one process that owns all state: what comes back from a group goes to journal, tracking and screen.
+
+    Once it is `stopping` it raises KeyboardInterrupt.
+    """
 
     ledger: Ledger
     tracker: Tracker
-    progress: Progress
+    screen: Screen
     data: Mapping[str, Data]  # by name
     workplace: Workplace  # where training happens
     group_size: int | None = None  # the most trainings in a group
-    check: Callable[[], None] = lambda: None  # raises KeyboardInterrupt once the user has asked to stop
+    stopping: Stopping = field(default_factory=Stopping)
+    checkpoints: Checkpoints | None = None
 
     def run(self) -> None:
         """Spend what is left of the budget. Raises StudyStoppedError when too much of it fails."""
         recorded = list(self.ledger.recorded())
         self.tracker.catch_up(recorded)
         for trial, outcome in recorded:
-            self.progress.end(trial, outcome)
+            self.screen.end(trial, outcome)
         while trials := self.ledger.generation():
             self.train(trials)
             self.ledger.close_generation()
@@ -249,21 +364,25 @@ class Driver:
         """Train the groups whose outcomes are not all recorded."""
         for trial, outcome in self.ledger.taken_back(trials):
             self.tracker.end(trial, outcome)
-            self.progress.end(trial, outcome)
+            self.screen.end(trial, outcome)
         folds = Folds(trials, self.ledger.study.trainings)
         groups = self.left(folds)
-        self.progress.begin([trial for group in groups for trial in group])
+        self.screen.begin([trial for group in groups for trial in group])
         budget, failed = self.ledger.study.budget, list[Outcome]()
         crew = self.workplace.crew(groups, watched=budget.trial_timeout is not None)
         stop = folds.stop_as(self.ledger.should_prune)
-        with closing(train_all(groups, crew, stop, budget.retries, budget.trial_timeout)) as events:
+        keeping = (self.checkpoints, self.stopping)
+        with closing(train_all(groups, crew, stop, budget.retries, budget.trial_timeout, *keeping)) as events:
             for trial, told in chain.from_iterable(folds.take(*event) for event in events):
                 self.take(trial, told)
-                self.check()
                 if isinstance(told, Outcome) and told.status == "failed":
                     failed.append(told)
                     if len(failed) > budget.failures * len(trials):
                         raise StudyStoppedError(_too_many(failed, len(trials), budget.failures))
+        if self.stopping.asked:
+            raise KeyboardInterrupt
+        if self.checkpoints:
+            self.checkpoints.clear()
 
     def left(self, folds: Folds) -> list[Group]:
         """The groups to train, the longest first.
@@ -283,13 +402,13 @@ class Driver:
         elif isinstance(event, Epoch):
             self.ledger.report(trial, event)
             self.tracker.epoch(trial, event)
-            self.progress.epoch(trial, event)
+            self.screen.epoch(trial, event)
         elif isinstance(event, FoldsEnded):
             self.ledger.report_folds(trial, event)
         else:
             if not self.ledger.is_recorded(trial):
                 self.ledger.record(trial, event)
-                self.progress.end(trial, event)
+                self.screen.end(trial, event)
             self.tracker.end(trial, event)
 
 
@@ -312,31 +431,49 @@ def writing(journal: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def stop_politely(say: Say) -> Iterator[Callable[[], None]]:
-    """Ctrl-C, and SIGTERM, which schedulers send, let the epoch in hand end; a second one ends the process at once.
+def caught(how: How) -> tuple[signal.Signals, ...]:
+    """The signals that end a study politely.
 
-    Yields a function that raises KeyboardInterrupt once one of them has come.
+    In somebody's own program Ctrl-C, or a notebook's button, stays the program's and interrupts at once; `harness stop`
+    sends SIGTERM, which would end the program. A thread that is not the main one can catch none.
     """
-    asked = False
+    if not how.is_guest:
+        return signal.SIGINT, signal.SIGTERM
+    return (signal.SIGTERM,) if threading.current_thread() is threading.main_thread() else ()
+
+
+@contextmanager
+def stop_politely(how: How, say: Say) -> Iterator[Stopping]:
+    """Ctrl-C, and SIGTERM, which schedulers send, let the epochs in hand end; a second one ends the process at once.
+
+    After a SIGTERM a process of ours ends within `how.grace` seconds, whatever is in hand then: what sends it ends it
+    anyway, and what a checkpoint holds is safe.
+    """
+    stopping = Stopping()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            os._exit(130)
-        asked = True
-        say("stopping after the epoch in hand; once more stops at once")
+        if stopping.asked:
+            os._exit(INTERRUPTED)
+        stopping.asked, within = True, ""
+        if number == signal.SIGTERM and not how.is_guest:
+            stopping.deadline, within = time.monotonic() + SAVING * how.grace, f", within {how.grace:g} s"
+            end = threading.Timer(how.grace, _end_now, [how.grace])
+            end.daemon = True
+            end.start()
+        say(f"stopping after the epoch in hand{within}; once more stops at once")
 
-    def check() -> None:
-        if asked:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in caught(how)}
     try:
-        yield check
+        yield stopping
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_now(grace: float) -> None:
+    """No more time is left: the journal is whole at any moment, and so are checkpoints."""
+    os.write(2, END.format(grace).encode())
+    os._exit(INTERRUPTED)
 
 
 def _device(how: How) -> torch.device:

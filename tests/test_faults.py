@@ -1,0 +1,139 @@
+"""What befalls a study from outside while it runs: its files deleted, replaced or swapped, a disk that fills up, clocks
+that jump. Each is told in one line, and what can be kept is.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.driver import Driver
+from harness.trial import Outcome, Told, Trial
+
+from .conftest import SMALL, Done
+
+Write = Callable[..., Path]
+Strike = Callable[[Path], object]
+HALF = 9
+"""Outcomes after which something happens: of 12 trials and 4 confirmations."""
+
+
+@pytest.fixture
+def strike(write_study: Write, command: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Run the small study, to which something happens in the middle; what the command said, and its table."""
+    write_study(SMALL)
+
+    def run(happens: Strike | None, *more: str) -> tuple[Done, pd.DataFrame | None]:
+        outcomes = 0
+
+        class Struck(Driver):
+            def take(self, trial: Trial, event: Told) -> None:
+                nonlocal outcomes
+                super().take(trial, event)
+                outcomes += isinstance(event, Outcome)
+                if outcomes == HALF and isinstance(event, Outcome) and happens:
+                    happens(tmp_path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("harness.driver.Driver", Struck)
+            done = command("run", "studies/mine", "--quiet", *more)
+        table = tmp_path / "reports" / "mine" / "tables" / "compare.csv"
+        return done, pd.read_csv(table).drop(columns="seconds") if table.exists() else None
+
+    return run
+
+
+Run = Callable[..., tuple[Done, pd.DataFrame | None]]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """Of the small study when nothing happens to it."""
+    from .conftest import harness
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "studies" / "mine").mkdir(parents=True)
+    (folder / "studies" / "mine" / "study.toml").write_text(SMALL)
+    done = harness("run", "studies/mine", "--offline", "--quiet", cwd=folder, environment={"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return pd.read_csv(folder / "reports" / "mine" / "tables" / "compare.csv").drop(columns="seconds")
+
+
+def runs_in(store: Path) -> int:
+    with closing(sqlite3.connect(store)) as database:
+        return int(database.execute("select count(*) from runs where status != 'RUNNING'").fetchone()[0])
+
+
+JOURNAL = Path("studies/mine/journal.log")
+
+
+@pytest.mark.parametrize("what", ["journal", "folder"])
+def test_a_journal_that_is_deleted_is_written_anew(what: str, strike: Run, table: pd.DataFrame) -> None:
+    def delete(folder: Path) -> None:
+        for file in (folder / "studies" / "mine").iterdir():
+            if what == "folder" or file.name == "journal.log":
+                file.unlink()
+        if what == "folder":
+            (folder / "studies" / "mine").rmdir()
+
+    done, found = strike(delete, "--offline")
+    assert done.returncode == 0, done.stderr
+    said = f"warning: {JOURNAL}: was deleted while the study ran, and was written anew, whole"
+    assert said in done.stdout.splitlines()
+    pd.testing.assert_frame_equal(found, table)
+    if what == "journal":
+        before = JOURNAL.read_bytes()
+        done, found = strike(None, "--offline")  # nothing is left to do
+        assert done.returncode == 0
+        assert JOURNAL.read_bytes() == before
+
+
+def test_a_journal_that_is_replaced_stops_the_study(strike: Run, table: pd.DataFrame) -> None:
+    wrote = b""
+
+    def replace(folder: Path) -> None:
+        nonlocal wrote
+        wrote = JOURNAL.read_bytes()
+        JOURNAL.with_name("other").write_bytes(wrote[: wrote.rfind(b"\n", 0, len(wrote) // 2) + 1])
+        JOURNAL.with_name("other").replace(JOURNAL)
+
+    done, _ = strike(replace, "--offline")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"harness: {JOURNAL}: was replaced by another file while this study ran; what this run wrote is kept as "
+        f"{JOURNAL.with_name('journal.old1.log')}\n"
+    )
+    assert JOURNAL.with_name("journal.old1.log").read_bytes() == wrote
+    done, found = strike(None, "--offline")
+    assert done.returncode == 0, done.stderr
+    pd.testing.assert_frame_equal(found, table)
+
+
+def test_a_journal_that_is_cut_stops_the_study(strike: Run, table: pd.DataFrame) -> None:
+    done, _ = strike(lambda _: os.truncate(JOURNAL, JOURNAL.stat().st_size // 2), "--offline")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "bytes while this study ran; the same command goes on from what is left" in done.stderr
+    done, found = strike(None, "--offline")
+    assert done.returncode == 0, done.stderr
+    pd.testing.assert_frame_equal(found, table)
+
+
+@pytest.mark.parametrize("what", ["deleted", "replaced"])
+def test_a_store_that_is_deleted_is_written_anew(what: str, strike: Run, table: pd.DataFrame, tmp_path: Path) -> None:
+    def delete(folder: Path) -> None:
+        (folder / "mlflow.db").unlink()
+        if what == "replaced":
+            (folder / "mlflow.db").touch()
+
+    done, found = strike(delete)
+    assert done.returncode == 0, done.stderr
+    said = "warning: sqlite:///mlflow.db was deleted or replaced while the study ran; its runs are written anew"
+    assert said in done.stdout.splitlines()
+    assert "lacks" not in done.stdout
+    pd.testing.assert_frame_equal(found, table)
+    assert runs_in(tmp_path / "mlflow.db") == 12 + 4 + 2 + 1  # trials, confirmations, values and the study
