@@ -131,6 +131,7 @@ class Example:
     white: float = 0.0  # the pixel value that is shown as white
     shape: tuple[int, ...] = ()  # channels, height, width; empty in old journals: one channel, square
     row: tuple[tuple[str, str], ...] = ()  # of a table: its columns with what stands there
+    unsure: str = ""  # "yes" of those that are kept since the model was least sure of them
     truth: tuple[float, ...] = ()
     guess: tuple[float, ...] = ()
 
@@ -191,7 +192,7 @@ class Outcome(Figured):
     figures: Figures = field(default_factory=dict)
     confusion: tuple[tuple[int, ...], ...] | None = None
     hits: str = ""
-    examples: tuple[Example, ...] = ()  # of a value's first seed: the first test image, then the worst mistakes
+    examples: tuple[Example, ...] = ()  # of a first seed: the first test image, the worst mistakes, the least sure
     misses: str = ""
     predictions: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
     history: tuple[Epoch, ...] = ()

@@ -163,18 +163,18 @@ def test_the_headline_has_the_names_of_figures(write_study: Write) -> None:
             "macro_f1",
             (
                 "Figures are of the macro-F1, of which higher is better: mean over classes of F1",
-                "validation % | test % | 95 % interval | train %",
+                "test % | 95 % interval | validation % | train %",
                 "mean difference (points)",
                 "train − test macro-F1 (points)",
                 "highest validation macro-F1 (ties: the lower loss)",
-                "![Mean macro-F1 against depth;",
+                "*Mean macro-F1 of each depth,",
             ),
         ),
         (
             "loss",
             (
                 "Figures are of the loss, of which lower is better: mean cross-entropy (log loss)",
-                "validation nats | test nats | 95 % interval | train nats",
+                "test nats | 95 % interval | validation nats | train nats",
                 "mean difference (nats)",
                 "the lowest validation loss.",
                 "by its hyperparameters; log axis.",

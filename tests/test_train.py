@@ -234,8 +234,12 @@ def test_the_first_seed_keeps_the_worst_mistakes(digits: Data) -> None:
         assert example.label == digits.targets[example.index]
         assert bytes.fromhex(example.pixels) == digits.inputs[example.index].numpy().tobytes()
         assert sum(example.probabilities) == pytest.approx(1, abs=1e-4)
-    assert all(example.predicted != example.label for example in shown[1:])
-    share = [example.probabilities[example.label] for example in shown[1:]]
+    wrong, unsure = ([one for one in shown[1:] if bool(one.unsure) == kind] for kind in (False, True))
+    assert all(example.predicted != example.label for example in wrong)
+    share = [example.probabilities[example.label] for example in wrong]
+    assert len(unsure) == 4
+    sure = [max(example.probabilities) for example in unsure]
+    assert sure == sorted(sure)
     assert share == sorted(share)  # the surer of the wrong class, the worse
     assert Outcome.from_record(json.loads(json.dumps(first.record()))).examples == shown
 

@@ -209,7 +209,7 @@ def _of_the_spread(seen: Seen) -> Iterator[str]:
     yield from _without_spread(seen, runs)
     yield from _unequal_spreads(seen, runs)
     for row, sample in runs.items():
-        if outlier_p(sample) * len(runs) < 1 - CONFIDENCE and len(sample) > FEWEST:
+        if len(sample) > FEWEST and outlier_p(sample) * len(runs) < 1 - CONFIDENCE:
             odd = sample[np.abs(sample - sample.mean()).argmax()]
             yield (
                 f"{_name(study, row)}: one of {len(sample)} confirmation runs measured "

@@ -77,14 +77,20 @@ def _groups(domain: Choice | Range, values: pd.Series) -> NDArray[np.int64]:
 def importance_table(results: Results) -> pd.DataFrame:
     """How much of the variation in the study's measure each tuned hyperparameter explains, by Optuna's evaluator.
 
+    One that no trial of a level has (its networks have no hidden layer) is left out; shares add up to 1 without it.
     The most important first; of equal ones the first in the study file, since Optuna's order changes between processes.
     """
-    rank = results.study.tuned.index
-    rows = [
-        {"level": row, "hyperparameter": name, "importance": shares[name]}
-        for row, shares in results.importances.items()
-        for name in sorted(shares, key=lambda name: (-shares[name], rank(name)))
-    ]
+    rank, rows = results.study.tuned.index, []
+    for row, known in results.importances.items():
+        own, space = searched(results.by_level[row]), results.study.space(results.study.levels[row])
+        shares = {
+            name: share
+            for name, share in known.items()
+            if name in space and matters(results.study, own, name, space[name]).any()
+        }
+        whole = sum(shares.values()) or 1.0
+        for name in sorted(shares, key=lambda name: (-shares[name], rank(name))):
+            rows.append({"level": row, "hyperparameter": name, "importance": shares[name] / whole})
     return pd.DataFrame(rows, columns=["level", "hyperparameter", "importance"])
 
 

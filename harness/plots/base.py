@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -19,6 +20,9 @@ from matplotlib.figure import Figure as Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 from PIL import Image
+
+from harness.catalogue import show
+from harness.figures import SIDE_BY_SIDE
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -34,6 +38,11 @@ STYLE: Any = {
     "svg.hashsalt": "harness",
 }
 
+
+ROOM = 60  # letters of ticks that fit beside each other
+DPI = 192  # twice the dots of a page: sharp on screens that have as many
+BESIDE: Any = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
+"""A legend on the right of the axes."""
 
 LONGEST = 12  # letters of a class's name in a picture
 INK, GREY = "#222222", "#777777"  # what belongs to no compared value
@@ -56,7 +65,7 @@ def panels(
     columns = min(most, max(1, count))
     rows = -(-max(1, count) // columns)
     wide = max(size[0] * columns, 5.6)  # room for title and legend
-    figure = Figure(figsize=(wide, size[1] * rows + 0.4), dpi=150, layout="constrained")
+    figure = Figure(figsize=(wide, size[1] * rows + 0.4), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     grid = list(figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).flatten())
     for axes in grid[count:]:
@@ -64,7 +73,7 @@ def panels(
     return figure, grid[:count]
 
 
-def new_figure(width: float, height: float, dpi: int = 150, layout: Any = "constrained") -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float, dpi: int = DPI, layout: Any = "constrained") -> tuple[Figure, Axes]:
     """A figure of so many inches, and its axes."""
     figure = Figure(figsize=(width, height), dpi=dpi, layout=layout)
     FigureCanvasAgg(figure)
@@ -142,3 +151,14 @@ def _in_256_colours(rgba: NDArray[np.uint8]) -> Image.Image:
     image = Image.frombytes("P", pixels.shape[::-1], places[pixels].tobytes())
     image.putpalette(cut.getpalette() or [])
     return image
+
+
+def value_ticks(axes: Axes, x: Any, values: pd.Series, numeric: bool) -> None:
+    """A tick at every compared value: they are what the reader looks for. Of many some."""
+    step = 1 if len(x) <= SIDE_BY_SIDE else -(-len(x) // SIDE_BY_SIDE)
+    if numeric and len(x) > 2 and (x > 0).all() and np.ptp(np.diff(np.log(x))) < 0.1 < np.ptp(np.diff(x)):
+        axes.set_xscale("log")  # 16, 32, 64, ...: evenly spaced by ratio
+    words = [show(value) for value in values[::step]]
+    turned: Any = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if len("".join(words)) > ROOM else {}
+    axes.set_xticks(x[::step], words, **turned)
+    axes.minorticks_off()

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from harness.plots.base import COLOURS, STYLE, panels, shortened
+from harness.figures import SIDE_BY_SIDE
+from harness.plots.base import COLOURS, DPI, STYLE, panels, shortened
 from harness.trial import Example
 
 WRITTEN = 15  # classes, above which there is no room for counts
@@ -17,34 +18,42 @@ TICKS = 26  # classes that are named on an axis
 
 
 def confusion_figure(table: pd.DataFrame, names: Sequence[str], title: str, classes: Sequence[Sequence[str]]) -> Figure:
-    """Confusion counts, a panel per compared value; `table` is `Findings.classes`. The diagonal shows accuracies.
+    """What each true class was taken for, in percent, a panel per compared value; `table` is `Findings.classes`. The
+    diagonal, what was right, is grey: colour is for the mistakes.
 
     `names` are those of the values, `classes` those of each one's classes.
     """
     with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure, grid = panels(len(names), 3, (4.0, 4.0))
+        figure, grid = panels(len(names), 2, (4.7, 4.7))
+        worst = _mistakes(table)["share"].max()
         for row, (axes, name) in enumerate(zip(grid, names, strict=False)):
             axes.set(title=name, xlabel="predicted class", ylabel="true class", xticks=[], yticks=[])
             own = table[table["level"] == row]
             if len(own):
-                _confusion(axes, own)
+                _confusion(axes, own, worst)
                 class_ticks(axes, classes[row])
-        figure.suptitle(title)
+        figure.suptitle(title, fontsize=11)
     return figure
 
 
-def _confusion(axes: Axes, own: pd.DataFrame) -> None:
-    """One compared value's counts, coloured by their share of the true class."""
-    counts = own.pivot_table(index="true", columns="predicted", values="count").to_numpy(int)
+def _mistakes(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["true"] != table["predicted"]]
+
+
+def _confusion(axes: Axes, own: pd.DataFrame, worst: float) -> None:
+    """One compared value's shares; the darkest is that of the most frequent mistake of all values."""
     shares = own.pivot_table(index="true", columns="predicted", values="share").to_numpy(float)
-    axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # the root, so that rare mistakes show
-    if len(counts) > WRITTEN:
+    is_right = np.eye(len(shares), dtype=bool)
+    axes.imshow(np.where(is_right, np.nan, np.sqrt(shares)), cmap="Blues", vmin=0, vmax=np.sqrt(worst or 1.0))
+    axes.imshow(np.where(is_right, 0.15, np.nan), cmap="Greys", vmin=0, vmax=1)
+    if len(shares) > WRITTEN:
         return
-    for (true, predicted), count in np.ndenumerate(counts):
-        if count:
-            text = f"{100 * shares[true, true]:.1f}%" if true == predicted else str(count)
-            colour = "white" if shares[true, predicted] > 0.25 else "black"
-            axes.text(predicted, true, text, ha="center", va="center", color=colour, fontsize=6)
+    size = 8 if len(shares) <= 10 else 6
+    for (true, predicted), share in np.ndenumerate(shares):
+        text = f"{100 * share:.{0 if share >= 0.995 else 1}f}"
+        if true == predicted or text != "0.0":
+            colour = "white" if true != predicted and np.sqrt(share) > 0.6 * np.sqrt(worst) else "black"
+            axes.text(predicted, true, text, ha="center", va="center", color=colour, fontsize=size)
 
 
 def class_ticks(axes: Axes, names: Sequence[str]) -> None:
@@ -58,13 +67,14 @@ def class_ticks(axes: Axes, names: Sequence[str]) -> None:
 
 
 def mistakes_figure(examples: Sequence[Example], title: str, names: Sequence[str]) -> Figure:
-    """Test images that were taken for another class, or whose numbers were farthest off, the worst mistakes first.
+    """Test images that were taken for another class, those first whose class was given the lowest probability; or
+    whose numbers were farthest off.
 
     `names` are those of the classes.
     """
-    wrong = [example for example in examples[1:] if example.truth or example.predicted != example.label]
+    wrong = [one for one in examples[1:] if not one.unsure and (one.truth or one.predicted != one.label)]
     with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure, grid = panels(max(1, len(wrong)), 5, (1.35, 1.6 if max(map(len, names)) < 3 else 1.8))
+        figure, grid = panels(max(1, len(wrong)), 5, (1.8, 2.0))
         for axes, example in zip(grid, wrong, strict=False):
             _image(axes, example)
             axes.set_title(_mistake(example, names), fontsize=8)
@@ -80,34 +90,46 @@ def _mistake(example: Example, names: Sequence[str]) -> str:
     if example.truth:
         return f"true {_listed(example.truth)}\nsaid {_listed(example.guess)}"
     true, said = shortened(names[example.label]), shortened(names[example.predicted])
-    sure = f"with {100 * example.probabilities[example.predicted]:.0f} %"
-    between = " " if len(true) + len(said) < 6 else "\n"
-    return f"{true} taken for{between}{said}\n{sure}"
+    given = f"{true}: {_percent(example.probabilities[example.label])}"
+    taken = f"{said}: {_percent(example.probabilities[example.predicted])}"
+    return f"{given}\nsaid {taken}"
+
+
+def _percent(share: float) -> str:
+    """A probability beside a picture: so small a one that it would be 0 is said to be."""
+    return "< 0.1 %" if share < 0.001 else f"{100 * share:.{1 if share < 0.1 else 0}f} %"
 
 
 def _listed(numbers: Sequence[float]) -> str:
     return ", ".join(f"{number:.4g}" for number in numbers)
 
 
-def probabilities_figure(example: Example, title: str, names: Sequence[str]) -> Figure:
-    """One test image, and its class probabilities as bars: the true class in its own colour."""
+def probabilities_figure(examples: Sequence[Example], title: str, names: Sequence[str]) -> Figure:
+    """Test images, each above its class probabilities as bars, the true class in its own colour. Of many classes the
+    most probable ones.
+    """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.6, 2.6), dpi=150, layout="constrained")
+        figure = Figure(figsize=(9.2, 3.6), dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
-        left, right = figure.subplots(1, 2, width_ratios=[1, 2])
-        _image(left, example)
-        between = " " if len(names[example.label]) < 3 else "\n"
-        left.set_title(f"test image,{between}class {shortened(names[example.label])}", fontsize=9)
-        classes = range(len(example.probabilities))
-        colours = [COLOURS[1] if one == example.label else COLOURS[0] for one in classes]
-        right.bar(classes, example.probabilities, color=colours)
-        right.set(xlabel="class", ylabel="probability", ylim=(0, 1))
-        places = range(0, len(names), -(-len(names) // TICKS))
-        long = max(map(len, names)) > 2
-        shown = [shortened(names[place]) for place in places]
-        right.set_xticks(places, shown, rotation=90 if long else 0, fontsize=8 if long else 10)
-        figure.suptitle(title, fontsize=10)
+        grid = figure.subplots(2, len(examples), height_ratios=[1, 1.3], squeeze=False)
+        for column, example in enumerate(examples):
+            _image(grid[0, column], example)
+            grid[0, column].set_title(f"class {shortened(names[example.label])}", fontsize=9)
+            _bars(grid[1, column], example, names)
+        grid[1, 0].set_ylabel("probability")
+        figure.suptitle(title, fontsize=11)
     return figure
+
+
+def _bars(axes: Axes, example: Example, names: Sequence[str]) -> None:
+    order = sorted(range(len(names)), key=lambda one: -example.probabilities[one])
+    shown = sorted(order[:SIDE_BY_SIDE])
+    colours = [COLOURS[1] if one == example.label else COLOURS[0] for one in shown]
+    axes.bar(range(len(shown)), [example.probabilities[one] for one in shown], color=colours)
+    axes.set_ylim(0, 1)
+    axes.set_xticks(range(len(shown)), [shortened(names[one]) for one in shown])
+    if max(len(names[one]) for one in shown) > 2:
+        axes.tick_params(axis="x", rotation=90, labelsize=7)
 
 
 def _image(axes: Axes, example: Example) -> None:

@@ -13,8 +13,8 @@ from matplotlib.patches import Rectangle
 from harness.catalogue import Measure, Unit, show
 from harness.figures import SIDE_BY_SIDE, interval, number
 from harness.figures import axis as axis_label
-from harness.plots.base import COLOURS, GREY, INK, STYLE, level_style, new_figure
-from harness.plots.comparison import BESIDE, value_ticks
+from harness.plots.base import BESIDE, COLOURS, GREY, INK, STYLE, level_style, new_figure, value_ticks
+from harness.plots.closeup import edge
 
 IN_CELL: Any = {"ha": "center", "va": "center", "linespacing": 1.4}
 BESIDE_EACH_OTHER = 0.05  # of the distance of the closest values of the first key: else intervals hide each other
@@ -120,19 +120,37 @@ def forest_figure(table: pd.DataFrame, names: Sequence[str], unit: Unit, title: 
     """Effects or differences below each other, with their simultaneous 95 % intervals; filled where Holm's p is below
     0.05.
 
-    `table` is `Findings.effects` or `Findings.pairs`, `names` what each of its rows is of; interactions are blue.
+    `table` is `Findings.effects` or `Findings.pairs`, `names` what each of its rows is of; interactions are blue. What
+    lies far beyond the others is cut off at the edge, with an arrow and its figure.
     """
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(6.4, max(2.4, 0.24 * len(table) + 1.2))
         axes.axvline(0, color=GREY, linewidth=1)
+        limit = edge(unit.factor * table[["low", "difference", "high"]].to_numpy(float))
         for place, cells in enumerate(table.to_dict("records")):
             ends = unit.factor * np.array([cells["low"], cells["difference"], cells["high"]])
             colour = COLOURS[0] if cells.get("effect") == "interaction" else INK
             axes.hlines(place, ends[0], ends[2], color=colour, linewidth=1.4)
             fill = colour if cells["p_holm"] < 0.05 else "white"
-            axes.plot(ends[1], place, "o", color=colour, markerfacecolor=fill, markersize=5)
+            if abs(ends[1]) <= limit:
+                axes.plot(ends[1], place, "o", color=colour, markerfacecolor=fill, markersize=5)
+            else:
+                _beyond(axes, np.copysign(limit, ends[1]), place, number(cells["difference"], unit, "+"))
         axes.set_yticks(range(len(table)), names, fontsize=8)
         axes.set_ylim(len(table) - 0.4, -0.6)
+        if np.isfinite(limit):
+            axes.set_xlim(-limit, limit)
         axes.set_xlabel(unit.gap)
         axes.set_title(title, fontsize=10)
     return figure
+
+
+def _beyond(axes: Axes, side: float, place: int, told: str) -> None:
+    """An arrow at the edge, and the figure that lies beyond it."""
+    left = side < 0
+    axes.plot(
+        [side], [place], marker=r"$\leftarrow$" if left else r"$\rightarrow$", color=INK, markersize=10, clip_on=False
+    )
+    aside = (8 if left else -8, 0)
+    style: Any = {"textcoords": "offset points", "fontsize": 8, "va": "center", "ha": "left" if left else "right"}
+    axes.annotate(told, (side, place), aside, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}, **style)

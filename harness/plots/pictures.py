@@ -29,7 +29,8 @@ END = 12  # bytes of a PNG's last chunk, IEND
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, and what it shows in words: its caption, and what a reader is told who cannot see it.
+    """A figure, and what it shows in words: its caption, and in `alt` what a reader is told who cannot see it. The
+    colours of a `photo` stay as they are where the page is dark.
 
     `draw` names the function of this package that makes the figure, as "comparison:means_figure"; `arguments` are
     tables, arrays, words, numbers, frozen dataclasses, and what is made of them: nothing else has a digest.
@@ -38,6 +39,8 @@ class Picture:
     draw: str
     arguments: tuple[object, ...]
     caption: str
+    alt: str = ""
+    photo: bool = False
 
     def figure(self) -> "Figure":
         """The figure, drawn anew."""

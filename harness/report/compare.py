@@ -59,7 +59,7 @@ def compare(several: Sequence[Findings], folder: Path) -> Path:
         ),
         *([across_section(across)] if across else ()),
         *_differences(pairs, measure, things),
-        Section("The studies", notes=_notes(several)),
+        Section("The studies", _notes(several)),
     ]
     page = Page(folder.name, " and ".join(labels), "studies compared", "", sections)
     pictures, tables = {"studies": picture}, {"studies": table}

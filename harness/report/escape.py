@@ -12,6 +12,11 @@ LATEX = {
 }
 
 
+def minus(text: str) -> str:
+    """With true minus signs before numbers, where the hyphen is no part of a word or a date."""
+    return re.sub(r"(?<![\w.)-])-(?=\d)", "−", text)
+
+
 def latex(text: str) -> str:
     """Text of a LaTeX document."""
     return "".join(LATEX.get(char, char) for char in " ".join(text.split()))

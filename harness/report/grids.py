@@ -40,12 +40,12 @@ def narrow_grid(findings: Findings) -> pd.DataFrame:
 def _headings(findings: Findings) -> dict[str, str]:
     m, measure = findings.study.metric, findings.measure
     return {
-        **{name: name for name in COUNTED},
-        f"val_{m}": heading("validation", measure),
         f"test_{m}": heading("test", measure),
         "interval": INTERVAL,
-        f"train_{m}": heading("train", measure),
         f"published_test_{m}": heading("published test", measure),
+        f"val_{m}": heading("validation", measure),
+        f"train_{m}": heading("train", measure),
+        **{name: name for name in COUNTED},
         **{name: name for name in ("epochs", "seconds", "parameters")},
     }
 

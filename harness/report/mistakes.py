@@ -36,6 +36,7 @@ def worst_rows(findings: Findings) -> Worst | None:
     if best is None or not (examples[best][0].row or examples[best][0].truth):
         return None
     study, level, first, *others = findings.study, findings.study.levels[best], *examples[best]
+    others = [one for one in others if not one.unsure]
     if not first.truth:
         others = [one for one in others if one.predicted != one.label]
     return Worst(study, others, names_of(study, level, first), _words(study, level, first, others))

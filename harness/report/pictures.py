@@ -3,14 +3,18 @@
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 
 from harness.analysis import Findings
 from harness.analysis.results import finished
+from harness.analysis.tables import matters
 from harness.analysis.units import searched
-from harness.catalogue import Value, show
-from harness.figures import SIDE_BY_SIDE
+from harness.catalogue import Unit, Value, show
+from harness.errors import listed
+from harness.figures import SIDE_BY_SIDE, difference, text
 from harness.plots import Picture
+from harness.plots.closeup import Closeup, closeup, edge
 from harness.report.course import course_pictures
 from harness.report.escape import in_picture
 from harness.report.mistakes import names_of
@@ -19,12 +23,16 @@ from harness.report.worth import worth_pictures
 from harness.study.labels import class_names, target_names
 from harness.study.space import Choice, Range
 from harness.study.study import Study
-from harness.trial import named
+from harness.trial import Example, named
 
 OUTSIDE = " Grey: what the constraint excludes; marks on the axis: proposals there, which were not trained."
 
 PANELS = SIDE_BY_SIDE  # of values in one picture
 ROWS = 40  # of differences or effects below each other
+CONFUSED = 3  # values whose classes have a panel each; of more the best and the worst
+SEVERAL = 3  # values that a caption names
+UNSURE = 4  # images whose probabilities are shown
+COSTS = {"seconds": "training time", "parameters": "number of parameters"}
 OF_NUMBERS = ("predicted", "residuals")  # what the names of their pictures begin with
 
 Named = Iterator[tuple[str, Picture]]
@@ -99,24 +107,28 @@ def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
     study, words = findings.study, findings.study.measure.words
     first, *others = (key.replace("_", " ") for key in study.axes)
     seeds = finished(findings.results.runs)[["level", f"test_{study.metric}"]]
-    numeric = pd.api.types.is_numeric_dtype(findings.table[study.axes[0]])
-    each = f", a {'line' if numeric else 'mark'} for each {others[0]}" if others else ""
-    shown = f"{each}; {'the band is' if numeric and not others else 'bars are'}"
-    yield (
-        means_name(study),
-        Picture(
-            "grid:lines_figure" if others else "comparison:means_figure",
-            (
-                _in_pictures(findings),
-                seeds,
-                study.axes if others else study.axis,
-                findings.measure,
-                f"{label}: {words}",
+    if others:
+        yield (
+            means_name(study),
+            Picture(
+                "grid:lines_figure",
+                (_in_pictures(findings), seeds, study.axes, findings.measure, f"{label}: {words}"),
+                f"Mean {words} against {first}, in the colour of its {others[0]}; bars are the 95 % interval of the "
+                f"test mean over {findings.unit}, each dot one seed.",
             ),
-            f"Mean {words} against {first}{shown} the 95 % interval of the test mean over {findings.unit}, each dot "
-            "one seed.",
-        ),
-    )
+        )
+    else:
+        near = _near(findings)
+        yield (
+            means_name(study),
+            Picture(
+                "means:means_figure",
+                (_in_pictures(findings), seeds, study.axis, findings.measure, f"{label}: {words}", near),
+                f"Mean {words} of each {first}, with the 95 % interval of the test mean over {findings.unit}; each dot "
+                f"is one seed.{_enlarged(findings, near)}",
+                alt=_means_said(findings),
+            ),
+        )
     yield (
         "learning_curves",
         Picture(
@@ -133,6 +145,41 @@ def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
             "line for each value, the mean over seeds, log axis.",
         ),
     )
+
+
+def _near(findings: Findings) -> Closeup | None:
+    """Where the best values lie on the axis of the means; None where all of it is as good."""
+    name, table = f"test_{findings.study.metric}", findings.table
+    runs = finished(findings.results.runs)[["level", name]].set_axis(["level", "value"], axis=1)
+    ends = pd.concat([table[f"{name}{end}"] for end in ("", "_low", "_high")]).astype(float)
+    tests = pd.concat([runs, pd.DataFrame({"level": ends.index, "value": ends.to_numpy()})])
+    others = table[[name.replace("test_", images) for images in ("train_", "val_")]].to_numpy(float).ravel()
+    known = np.concatenate([tests["value"].to_numpy(float), others])
+    whole = (float(np.nanmin(known)), float(np.nanmax(known))) if np.isfinite(known).any() else (0.0, 0.0)
+    return closeup(table[name], tests, whole, findings.measure.sign())
+
+
+def _means_said(findings: Findings) -> str:
+    """The means in words, of many values the best and the worst."""
+    study, measure = findings.study, findings.measure
+    figures = findings.table[f"test_{study.metric}"].astype(float).dropna()
+    if figures.empty:
+        return "Chart without a test figure so far."
+    rows = list(figures.index) if len(figures) <= SIDE_BY_SIDE else [figures.idxmax(), figures.idxmin()]
+    told = [f"{study.level_name(study.levels[row])} {text(figures[row], measure.unit)}" for row in rows]
+    return f"Chart of the mean test {measure.words}: {listed(told)}."
+
+
+def _enlarged(findings: Findings, near: Closeup | None) -> str:
+    """What a caption says of the panel that enlarges a part of the axis."""
+    return f" On the right the same, enlarged{_without(findings, near)}." if near else ""
+
+
+def _without(findings: Findings, near: Closeup) -> str:
+    """Which values a part of an axis leaves out."""
+    names = [findings.study.level_name(findings.study.levels[row]) for row in near.outside]
+    some = f"{len(names)} values" if len(names) > SEVERAL else listed(names)
+    return f", without {some}" if names else ""
 
 
 def _of_effects(findings: Findings, label: str, names: list[str]) -> Named:
@@ -154,22 +201,11 @@ def _of_effects(findings: Findings, label: str, names: list[str]) -> Named:
 
 
 def _of_differences(findings: Findings, label: str, names: list[str]) -> Named:
-    measure, pairs = findings.measure, findings.pairs
+    pairs = findings.pairs
     if not len(pairs) or pairs["n"].max() == 0:
         return
-    if findings.study.is_grid or len(names) > SIDE_BY_SIDE:
+    if len(pairs) > 1:  # a single one is a row of the table
         yield "differences", _below_each_other(findings, label)
-    else:
-        title = f"{label}: test {measure.words}, row minus column"
-        yield (
-            "differences",
-            Picture(
-                "comparison:difference_figure",
-                (pairs, names, measure.unit, title),
-                f"Mean paired differences in test {measure.words}, row minus column, with the simultaneous 95 % "
-                "intervals of all pairs; bold: Holm's p < 0.05.",
-            ),
-        )
 
 
 def _some(shown: pd.DataFrame, table: pd.DataFrame, which: str) -> str:
@@ -177,74 +213,103 @@ def _some(shown: pd.DataFrame, table: pd.DataFrame, which: str) -> str:
 
 
 def _below_each_other(findings: Findings, label: str) -> Picture:
-    """Differences within the rows and columns of a grid, or from the best of many values: in a matrix most places would
-    be empty.
+    """Each pair once: of few values all pairs, of many those with the best, of a grid those within its rows and
+    columns.
     """
-    study, table, what = findings.study, findings.pairs, list[str]()
+    study, table = findings.study, findings.pairs
     if len(table) > ROWS:
         table = table.loc[sorted(table["difference"].abs().sort_values(kind="stable").index[:ROWS])]
-    words, unit = findings.measure.words, findings.measure.unit
-    closest = _some(table, findings.pairs, "closest to the best")
-    if not study.is_grid:
-        for first, second in zip(table["first"], table["second"], strict=True):
-            what.append(in_picture(f"{show(study.levels[second])} − {show(study.levels[first])}"))
-        return Picture(
-            "grid:forest_figure",
-            (table, what, unit, f"{label}: differences from the best in test {words}"),
-            f"Mean paired differences in test {words} from the best {study.axis.replace('_', ' ')}, with the "
-            f"simultaneous 95 % intervals of all pairs; filled: Holm's p < 0.05.{closest}",
-        )
-    for first, second in zip(table["first"], table["second"], strict=True):
-        one, two = study.shown(study.levels[first]), study.shown(study.levels[second])
-        [differs], [same] = study.differing(first, second), [key for key in one if one[key] == two[key]]
-        what.append(in_picture(f"{same}={one[same]}: {differs} {two[differs]} − {one[differs]}"))
+    words, unit, what = findings.measure.words, findings.measure.unit, _of_what(study, table)
+    of, which = "", " of all pairs"
+    if study.is_grid:
+        of, which = " within rows and columns", " of all of them"
+    elif len(findings.pairs) < findings.tested_pairs:
+        of = f" from the best {study.axis.replace('_', ' ')}"
     return Picture(
         "grid:forest_figure",
         (table, what, unit, f"{label}: differences in test {words}"),
-        f"Mean paired differences in test {words} within rows and columns, with the simultaneous 95 % intervals of all "
-        f"of them; filled: Holm's p < 0.05.{closest}",
+        f"Mean paired differences in test {words}{of}, with the simultaneous 95 % intervals{which}; filled: Holm's "
+        f"p < 0.05.{_some(table, findings.pairs, 'closest to the best')}"
+        f"{' An arrow: far beyond the others.' if _has_outlier(table) else ''}",
+        alt=_largest(table, what, unit),
     )
+
+
+def _of_what(study: Study, table: pd.DataFrame) -> list[str]:
+    """What each row's difference is between."""
+    what = []
+    for first, second in zip(table["first"], table["second"], strict=True):
+        one, two = study.shown(study.levels[first]), study.shown(study.levels[second])
+        if study.is_grid:
+            [differs], [same] = study.differing(first, second), [key for key in one if one[key] == two[key]]
+            what.append(in_picture(f"{same}={one[same]}: {differs} {two[differs]} − {one[differs]}"))
+        else:
+            what.append(in_picture(f"{show(study.levels[second])} − {show(study.levels[first])}"))
+    return what
+
+
+def _largest(table: pd.DataFrame, what: list[str], unit: Unit) -> str:
+    """The largest difference in words, and how many there are."""
+    place = int(table["difference"].abs().fillna(-1.0).to_numpy().argmax())
+    largest = difference(table["difference"].iloc[place], unit)
+    return f"Chart of {len(table)} differences, the largest of which is {what[place]}: {largest}."
+
+
+def _has_outlier(table: pd.DataFrame) -> bool:
+    """Whether the picture cuts any of the differences off."""
+    return bool((table["difference"].abs() > edge(table[["low", "difference", "high"]].to_numpy(float))).any())
 
 
 def _of_costs(findings: Findings, label: str, names: list[str]) -> Named:
     measure, table = findings.measure, findings.table
     if findings.best is not None and len(table) > 1:
-        fronts = {cost: findings.front(cost) for cost in ("seconds", "parameters")}
+        near = _near(findings) if len(table) <= SIDE_BY_SIDE else None
+        cut = f" Enlarged to where the best values lie{_without(findings, near)}." if near else ""
+        costs = ("seconds", "parameters") if table["parameters"].nunique() > 1 else ("seconds",)
+        fronts = {cost: findings.front(cost) for cost in costs}
         wanted = measure.words if measure.better == "higher" else f"a low {measure.words}"
         yield (
             "cost",
             Picture(
                 "comparison:cost_figure",
-                (table, fronts, names, measure, f"{label}: what {wanted} costs", *_outside(findings)),
-                f"Mean test {measure.words} against training time and number of parameters; dotted: the Pareto front."
-                f"{OUTSIDE if findings.study.constraint.parameters else ''}",
+                (table, fronts, names, measure, f"{label}: what {wanted} costs", *_outside(findings), near),
+                f"Mean test {measure.words} against {' and '.join(COSTS[one] for one in costs)}; dotted: Pareto front."
+                f"{cut}{OUTSIDE if findings.study.constraint.parameters else ''}",
             ),
         )
 
 
-def _outside(findings: Findings) -> tuple[tuple[int | None, int | None], list[int]] | tuple[()]:
+def _outside(findings: Findings) -> tuple[tuple[int | None, int | None], list[int]]:
     """The bounds of the number of weights, and that of all proposals which lie outside; nothing where all may be."""
     bounds = findings.study.constraint.parameters
     if bounds is None:
-        return ()
+        return (None, None), []
     return (bounds.low, bounds.high), [one for known in findings.results.infeasible.values() for one in known]
 
 
 def _of_classes(findings: Findings, label: str, names: list[str]) -> Named:
     if not findings.classes.empty:
-        things, rows, table = findings.study.things, _best(findings), findings.classes
+        things, rows, table = findings.study.things, _extremes(findings), findings.classes
         classes = [_classes(findings, row) for row in rows]
-        if len(rows) < len(names):
+        if rows != list(range(len(names))):
             table = table[table["level"].isin(rows)].assign(level=lambda own: own["level"].map(rows.index))
         yield (
             "confusion",
             Picture(
                 "classes:confusion_figure",
-                (table, [names[row] for row in rows], f"{label}: test {things} of all seeds, by class", classes),
-                "Confusion counts of all seeds: rows true classes, columns predicted; the diagonal shows accuracies."
-                f"{_of_best(findings)}",
+                (table, [names[row] for row in rows], f"{label}: test {things} of all seeds, % of each class", classes),
+                "What each true class (a row) was taken for, in percent over all seeds; grey: what was right; empty: "
+                f"below 0.05 %.{' The best and the worst value; tables have all.' if len(rows) < len(names) else ''}",
             ),
         )
+
+
+def _extremes(findings: Findings) -> list[int]:
+    """The rows whose classes are shown: of many the best and the worst, so that numbers can be read."""
+    measured = findings.table.index.isin(findings.classes["level"].unique())
+    figures = findings.measure.sign() * findings.table[f"test_{findings.study.metric}"].astype(float)[measured]
+    rows = [int(row) for row in figures.sort_values(ascending=False, kind="stable").index]
+    return rows if len(rows) <= CONFUSED else [rows[0], rows[-1]]
 
 
 def _classes(findings: Findings, row: int) -> list[str]:
@@ -299,20 +364,32 @@ def _of_examples(findings: Findings, label: str, names: list[str]) -> Named:
         Picture(
             "classes:mistakes_figure",
             (shown, f"{label}: the worst mistakes of {names[best]}, first seed", classes),
-            f"The test {things} that {name} got most wrong in its first seed, worst first.",
+            f"The test {things} that {name} got most wrong in its first seed, worst first"
+            f"{'.' if shown[0].truth else ': those whose true class it gave the lowest probability.'}",
+            alt=f"Test {things} that were taken for another class, each with what was said of it.",
+            photo=_in_colour(shown[0]),
         ),
     )
     if shown[0].truth:
         return
+    unsure = [one for one in shown if one.unsure]
+    kept = unsure or sorted(shown, key=lambda one: max(one.probabilities))[:UNSURE]  # a journal may be older
+    of = "" if unsure else "kept "
     yield (
         "probabilities",
         Picture(
             "classes:probabilities_figure",
-            (shown[0], f"{label}: {names[best]}, first seed", classes),
-            f"The first test image, of class {classes[shown[0].label]}, and the class probabilities that {name} gives "
-            "it.",
+            (tuple(kept), f"{label}: where {names[best]} is least sure, first seed", classes),
+            f"The {of}test {things} of which {name} is least sure in its first seed, and the probabilities of their "
+            f"{'' if len(classes) <= SIDE_BY_SIDE else f'{SIDE_BY_SIDE} most probable '}classes; orange: the true one.",
+            alt=f"{len(kept)} test {things} above bars of class probabilities.",
+            photo=_in_colour(shown[0]),
         ),
     )
+
+
+def _in_colour(example: Example) -> bool:
+    return bool(example.shape) and example.shape[0] > 1
 
 
 def _of_search(findings: Findings, label: str, names: list[str]) -> Named:
@@ -368,30 +445,41 @@ def _of_slices(findings: Findings, label: str, names: list[str]) -> Named:
         scales = {key: _scale([space[key] for space in spaces if key in space]) for key in study.tuned}
         measure = findings.measure
         side = "below" if measure.better == "higher" else "above"
-        cut = "log axis" if measure.unit.relative else f"the worst tenth lies {side}"
+        cut = "log axis" if measure.unit.relative else f"the worst tenth lies {side}, where it is not shown"
         yield (
             "slices",
             Picture(
                 "search:slice_figure",
                 (done, scales, names, measure, f"{label}: finished search trials"),
                 f"Validation {measure.words} of each finished search trial by its hyperparameters; {cut}."
-                f"{_of_best(findings)}",
+                f"{_shared(done, list(study.tuned))}{_of_best(findings)}",
             ),
         )
 
 
+def _shared(done: pd.DataFrame, keys: list[str]) -> str:
+    """Why points of several values have the same hyperparameters, where many do."""
+    points = done[keys].map(str).agg(" ".join, axis=1)
+    same = int(points.map(done["level"].groupby(points).nunique()).gt(1).sum())
+    if same < 2:
+        return ""
+    return (
+        f" {same} of the {len(done)} trials have hyperparameters that another value's trial has too: searches of the "
+        "same number share the sampler's seed, so that values are compared on the same proposals until their results "
+        "lead them apart."
+    )
+
+
 def _where_it_matters(study: Study, trials: pd.DataFrame) -> pd.DataFrame:
-    """The finished trials; a hyperparameter whose condition does not hold means nothing, and is missing, as is one that
-    a level does not search.
+    """The finished trials; a hyperparameter that a trial does not have (a condition does not hold, a network has no
+    hidden layer) means nothing, and is missing.
     """
     done = trials[trials["status"] == "finished"].copy()
     for row in done["level"].unique():
         own, space = done["level"] == row, study.space(study.levels[int(row)])
         for key in study.tuned:
-            if key not in space:
-                done[key] = done[key].where(~own)
-            for other, wanted in space[key].when.items() if key in space else ():
-                done[key] = done[key].where(~own | (trials[other] == wanted))
+            has = matters(study, done, key, space[key]) if key in space else ~own
+            done[key] = done[key].where(~own | has)
     return done[["level", *study.tuned, f"val_{study.metric}"]]
 
 

@@ -103,6 +103,11 @@ class Section:
     code: str = ""  # a program's text
     shown: bool = True
 
+    @property
+    def anchor(self) -> str:
+        """What a link to it names."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
 
 @dataclass(frozen=True)
 class Page:
@@ -115,6 +120,7 @@ class Page:
     subtitle: str
     answer: str
     sections: Sequence[Section]
+    when: str = ""  # on which day it ran, and for how long
     running: str = ""
     refresh: int = 20
 
@@ -144,7 +150,12 @@ def make_sections(findings: Findings, pictures: Mapping[str, Picture]) -> list[S
         *_costs(captions),
         *_search(findings, captions),
         *_worth(findings, captions),
-        Section("Other middles, and when it ran", grids=[middles_grid(findings)], pictures=_of(captions, "timeline")),
+        Section(
+            "Other middles, and when it ran",
+            grids=[middles_grid(findings)],
+            pictures=_of(captions, "timeline"),
+            shown=False,
+        ),
         Section("How it was done", methods(findings.study, findings.results.environment)),
         *_own_model(findings.study),
         *_runs(findings),

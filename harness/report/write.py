@@ -5,6 +5,7 @@ python -m harness.report studies/depth
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +15,7 @@ from harness.analysis import Findings, find, read_results
 from harness.analysis.datasets import of_grid
 from harness.analysis.plain import counts
 from harness.errors import UserError
+from harness.figures import duration
 from harness.journal import find_journal, holder
 from harness.plots import Picture, Second, save_all
 from harness.report.across import across_pictures, across_section
@@ -66,7 +68,12 @@ class Report:
         for name, (grid, caption) in self.latex.items():
             yield f"tables/{name}.tex", latex_table(grid, f"{folder.name}-{name}", caption)
         for name in ("report.html", "report.md"):
-            yield name, render(name, folder, vars(self.page))
+            yield name, render(name, folder, {**vars(self.page), **self._pictures()})
+
+    def _pictures(self) -> dict[str, object]:
+        """What the page says of its pictures besides their captions."""
+        alts = {name: picture.alt or f"Chart: {name.replace('_', ' ')}." for name, picture in self.pictures.items()}
+        return {"alts": alts, "photos": {name for name, picture in self.pictures.items() if picture.photo}}
 
 
 def _move(place: Path, folder: Path) -> None:
@@ -90,11 +97,23 @@ def write(findings: Findings, folder: Path, second: Second | None = None, is_run
         title=study.question or study.label,
         subtitle=f"{study.label}, on {' and '.join(study.datasets)}{written_for}, model {study.model}",
         answer=findings.answer,
+        when=_when(findings),
         sections=[*make_sections(findings, pictures), *([across_section(across)] if across else [])],
         running=_running(findings) if is_running else "",
     )
     tables = _tables(findings) | ({"across": across.table} if across else {})
     return Report(page, pictures, tables, _latex(findings)).write(folder, second)
+
+
+def _when(findings: Findings) -> str:
+    """On which day the study began, and for how long it has been trained, breaks included."""
+    runs = findings.results.runs
+    known = runs[runs["status"] != "waiting"]
+    if known.empty:
+        return ""
+    began = datetime.fromtimestamp(float(known["started"].min()), UTC)
+    seconds = float(known["ended"].max() - known["started"].min())
+    return f"{began.day} {began:%B %Y}; {duration(seconds)} from the first training's start to the last one's end."
 
 
 def _running(findings: Findings) -> str:

@@ -36,6 +36,7 @@ from harness.trial import MOST_PREDICTIONS, Epoch, Example, Outcome, Status, Tri
 
 EVALUATION_BATCH = {"cpu": 1000, "cuda": 4000}  # images per model; more fall out of a CPU's cache
 MISTAKES = 15  # that an outcome keeps
+UNSURE = 4  # test images that it keeps beside them
 ORDER, NOISE = 1, 2  # the streams of random numbers that a seed feeds (0 is the split)
 
 Verdict = tuple[Status, str]
@@ -283,7 +284,9 @@ def of_numbers(cohort: Cohort, tally: Tally, row: int, is_first: bool) -> dict[s
 
 @torch.no_grad()
 def mistakes(cohort: Cohort) -> tuple[Example, ...]:
-    """Of a cohort of one: the first test row, then the mistakes with the highest loss, worst first."""
+    """Of a cohort of one: the first test row, then the mistakes with the highest loss, worst first; of images those too
+    whose most probable class is the least probable.
+    """
     stack, feed, data = cohort.stack, cohort.tests, cohort.data
     batches = feed.batches(EVALUATION_BATCH[stack.flat.device.type])
     logits = torch.cat([stack(feed.cut(batch)[0])[0].clone() for batch in batches])  # (N, C)
@@ -291,16 +294,23 @@ def mistakes(cohort: Cohort) -> tuple[Example, ...]:
     loss = F.cross_entropy(logits, data.targets[rows], reduction="none")
     loss[logits.argmax(1) == data.targets[rows]] = -1.0
     worst = loss.topk(min(MISTAKES, len(rows)))
-    shown = [0, *worst.indices[worst.values >= 0].tolist()]
+    unsure = [] if data.is_table else _least_sure(logits)
+    shown = [0, *worst.indices[worst.values >= 0].tolist(), *unsure]
     probabilities = logits[shown].softmax(1).tolist()
     return tuple(
         replace(
             _shown(data, row),
             label=int(data.targets[row]),
             probabilities=tuple(round(share, 6) for share in shares),
+            unsure="yes" if place >= len(shown) - len(unsure) else "",
         )
-        for row, shares in zip(rows[shown].tolist(), probabilities, strict=True)
+        for place, (row, shares) in enumerate(zip(rows[shown].tolist(), probabilities, strict=True))
     )
+
+
+def _least_sure(logits: torch.Tensor) -> list[int]:
+    """Which rows of (N, C) have the least probable most probable class."""
+    return logits.softmax(1).amax(1).topk(min(UNSURE, len(logits)), largest=False).indices.tolist()
 
 
 def _shown(data: Data, row: int) -> Example:
