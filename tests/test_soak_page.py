@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -9,10 +10,12 @@ from . import soak
 from .soak import Row, page, read_page
 
 
-def report(name: str, outcome: str, seen: str = "", counted: str = "", why: str = "") -> pytest.TestReport:
+def report(
+    name: str, outcome: Literal["passed", "failed", "skipped"], seen: str = "", counted: str = "", why: str = ""
+) -> pytest.TestReport:
     told = [("seen", seen), ("counted", counted)] if seen else []
     place = ("tests/test_kill.py", 1, name)
-    keywords = {"soak": 1, name: 1}
+    keywords: dict[str, Literal[1]] = {"soak": 1, name: 1}
     return pytest.TestReport(
         f"tests/test_kill.py::{name}",
         place,
@@ -21,7 +24,7 @@ def report(name: str, outcome: str, seen: str = "", counted: str = "", why: str 
         why or None,
         "call",
         user_properties=told,
-        duration=61.4,  # type: ignore[arg-type]
+        duration=61.4,
     )
 
 
