@@ -53,9 +53,9 @@ def level_style(row: int) -> Any:
     return {"color": COLOURS[row % len(COLOURS)], "marker": MARKERS[(row + row // len(COLOURS)) % len(MARKERS)]}
 
 
-def shortened(name: str) -> str:
-    """A name that fits beside others, and is no formula."""
-    return (name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…").replace("$", r"\$")
+def shortened(name: str, longest: int = LONGEST) -> str:
+    """A name that fits beside others, in so many letters, and is no formula."""
+    return (name if len(name) <= longest else f"{name[: longest - 1]}…").replace("$", r"\$")
 
 
 def panels(

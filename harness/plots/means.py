@@ -14,7 +14,7 @@ from matplotlib.transforms import ScaledTranslation
 from harness.catalogue import Measure, show
 from harness.figures import SIDE_BY_SIDE
 from harness.figures import axis as axis_label
-from harness.plots.base import GREY, INK, STYLE, legend_below, level_style, panels, shortened, value_ticks
+from harness.plots.base import GREY, INK, LONGEST, STYLE, legend_below, level_style, panels, shortened, value_ticks
 from harness.plots.closeup import Closeup
 
 LINES: Any = {
@@ -93,7 +93,7 @@ def _below(axes: Axes, shown: pd.DataFrame, rows: pd.Series, dots: pd.Series, va
     _dots(axes, dots.to_numpy(float), rows.to_numpy(float) + aside, rows, across=False)
     axes.plot(shown["published"], y, **PUBLISHED)
     step = -(-len(y) // SIDE_BY_SIDE)
-    axes.set_yticks(y[::step], [shortened(show(value)) for value in values[::step]])
+    axes.set_yticks(y[::step], [shortened(show(value), 2 * LONGEST) for value in values[::step]])
     axes.set_ylim(len(y) - 0.5, -0.5)
     axes.set_ylabel(axis.replace("_", " "))
 
