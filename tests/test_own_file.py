@@ -562,6 +562,8 @@ def test_one_place_executes_what_users_write() -> None:
     assert found == {
         "catalogue.py": {"importlib.import_module"},  # of "module:name", which entries of the catalogue say
         "parts/own.py": {"exec", "compile"},
+        # the program that goes home: it loads the network.py beside itself, if that has the sum which model.json says
+        "export/model.py": {"found.loader.exec_module", "importlib.util.spec_from_file_location"},
     }
     knows = {
         str(path.relative_to(ROOT / "harness"))

@@ -121,7 +121,7 @@ def test_a_regressions_page_has_its_unit_direction_and_numbers(
     assert " ()" not in page
     assert "nothing was learned; the runs are no better than the mean" in page
     assert "R2" in page
-    assert "-0.24" in page
+    assert "−0.24" in page
     pictures = {path.stem for path in (folder / "plots").glob("*.png")}
     assert {"predicted_1", "predicted_2", "residuals_1", "residuals_2", "rmse_vs_depth"} <= pictures
     assert not {"confusion", "mistakes", "probabilities"} & pictures
