@@ -153,7 +153,7 @@ def test_level_runs_carry_the_headline(smoke: Path, runs: dict[str, Run]) -> Non
 def test_a_database_says_what_mlflows_search_says(client: MlflowClient, runs: dict[str, Run], smoke: Path) -> None:
     """Which runs a journal has, in which order: those of other journals and deleted ones are not among them."""
     experiment, mine = next((run.info.experiment_id, run.data.tags["journal"]) for run in runs.values())
-    client.create_run(experiment, tags={"journal": "another", "key": "1/search/0"})
+    other = client.create_run(experiment, tags={"journal": "another", "key": "1/search/0"}).info.run_id
     client.delete_run(client.create_run(experiment, tags={"journal": mine, "key": "1/search/99"}).info.run_id)
     cut = client.create_run(experiment, tags={"journal": mine, "key": "1/search/1", "incomplete": "why"}).info.run_id
     try:
@@ -161,12 +161,13 @@ def test_a_database_says_what_mlflows_search_says(client: MlflowClient, runs: di
         plain = list(searched(client, experiment, f"tags.journal = '{mine}'"))
         assert len(plain) > 40
         assert [(run.run_id, run.status) for run in found] == [(run.run_id, run.status) for run in plain]
-        for one, other in zip(found, plain, strict=True):
-            assert one.tags == {name: other.tags[name] for name in ASKED if name in other.tags}
+        for one, same in zip(found, plain, strict=True):
+            assert one.tags == {name: same.tags[name] for name in ASKED if name in same.tags}
         containers = [run for run in known_runs(client, experiment, mine) if run.is_container]
         assert containers == [run for run in plain if run.is_container]  # with all tags and metrics
     finally:
-        client.delete_run(cut)
+        for run_id in (other, cut):
+            client.delete_run(run_id)
 
 
 def test_a_finished_study_trains_nothing_and_writes_nothing(
