@@ -182,8 +182,8 @@ def test_the_page_counts_and_marks_it(write_study: Callable[[str], Path], tmp_pa
     assert "A trial has at most 3,000 weights." in said
     cost = make_pictures(findings)["cost"]
     assert "marks on the axis" in cost.caption
-    assert cost.arguments[-2] == (None, 3000)
-    assert len(cast(list[int], cost.arguments[-1])) == sum(counted)
+    assert cost.arguments[-3] == (None, 3000)
+    assert len(cast(list[int], cost.arguments[-2])) == sum(counted)
 
 
 def test_the_command_keeps_to_it(write_study: Callable[..., Path], command: Any) -> None:

@@ -93,8 +93,8 @@ def test_findings_show_themselves(ran: tuple[Path, harness.Findings], monkeypatc
         figure: Any = findings.figure(name)
         assert figure.axes[0].get_xlabel() == "depth"
     assert figure._repr_png_().startswith(b"\x89PNG")
-    with pytest.raises(harness.UserError, match=r"figure: must be one of .*did you mean differences\?"):
-        findings.figure("difference")
+    with pytest.raises(harness.UserError, match=r"figure: must be one of .*did you mean probabilities\?"):
+        findings.figure("probability")
     html = findings._repr_html_()
     assert "data:image/png;base64," in html
     assert findings.answer in html

@@ -45,7 +45,7 @@ def asked(study: Study) -> dict[str, Any]:
         "model": study.model,
         "compares": list(study.axes),
         "levels": [study.level_name(level) for level in study.levels],
-        "metric": metric(study.measure),
+        "metric": metric(study.measure) if study.metric else None,  # which the data may have to tell
     }
 
 
