@@ -369,7 +369,7 @@ def interrupted(folder: Path, times: int) -> None:
 
 
 def test_signals_and_kills_change_no_figure(tmp_path: Path) -> None:
-    interrupted(tmp_path, times=2)
+    interrupted(tmp_path, times=1)
 
 
 def test_a_deadline_ends_an_epoch_that_is_too_long(tmp_path: Path) -> None:
