@@ -4,11 +4,13 @@ shown("postgresql://ann:s3cret@db/runs")      # "postgresql://ann:***@db/runs"
 without_secrets(str(error))                   # the same, wherever in a text
 """
 
+import base64
 import os
 import re
 from urllib.parse import parse_qsl, quote, unquote
 
 SECRET_NAME = re.compile("PASSWORD|PASSWD|_PWD$|SECRET|TOKEN|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY", re.IGNORECASE)
+LOGIN = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")  # secrets however short they are
 SHORT = 6  # a variable's value below this is a switch, no secret; a password below it may be a part of any word
 
 
@@ -36,8 +38,10 @@ def without_secrets(text: str) -> str:
     for name, value in os.environ.items():
         if "://" in value:
             secrets |= _secrets_of(value)
-        if SECRET_NAME.search(name) and len(value) >= SHORT:
-            secrets |= {value}
+        if SECRET_NAME.search(name) and (len(value) >= SHORT or name in LOGIN):
+            secrets |= _spellings(value) | _spellings(value.strip())
+    user, password, token = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD", "TOKEN"))
+    secrets |= _headers(user or "", password or "") | ({f"Bearer {token}"} if token else set())
     for secret in sorted(secrets, key=len, reverse=True):  # one may hold another
         text = text.replace(secret, "***") if len(secret) >= SHORT else _masked_as_a_value(secret, text)
     return text
@@ -66,6 +70,16 @@ def _parts(uri: str) -> tuple[str, str, str, str, str]:
 
 def _secrets_of(uri: str) -> set[str]:
     """The passwords of an address, in every spelling in which a message may repeat them."""
-    _, _, password, _, query = _parts(uri)
+    _, user, password, _, query = _parts(uri)
     found = {password, *(value for key, value in parse_qsl(query) if SECRET_NAME.search(key))}
-    return {spelt for one in found if one for spelt in (one, unquote(one), quote(unquote(one), safe=""))}
+    return {spelt for one in found for spelt in _spellings(one)} | _headers(unquote(user), unquote(password))
+
+
+def _spellings(secret: str) -> set[str]:
+    return {secret, unquote(secret), quote(unquote(secret), safe="")} if secret else set()
+
+
+def _headers(user: str, password: str) -> set[str]:
+    """What a login becomes on its way to a server, which anybody can read back; nothing without user and password."""
+    coded = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {coded, f"Basic {coded}"} if user and password else set()

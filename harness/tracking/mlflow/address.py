@@ -1,10 +1,10 @@
 """Where MLflow's runs lie: MLFLOW_TRACKING_URI, else the file that a bare `mlflow ui` finds. Does not load MLflow."""
 
+import base64
 import os
 import socket
 import sqlite3
-import urllib.error
-import urllib.request
+import warnings
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -17,6 +17,9 @@ DEFAULT_STORE = "sqlite:///mlflow.db"
 SERVER = ("http://", "https://")
 FILE = "sqlite:///"
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # where an address names none
+INSECURE, CERTIFICATE, CLIENT = (
+    f"MLFLOW_TRACKING_{name}" for name in ("INSECURE_TLS", "SERVER_CERT_PATH", "CLIENT_CERT_PATH")
+)
 ANSWER = 4.0  # seconds that a server has to say that it is there
 
 
@@ -65,14 +68,52 @@ def store_trouble() -> str | None:
 
 
 def _server_trouble() -> str | None:
-    """What is wrong with the server that holds the runs, asked for its health; None if it answers."""
+    """What is wrong with the server that holds the runs, asked for its health as MLflow's client would ask; None if it
+    answers, be it that it wants another login.
+    """
+    import requests  # a tenth of a second, which others need not wait for
+
+    certificate = os.environ.get(CERTIFICATE)
+    insecure = os.environ.get(INSECURE, "").lower() in ("true", "1")
+    if certificate is not None and insecure:
+        return f"{INSECURE} and {CERTIFICATE} are both set, and only one may be"
+    for name in (CERTIFICATE, CLIENT):
+        if (path := os.environ.get(name)) is not None and not Path(path).exists():
+            return f"{name}: there is no {path}"
     try:
-        urllib.request.urlopen(f"{_server()}/health", timeout=ANSWER).close()
-    except urllib.error.HTTPError as error:
-        return f"no MLflow server answers there (it answers {error.code} {error.reason})" if error.code >= 500 else None
+        with (
+            warnings.catch_warnings(action="ignore"),  # that nobody checks who answers, which was asked for
+            requests.get(
+                f"{store_uri().rstrip('/')}/health",
+                headers=_login(),
+                verify=not insecure if certificate is None else certificate,
+                cert=os.environ.get(CLIENT),
+                timeout=ANSWER,
+                stream=True,  # the answer's first line is enough
+            ) as answer,
+        ):
+            status, reason = answer.status_code, answer.reason
     except (OSError, ValueError) as error:
-        return f"no MLflow server answers there ({getattr(error, 'reason', error)})"
-    return None
+        return f"no MLflow server answers there ({_cause(error)})"
+    return f"no MLflow server answers there (it answers {status} {reason})" if status >= 500 else None
+
+
+def _login() -> dict[str, str]:
+    """The header that MLflow's client makes of the login in the environment."""
+    user, password, token = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD", "TOKEN"))
+    if user and password:
+        return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What lies below the errors of `requests` and `urllib3`, whose words name the objects that met it."""
+    while True:
+        below = (error.__cause__, getattr(error, "reason", None), *error.args)
+        inner = next((one for one in below if isinstance(one, BaseException)), None)
+        if inner is None:
+            return error
+        error = inner
 
 
 def _file_trouble(path: Path) -> str | None:
