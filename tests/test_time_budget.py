@@ -94,6 +94,19 @@ def test_all_searches_stop_at_the_same_number_and_confirmations_fit_in(timed: St
     assert Records(world.journal).study.spent == 12
 
 
+def test_a_clock_that_is_set_back_takes_no_time_away(timed: Study, world: World) -> None:
+    ledger = Ledger(timed, world.journal, ENVIRONMENT)
+    assert ledger.clock is not None
+    world.now += 10
+    ledger.clock.generation()
+    world.now -= 5000
+    assert ledger.clock.used() == 10
+    ledger.clock.generation()
+    world.now += 3
+    assert ledger.clock.used() == 13
+    assert ledger.clock.longest() == 10
+
+
 def test_without_a_reserve_confirmations_would_not_fit(
     timed: Study, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,12 +32,16 @@ class StudyClock:
 
     def used(self) -> float:
         """How many seconds drivers have worked for the study."""
-        return self._seconds + self._now() - self._since
+        return self._seconds + self._after(self._since)
 
     def generation(self) -> None:
         """A generation has ended: note how long it took, and the time."""
-        self._generations = [*self._generations, round(self._now() - self._lap, 3)][-LAST:]
+        self._generations = [*self._generations, round(self._after(self._lap), 3)][-LAST:]
         self.note()
+
+    def _after(self, moment: float) -> float:
+        """The seconds since a moment; 0 where the machine's clock was set back behind it."""
+        return max(0.0, self._now() - moment)
 
     def longest(self) -> float:
         """The seconds of the longest of the last generations; 0 before there was one."""

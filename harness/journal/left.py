@@ -154,7 +154,7 @@ class Timing:
         """How many trainings between the defaults and a winner each confirmation has beside it, at most."""
         if not is_wanted(self.study):
             return 0
-        return len(self.study.tune) if self.study.budget.ablation else 1
+        return len(self.study.tuned) if self.study.budget.ablation else 1
 
 
 def together(outcomes: Iterable[Outcome]) -> float:

@@ -150,13 +150,14 @@ def _differences(findings: Findings, row: int) -> Facts:
 
 
 def _winners(study: Study, searched: Sequence[Record]) -> Grid:
-    headings = ["search", "trial", axis(study.measure, "validation"), *study.tune]
+    space = study.space(searched[0].trial.level) if searched else {}
+    headings = ["search", "trial", axis(study.measure, "validation"), *space]
     cells = [
         [
             str(record.trial.search),
             str(record.trial.number),
             _number(study, record.outcome, f"val_{study.metric}"),
-            *(shown(record.trial.config[key]) for key in study.tune),
+            *(shown(record.trial.config[key]) for key in space),
         ]
         for record in searched
     ]

@@ -112,14 +112,14 @@ def _when(findings: Findings) -> str:
     if known.empty:
         return ""
     began = datetime.fromtimestamp(float(known["started"].min()), UTC)
-    seconds = float(known["ended"].max() - known["started"].min())
+    seconds = max(0.0, float(known["ended"].max() - known["started"].min()))  # a clock may have been set back
     return f"{began.day} {began:%B %Y}; {duration(seconds)} from the first training's start to the last one's end."
 
 
 def _running(findings: Findings) -> str:
     """How far a study is that still runs."""
     known = counts(findings)
-    searched = f"{known['search']} search trials and " if findings.study.tune else ""
+    searched = f"{known['search']} search trials and " if findings.study.is_searched else ""
     return f"This study is still running: it has {searched}{known['confirm']} confirmations."
 
 
