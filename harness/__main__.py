@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,11 @@ from harness.crews.how import How, check_device
 from harness.errors import INTERRUPTED, UserError, listed, one_of
 from harness.masking import without_secrets
 from harness.programs import Write, alone, error
+
+if TYPE_CHECKING:
+    from harness.alert import Alert
+    from harness.console import Screen
+    from harness.study.study import Study
 
 
 def study_folders(incomplete: str) -> list[str]:
@@ -158,12 +163,12 @@ def run(
         train(checked, folder, how, alert, write if as_json else None)
 
 
-def train(checked: Any, folder: Path, how: How, alert: Any, write: Write | None) -> None:
+def train(checked: "Study", folder: Path, how: How, alert: "Alert", write: Write | None) -> None:
     """Run the study in the folder; `write` tells programs what happens, without it people are told."""
     from harness.alert import announced
     from harness.interface.running import start
 
-    def show(study: Any, quiet: bool) -> Any:
+    def show(study: "Study", quiet: bool) -> "Screen":
         from harness.console import Progress
         from harness.events import Events
 
@@ -181,17 +186,14 @@ def train(checked: Any, folder: Path, how: How, alert: Any, write: Write | None)
 @app.command()
 def sync(study: Folder, dataset: Dataset = None) -> None:
     """Write to MLflow what the journal knows and the store lacks, as after --offline or a server that was down."""
-    from harness.study.file import read_study
-    from harness.study.places import study_folder
-
     with plain_errors():
-        checked = read_study(study, dataset=dataset)
+        checked, folder = found(study, dataset)
         from harness.tracking.tracker import Tracker
 
         with Tracker(say=typer.echo) as tracker:
             from harness.driver import sync as sync_study
 
-            sync_study(checked, study_folder(study), tracker, typer.echo)
+            sync_study(checked, folder, tracker, typer.echo)
 
 
 @app.command()
@@ -203,15 +205,12 @@ def check(
     dataset: Dataset = None,
 ) -> None:
     """Say what a study's journal holds and whether a line of it is damaged; exit code 1 if one is and stays so."""
-    from harness.study.file import read_study
-    from harness.study.places import study_folder
-
     with plain_errors():
-        checked = read_study(study, dataset=dataset)
+        checked, folder = found(study, dataset)
         from harness.journal import find_journal, hold, make_whole
         from harness.journal.check import check as look_over
 
-        journal = find_journal(checked, study_folder(study))
+        journal = find_journal(checked, folder)
         held = look_over(journal)
         typer.echo("\n".join(held.said))
         if held.damage and not repair:
@@ -248,17 +247,14 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Train a run again from its record and compare every figure; exit code 1 if one differs. Writes nothing."""
-    from harness.study.file import read_study
-    from harness.study.places import study_folder
-
     with answering(as_json) as write:
-        checked = read_study(study, dataset=dataset)
+        checked, folder = found(study, dataset)
         check_device(device)
         from harness.replay import Wanted
         from harness.replay import replay as replay_run
 
         wanted = Wanted(level, seed, trial, search, run_id, stack, device)
-        replayed = replay_run(checked, study_folder(study), wanted, tolerance, typer.echo)
+        replayed = replay_run(checked, folder, wanted, tolerance, typer.echo)
         if as_json:
             write(replayed.record())
         if not replayed.is_same:
@@ -279,7 +275,9 @@ def export(
             "validation data."
         ),
     ] = None,
-    vote: Annotated[bool, typer.Option("--vote", help="All confirmation runs: the mean of what they say.")] = False,
+    vote: Annotated[
+        bool, typer.Option("--vote", metavar="", help="All confirmation runs: the mean of what they say.")
+    ] = False,
     format: Annotated[str, typer.Option(metavar="FORMAT", help="Also as onnx or torch.export.")] = "",
     register: Annotated[
         str, typer.Option(metavar="NAME", help="Also as the next version of that model in MLflow's registry.")
@@ -287,15 +285,12 @@ def export(
     dataset: Dataset = None,
 ) -> None:
     """Write a trained model into a folder to take home: weights, preprocessing, a model.py that needs torch alone."""
-    from harness.study.file import read_study
-    from harness.study.places import study_folder
-
     with plain_errors():
-        checked = read_study(study, dataset=dataset)
+        checked, folder = found(study, dataset)
         from harness.export.write import Wish
         from harness.export.write import export as export_model
 
-        export_model(checked, study_folder(study), Wish(level, seed, vote, format, register), place, typer.echo)
+        export_model(checked, folder, Wish(level, seed, vote, format, register), place, typer.echo)
 
 
 @app.command()
@@ -323,18 +318,16 @@ def predict(
 @report_app.command()
 def report(study: Folder, dataset: Dataset = None, as_json: AsJson = False) -> None:
     """Write the report of a study from its journal, at any time, also while the study runs."""
-    from harness.study.file import read_study
-    from harness.study.places import report_folder, study_folder
-
     with answering(as_json) as write:
-        checked = read_study(study, dataset=dataset)
+        checked, folder = found(study, dataset)
         from harness.plots import begun_early
+        from harness.study.places import report_folder
 
-        journal = study_folder(study) / checked.journal
+        journal = folder / checked.journal
         with begun_early(report_folder(checked.label) / "report.html", journal) as second:  # beside pandas and Optuna
             from harness.report.write import report_study
 
-            findings, target = report_study(checked, study_folder(study), second)
+            findings, target = report_study(checked, folder, second)
         if as_json:
             from harness.analysis.plain import told
 
@@ -355,16 +348,13 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show all about a study, a compared value, a trial or a seed: settings, figures, epochs, where it can be seen."""
-    from harness.study.file import read_study
-    from harness.study.places import study_folder
-
     with answering(as_json) as write:
-        checked = read_study(study, dataset=dataset)
+        checked, folder = found(study, dataset)
         from harness.console import print_shown
         from harness.report.show import Chosen
         from harness.report.show import show as shown
 
-        known = shown(checked, study_folder(study), Chosen(level, trial, search, seed))
+        known = shown(checked, folder, Chosen(level, trial, search, seed))
         if as_json:
             write(known.record)
             return
@@ -380,19 +370,16 @@ def watch(
     ] = False,
 ) -> None:
     """Follow a study that runs in another terminal: what trains, what is best, how long it takes. Ends when it ends."""
-    from harness.study.file import read_study
-    from harness.study.places import study_folder
-
     with plain_errors("no longer watched; the study goes on"):
-        checked = read_study(study, dataset=dataset)
+        checked, folder = found(study, dataset)
         from harness.watch import watch as follow
 
         def write() -> None:
             from harness.report.write import report_study
 
-            report_study(checked, study_folder(study))
+            report_study(checked, folder)
 
-        follow(checked, study_folder(study), typer.echo, write if page else None)
+        follow(checked, folder, typer.echo, write if page else None)
 
 
 @app.command()
@@ -402,15 +389,12 @@ def stop(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for it to end.")] = 60.0,
 ) -> None:
     """End a study that runs on this machine, as Ctrl-C does: after the epoch in hand. The same command goes on."""
-    from harness.study.file import read_study
-    from harness.study.places import study_folder
-
     with plain_errors():
-        checked = read_study(study, dataset=dataset)
+        checked, folder = found(study, dataset)
         from harness.journal import find_journal
         from harness.journal import stop as end
 
-        typer.echo(end(find_journal(checked, study_folder(study)), wait))
+        typer.echo(end(find_journal(checked, folder), wait))
 
 
 @app.command()
@@ -453,15 +437,12 @@ def power(
     as_json: AsJson = False,
 ) -> None:
     """How many searches and seeds tell 0.1, 0.2, 0.5 points apart with 80 % power, by the spread that a study saw."""
-    from harness.study.file import read_study
-    from harness.study.places import study_folder
-
     with answering(as_json) as write:
-        checked = read_study(study, dataset=dataset)
+        checked, folder = found(study, dataset)
         from harness.report.power import PowerTable
         from harness.report.write import findings_of
 
-        table = PowerTable(findings_of(checked, study_folder(study)), differences or ())
+        table = PowerTable(findings_of(checked, folder), differences or ())
         if as_json:
             write(table.as_json())
             return
@@ -627,6 +608,14 @@ def ui_command(port: int) -> list[str]:
     origins = ",".join(f"http://{name}:{port}" for name in names)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
     return [*command, "--workers", "1", "--allowed-hosts", hosts, "--cors-allowed-origins", origins]
+
+
+def found(study: Path, dataset: str | None) -> tuple["Study", Path]:
+    """The study that the command line names, on that data set or its own, and its folder."""
+    from harness.study.file import read_study
+    from harness.study.places import study_folder
+
+    return read_study(study, dataset=dataset), study_folder(study)
 
 
 @contextmanager
