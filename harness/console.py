@@ -84,6 +84,13 @@ def print_shown(title: str, facts: Sequence[tuple[str, str]], tables: Iterable[T
         print_table(one.headings, one.rows)
 
 
+def named(study: Study, levels: Sequence[Level]) -> str:
+    """Compared values that are at work, in words; of cells only how many, since they are many."""
+    if study.is_grid:
+        return f"{len(levels)} cells of {' and '.join(study.axes)}"
+    return f"{study.axis} {', '.join(map(show, levels))}"
+
+
 class Screen(Protocol):
     """What is told of a running study: `Progress` tells people, `events.Events` programs."""
 
@@ -142,10 +149,7 @@ class Progress:
         first = trials[0]
         what = {"search": "searching", "confirm": "confirming", "ablation": "taking apart"}[first.stage]
         levels = list(dict.fromkeys(trial.level for trial in trials))
-        which = f"{self.study.axis} {', '.join(map(show, levels))}"
-        if self.study.is_grid:
-            which = f"{len(levels)} cells of {' and '.join(self.study.axes)}"
-        self._now = f"{what} {which}: {len(trials)} trainings"
+        self._now = f"{what} {named(self.study, levels)}: {len(trials)} trainings"
         if not self._terminal.is_terminal:  # a log file gets a line for each of these instead of a live table
             line = f"{self._now}, after {sum(map(len, self._outcomes.values()))}{self.left()}"
             self._terminal.print(line, highlight=False, markup=False)

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from harness.catalogue import show
-from harness.console import Progress
+from harness.console import Progress, named
 from harness.errors import StudyStoppedError, UserError
 from harness.journal import Records, find_journal, holder
 from harness.study.places import advice
@@ -113,9 +112,9 @@ def at_work(records: Records) -> str:
     waiting = [r.trial for r in records.all if r.outcome is None and r.trial.stage == "search"]
     searched, after = timing.wanted()
     if waiting:
-        levels = dict.fromkeys(trial.level for trial in waiting)
-        named = ", ".join(show(level) for level in study.levels if level in levels)
-        return f"searching {study.axis} {named}: {len(waiting)} trainings at work, {timing.done('search')} done"
+        levels = {trial.level for trial in waiting}
+        which = named(study, [level for level in study.levels if level in levels])
+        return f"searching {which}: {len(waiting)} trainings at work, {timing.done('search')} done"
     if timing.is_over:
         return ""
     if timing.done("search") < searched:

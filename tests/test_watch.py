@@ -17,7 +17,7 @@ from harness import report
 from harness.alert import alert_of, announced
 from harness.analysis import find
 from harness.analysis.results import tabulate
-from harness.console import Progress
+from harness.console import Progress, named
 from harness.errors import StudyStoppedError, UserError
 from harness.journal import Records, hold, stop
 from harness.journal.left import Expected, Timing, together
@@ -108,6 +108,12 @@ def test_the_screen_says_what_is_best_so_far(small: Study) -> None:
     trial = small.confirmation(2, 0, 0, small.config(2, {}))
     progress.end(trial, Outcome("finished", "", 1.0, 2.0, 1.0, figures={"test_accuracy": 0.7}))
     assert "best so far depth=2, mean test accuracy 70.00 %" in progress.caption()
+
+
+def test_of_cells_it_is_told_how_many_are_at_work(small: Study, write_study: Write) -> None:
+    assert named(small, [1, 2]) == "depth 1, 2"
+    grid = read_study(write_study(SMALL.replace("depth = [1, 2]", "depth = [1, 2]\nbatch_size = [32, 64]")))
+    assert named(grid, grid.levels) == "4 cells of depth and batch_size"
 
 
 def test_a_finished_study_is_told_at_once(finished: Records, command: Command) -> None:
