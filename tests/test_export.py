@@ -464,6 +464,32 @@ def test_only_predict_executes_a_model_of_the_users(here: Path, tmp_path: Path) 
         take("mine", Wish("blocks=2", format="torch.export"))
 
 
+def test_what_export_says_it_runs_is_what_it_runs(write_study: Callable[[str], Path], tmp_path: Path) -> None:
+    def marks(name: str) -> str:
+        return f"__import__('pathlib').Path({str(tmp_path / name)!r}).touch()\n"
+
+    text = STUDY.replace('"digits"', '"data.py"\nmodel = "net.py"').replace("depth = [1, 2]", "blocks = [1]")
+    folder = write_study(text.replace("epochs = 4", "epochs = 1")).relative_to(Path.cwd())
+    (folder / "net.py").write_text((ROOT / "studies" / "own_model" / "net.py").read_text() + marks("net.py.ran"))
+    (folder / "data.py").write_text(
+        "import numpy as np\n\ndef load():\n    x = np.random.default_rng(0).random((90, 1, 8, 8), np.float32)\n"
+        "    return x, (x[:, 0, 0, 0] > 0.5).astype(int)\n" + marks("data.py.ran")
+    )
+    run(read_study(folder), folder, Tracker(offline=True), How("cpu", offline=True, quiet=True), quiet)
+    from harness.parts.own import load_class
+
+    for wish, programs in [(Wish("1"), {"data.py"}), (Wish("1", format="torch.export"), {"net.py", "data.py"})]:
+        for name in ("net.py", "data.py"):
+            (tmp_path / f"{name}.ran").unlink(missing_ok=True)
+        load_class.cache_clear()
+        said: list[str] = []
+        take(folder.name, wish, say=said.append)
+        told = {line.split()[1] for line in said if line.startswith("runs ")}
+        assert told == {str(folder / name) for name in programs}
+        # the exported text is executed by model.py, from a folder of its own: it marks the same file
+        assert {path.name.removesuffix(".ran") for path in tmp_path.glob("*.ran")} == programs
+
+
 # What is kept
 
 

@@ -24,7 +24,7 @@ from harness.driver import runs_code
 from harness.errors import UserError
 from harness.export.formats import check_format, in_format
 from harness.export.layers import Spec, inputs_of, layers, outputs_of, own_network, preprocessing, target
-from harness.export.model import FORMAT, ExportedModel, load
+from harness.export.model import BATCH, FORMAT, ExportedModel, load
 from harness.journal import Records, find_journal
 from harness.journal.choose import find_level
 from harness.journal.ledger import refuse_other_data
@@ -45,7 +45,6 @@ CODE = Path(__file__).with_name("model.py")
 OWN = "network.py"
 """What a user's model is called in the folder, whatever its file was called."""
 TOLERANCE = 1e-3  # of figures that are measured again, as replay has it
-BATCH = 1000
 
 Chosen = tuple[Record, Outcome, bytes]
 """A confirmation with its weights."""
@@ -119,7 +118,8 @@ def _tell_programs(study: Study, then: Study, folder: Path, wish: Wish, say: Say
     """What of a user's will be executed. Raises UserError unless its file says what it said then."""
     if then.loader is not None or (then.own is not None and wish.format):
         for code in same_code(study, then, folder, "export"):
-            say(runs_code(code, folder))
+            if wish.format or code == study.loader:
+                say(runs_code(code, folder))
 
 
 def choose_runs(records: Records, level: Level, wish: Wish, say: Say) -> list[Chosen]:
