@@ -3,7 +3,7 @@
     study, data = load_study(study, folder, device, say)
 
 Files and folders are read by `parts/sources.py`; a program of the user's is executed as the text that the study holds,
-and only for `run` and `replay`.
+and only for `run`, `replay` and `export`.
 """
 
 from collections.abc import Callable

@@ -764,7 +764,7 @@ def test_a_loader_gives_the_data(given: str) -> None:
     data = read_loader(text, "data.py", "")
     assert (data.shape, data.classes, len(data.train), len(data.test)) == ((4,), ("0", "1", "2"), 24, 6)
     (STUDY / "data.py").write_text(text)
-    assert told(lambda: get("data.py")) == "data.py: is a program, which is executed by run and replay only"
+    assert told(lambda: get("data.py")) == "data.py: is a program, which is executed by run, replay and export only"
 
 
 def test_a_loader_gives_test_rows_too() -> None:

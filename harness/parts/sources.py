@@ -39,6 +39,6 @@ def read(name: str, source: Asked, find: Callable[[str], Path], task: str = "") 
     except OSError as error:
         raise UserError(f"{name}: cannot be read: {error.strerror or error}") from None
     if ending == ".py":
-        raise UserError(f"{name}: is a program, which is executed by run and replay only")
+        raise UserError(f"{name}: is a program, which is executed by run, replay and export only")
     known = [*tables.MEMORY, *KINDS]
     raise UserError(f"{name}: must be a folder of images or end in {listed(known)}{nearest(ending, known)}")
