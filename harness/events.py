@@ -1,6 +1,6 @@
 """A running study as programs are told of it: one record for each event, which `--json` writes line by line.
 
-    run(study, folder, tracker, how, say, show=lambda study, quiet: Events(study, write, asked(study)))
+    run(study, folder, tracker, how, say, show=lambda study, quiet: Events(study, write))
 
 docs/json.md has every event and key. Whatever is not finite is None.
 """
