@@ -14,6 +14,7 @@ wrong), HARNESS_PAGE and HARNESS_SECONDS.
 """
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -83,7 +84,8 @@ def alert_of(study: str, say: Say, on_done: str | None = None, on_failure: str |
         where, value = next(((where, value) for where, value in known.items() if value is not None), ("", ""))
         if command := _arguments(f"{where}: {key}", value):
             commands[key] = command
-            say(f"{'when it is done' if key == 'on_done' else 'if it fails'} runs {shlex.join(command)} ({where})")
+            when = "when it is done" if key == "on_done" else "if it fails"
+            say(f"{when} runs {without_secrets(shlex.join(command))} ({where})")
     return Alert(study, say, commands)
 
 
@@ -135,6 +137,4 @@ def _arguments(where: str, value: object) -> list[str]:
 
 def _filled(argument: str, facts: dict[str, str]) -> str:
     """An argument with facts in the place of their names."""
-    for name, value in facts.items():
-        argument = argument.replace(f"{{{name}}}", value)
-    return argument
+    return re.sub(r"\{(\w+)\}", lambda found: facts.get(found[1], found[0]), argument)

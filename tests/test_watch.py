@@ -263,6 +263,21 @@ def test_the_users_command_is_told_the_facts(tmp_path: Path, monkeypatch: pytest
     assert "(HARNESS_ON_DONE)" in said[0]
 
 
+def test_facts_are_put_in_as_they_are_and_secrets_are_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHAT_TOKEN", "s3cretword")
+    said: list[str] = []
+    with announced(
+        alert_of("depth", said.append, f'{sys.executable} -c "{WRITES}" s3cretword {{message}} {{n}}')
+    ) as alert:
+        alert.message, alert.page = "variant={page} was best", "reports/depth/report.html"
+    assert '[["s3cretword", "variant={page} was best", "{n}"]' in (tmp_path / "told.json").read_text()
+    assert "s3cretword" not in said[0]
+    assert "***" in said[0]
+
+
 def test_a_failure_is_told_and_what_the_user_stops_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     command = f'{sys.executable} -c "{WRITES}" {{event}}'
