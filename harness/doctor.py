@@ -23,7 +23,8 @@ from harness.parts.images import found_in
 from harness.tracking import shown_store
 from harness.tracking.mlflow.address import store_trouble
 
-OPTIONAL = ("ray", "filelock", "pydantic", "typer", "rich", "scikit-learn", "matplotlib", "pillow")
+BESIDE = ("ray", "filelock", "pydantic", "typer", "rich", "scikit-learn", "matplotlib", "pillow")
+"""Packages that are told beside those that every record names."""
 LEAST = 1.0  # GiB of disk, below which it is told
 VARIABLES = ("HARNESS_", "MLFLOW_", "OMP_", "MKL_", "CUDA_", "RAY_", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "NO_COLOR")
 """How names of variables begin that matter here."""
@@ -53,7 +54,7 @@ def _programs() -> Iterator[Finding]:
     yield Finding("harness", f"{__version__}, in {Path(__file__).parent}")
     yield Finding("python", f"{platform.python_version()}, {platform.platform()}")
     known = []
-    for package in (*PACKAGES, *OPTIONAL):
+    for package in (*PACKAGES, *BESIDE):
         try:
             known.append(f"{package} {version(package)}")
         except PackageNotFoundError:
