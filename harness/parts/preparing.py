@@ -112,7 +112,7 @@ def fitted(data: Data, scaling: str, train: Tensor) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, StandardScaler
 
-    rows = data.inputs.cpu().numpy().astype(np.float64)[train.cpu().numpy()][:, number_inputs(data)]
+    rows = data.inputs.cpu().numpy()[train.cpu().numpy()][:, number_inputs(data)].astype(np.float64)
     steps: dict[str, list[Any]] = {
         "none": [],
         "standard": [StandardScaler()],
