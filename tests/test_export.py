@@ -290,6 +290,7 @@ def test_what_is_wrong_is_told_in_a_line(here: Path) -> None:
         (Wish("depth=9"), "out", "studies/plain: no depth=9 in this study; it has depth=1, depth=2"),
         (Wish("1", seed=99), "out", "no seed 99 of depth=1, which has seeds"),
         (Wish("1", seed=1, vote=True), "out", "export: --seed is one run and --vote all of them; give one of the two"),
+        (Wish("1"), "/proc/out", "/proc/out: cannot be made: "),
         (Wish("1"), "full", "full: is there already, and holds no exported model; name another folder"),
         (
             Wish("1", format="onyx"),

@@ -78,7 +78,7 @@ def export(study: Study, folder: Path, wish: Wish, place: Path, say: Say = print
     data = load_data(then, chosen[0][0].trial.config.dataset, folder, torch.device("cpu"))
     refuse_other_data(then, records.environment, environment.of_data([data]))
     spec = describe(then, level, chosen, data)
-    with TemporaryDirectory(prefix=f".{place.name}-", dir=_parent(place)) as made:
+    with _beside(place) as made:
         here = Path(made) / "model"
         write(here, spec, chosen, then)
         if then.own is None or wish.format:
@@ -105,13 +105,14 @@ def check_place(place: Path) -> None:
         raise UserError(f"{place}: is there already, and holds no exported model; name another folder")
 
 
-def _parent(place: Path) -> Path:
+def _beside(place: Path) -> "TemporaryDirectory[str]":
+    """A folder beside that place, where all is made before it is moved there. Raises UserError if none can be made."""
     parent = place.resolve().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
+        return TemporaryDirectory(prefix=f".{place.name}-", dir=parent)
     except OSError as error:
         raise UserError(f"{place}: cannot be made: {error.strerror or error}") from None
-    return parent
 
 
 def _tell_programs(study: Study, then: Study, folder: Path, wish: Wish, say: Say) -> None:
