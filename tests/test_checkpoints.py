@@ -177,6 +177,21 @@ def test_a_group_that_is_short_has_none(digits: Data, tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_a_clock_that_is_set_back_costs_no_checkpoint(
+    digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeping, stopping = kept_in(tmp_path, [], digits, every=1e-6), Stopping()
+    group, clock = [make_trial(0, epochs=6)], time.time
+    for _, event in train_all([group], Here({"digits": digits}), lambda _: False, keeping=keeping, stopping=stopping):
+        if isinstance(event, Begun):
+            monkeypatch.setattr(time, "time", lambda: clock() - 3600)
+        if isinstance(event, Epoch) and event.number == 2:
+            break  # as a kill does, which asks nobody to stop
+    found = keeping.find(group)
+    assert found is not None
+    assert 0 < found.used < 60
+
+
 def without_one_byte(text: bytes) -> bytes:
     return text[:-1]
 
