@@ -49,10 +49,7 @@ Say = Callable[[str], None]
 SAVING = 2 / 3
 """The share of the grace after a SIGTERM in which epochs may end; the rest is for what closes runs."""
 END = "harness: stopped after {:g} s; the same command goes on from the last checkpoints\n"
-BINDING = (
-    *("harness", "torch", "numpy", "python"),
-    *("model_code_sha256", "data_code_sha256"),
-)
+BINDING = ("harness", "torch", "numpy", "python", "model_code_sha256", "data_code_sha256")
 """What of the environment the last bits of a training depend on; its worker says where it trains."""
 
 
@@ -378,8 +375,8 @@ class Driver:
         budget, failed = self.ledger.study.budget, list[Outcome]()
         crew = self.workplace.crew(groups, watched=budget.trial_timeout is not None)
         stop = folds.stop_as(self.ledger.should_prune)
-        keeping = (self.checkpoints, self.stopping)
-        with closing(train_all(groups, crew, stop, budget.retries, budget.trial_timeout, *keeping)) as events:
+        events = train_all(groups, crew, stop, budget.retries, budget.trial_timeout, self.checkpoints, self.stopping)
+        with closing(events):
             for trial, told in chain.from_iterable(folds.take(*event) for event in events):
                 self.take(trial, told)
                 if isinstance(told, Outcome) and told.status == "failed":

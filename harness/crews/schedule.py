@@ -204,7 +204,7 @@ class _Schedule:
                 yield from self._end(self.at_work.pop(worker), said)
             elif isinstance(said, list):
                 yield from self._told(worker, said)
-            elif worker in self.at_work:
+            else:
                 self._hear(worker, said)
 
     def _told(self, worker: int, batch: Batch) -> Iterator[tuple[Trial, Event]]:
