@@ -173,9 +173,9 @@ class Tracker:
             self._tell(Limit(limit))
         self._ask(Drain(), math.inf if limit is None else limit)
 
-    def is_gone(self, limit: float) -> bool:
-        """Whether the store was deleted since it was opened, once all is written or `limit` seconds are over."""
-        self.drain(limit)
+    @property
+    def is_gone(self) -> bool:
+        """Whether the store was deleted after it was opened, as far as was known when its process last answered."""
         return self._is_gone and self._pipe is not None
 
     def renew(self) -> dict[str, str]:
