@@ -1,6 +1,5 @@
 """Where MLflow's runs lie: MLFLOW_TRACKING_URI, else the file that a bare `mlflow ui` finds. Does not load MLflow."""
 
-import base64
 import os
 import socket
 import sqlite3
@@ -114,9 +113,9 @@ def _server_trouble() -> str | None:
 
 def _login() -> dict[str, str]:
     """The header that MLflow's client makes of the login in the environment."""
-    user, password, token = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD", "TOKEN"))
+    user, password, token = masking.login()
     if user and password:
-        return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+        return {"Authorization": masking.basic(user, password)}
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
