@@ -1,5 +1,5 @@
-"""What befalls a study from outside while it runs: its files deleted, replaced or swapped, a disk that fills up, clocks
-that jump. Each is told in one line, and what can be kept is.
+"""What befalls a study from outside while it runs: its files deleted, replaced or cut. Each is told in one line, and
+what can be kept is.
 """
 
 import os
