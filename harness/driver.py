@@ -49,10 +49,7 @@ Say = Callable[[str], None]
 SAVING = 2 / 3
 """The share of the grace after a SIGTERM in which epochs may end; the rest is for what closes runs."""
 END = "harness: stopped after {:g} s; the same command goes on from the last checkpoints\n"
-BINDING = (
-    *("harness", "torch", "numpy", "python"),
-    *("model_code_sha256", "data_code_sha256"),
-)
+BINDING = ("harness", "torch", "numpy", "python", "model_code_sha256", "data_code_sha256")
 """What of the environment the last bits of a training depend on; its worker says where it trains."""
 
 
@@ -275,20 +272,20 @@ def sync(study: Study, folder: Path, tracker: Tracker, say: Say = print) -> None
 
 def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> Concluded:
     """Write the report, see to it that MLflow has everything, and tell what is missing and where the rest lies."""
-    from harness import analysis, report  # seconds to import, which no training has to wait for
+    from harness import analysis  # seconds to import, which no training has to wait for
 
     if told := ledger.keep():
         say(f"warning: {told}")
-    renew(ledger, tracker, journal, say)
     findings = analysis.find(analysis.read_results(journal))
     for note in findings.flags:
         say(f"warning: {note}")
-    try:
-        target = report.write(findings, report_folder(findings.study.label))
-    except UserError as error:
-        again = f"once it can be, {advice('report', journal)} writes it from the journal"
-        raise StudyStoppedError(f"{error}; {again}") from None
-    hand_over(tracker, list(ledger.recorded()), lambda: tracker.summary(findings.headline, target))
+    target = write_report(findings, journal)  # while the store takes what waits
+    recorded = list(ledger.recorded())
+    hand_over(tracker, recorded, lambda: tracker.summary(findings.headline, target))
+    if tracker.is_gone and renew(ledger, tracker, recorded, journal, say):
+        findings = analysis.find(analysis.read_results(journal))  # with the addresses of the runs that there are now
+        target = write_report(findings, journal)
+        hand_over(tracker, recorded, lambda: tracker.summary(findings.headline, target))
     if tracker.failure:
         number = (tracker.missing or "some") if tracker.is_open else "all"
         say(
@@ -308,17 +305,27 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> Concl
     return Concluded(findings, target / "report.html", journal)
 
 
-def renew(ledger: Ledger, tracker: Tracker, journal: Path, say: Say) -> None:
-    """A store that was deleted while the study ran is made anew, with all that the journal knows."""
-    recorded = list(ledger.recorded())
-    if not tracker.is_gone(patience(recorded)):
-        return
+def write_report(findings: "Findings", journal: Path) -> Path:
+    """Write the report; its folder. Raises StudyStoppedError, which says how to have it later, where it cannot be."""
+    from harness import report
+
+    try:
+        return report.write(findings, report_folder(findings.study.label))
+    except UserError as error:
+        again = f"once it can be, {advice('report', journal)} writes it from the journal"
+        raise StudyStoppedError(f"{error}; {again}") from None
+
+
+def renew(ledger: Ledger, tracker: Tracker, recorded: Sequence[tuple[Trial, Outcome]], journal: Path, say: Say) -> bool:
+    """Make a store that was deleted while the study ran anew, with all that the journal knows; whether it is there."""
     say(f"warning: {shown_store()} was deleted or replaced while the study ran; its runs are written anew")
     try:
         ledger.note_runs(tracker.renew())
-        tracker.catch_up(recorded, patience(recorded))
     except UserError as error:
         say(f"warning: {error}; {advice('sync', journal)} writes the runs later")
+        return False
+    tracker.catch_up(recorded, patience(recorded))
+    return True
 
 
 def hand_over(
@@ -378,8 +385,8 @@ class Driver:
         budget, failed = self.ledger.study.budget, list[Outcome]()
         crew = self.workplace.crew(groups, watched=budget.trial_timeout is not None)
         stop = folds.stop_as(self.ledger.should_prune)
-        keeping = (self.checkpoints, self.stopping)
-        with closing(train_all(groups, crew, stop, budget.retries, budget.trial_timeout, *keeping)) as events:
+        events = train_all(groups, crew, stop, budget.retries, budget.trial_timeout, self.checkpoints, self.stopping)
+        with closing(events):
             for trial, told in chain.from_iterable(folds.take(*event) for event in events):
                 self.take(trial, told)
                 if isinstance(told, Outcome) and told.status == "failed":

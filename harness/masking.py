@@ -32,6 +32,19 @@ def is_ambiguous(uri: str) -> bool:
     return bool(re.search("[@/?#]", _parts(uri)[2]))
 
 
+def login() -> tuple[str, str, str]:
+    """User, password and token that the environment has for MLflow's client; "" where it has none."""
+    user, password, token = (
+        os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD", "TOKEN")
+    )
+    return user, password, token
+
+
+def basic(user: str, password: str) -> str:
+    """What a login becomes on its way to a server: anybody can read it back."""
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
 def without_secrets(text: str) -> str:
     """A text with every secret in it masked: of any address in the environment, and of variables named like one."""
     secrets: set[str] = set()
@@ -40,8 +53,8 @@ def without_secrets(text: str) -> str:
             secrets |= _secrets_of(value)
         if SECRET_NAME.search(name) and (len(value) >= SHORT or name in LOGIN):
             secrets |= _spellings(value) | _spellings(value.strip())
-    user, password, token = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD", "TOKEN"))
-    secrets |= _headers(user or "", password or "") | ({f"Bearer {token}"} if token else set())
+    user, password, token = login()
+    secrets |= _headers(user, password) | ({f"Bearer {token}"} if token else set())
     for secret in sorted(secrets, key=len, reverse=True):  # one may hold another
         text = text.replace(secret, "***") if len(secret) >= SHORT else _masked_as_a_value(secret, text)
     return text
@@ -80,6 +93,8 @@ def _spellings(secret: str) -> set[str]:
 
 
 def _headers(user: str, password: str) -> set[str]:
-    """What a login becomes on its way to a server, which anybody can read back; nothing without user and password."""
-    coded = base64.b64encode(f"{user}:{password}".encode()).decode()
-    return {coded, f"Basic {coded}"} if user and password else set()
+    """A login as a message may repeat it on its way to a server; nothing without user and password."""
+    if not (user and password):
+        return set()
+    header = basic(user, password)
+    return {header, header.removeprefix("Basic ")}

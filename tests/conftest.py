@@ -55,6 +55,19 @@ def harness(
     )
 
 
+def begun(
+    *arguments: str, cwd: Path, environment: Mapping[str, str] = MappingProxyType({}), **how: Any
+) -> subprocess.Popen[str]:
+    """The command as a user runs it, which goes on while the test does; `how` is Popen's, instead of two pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness", *arguments],
+        cwd=cwd,
+        env={**clean_environment(), **environment},
+        text=True,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how},
+    )
+
+
 @dataclass(frozen=True)
 class Done:
     """What a command said and returned."""

@@ -4,7 +4,6 @@ import hashlib
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,7 +23,7 @@ from harness.training.loop import Reply, steps
 from harness.training.state import State
 from harness.trial import Begun, Epoch, Outcome, Trial
 
-from .conftest import clean_environment, harness, make_trial
+from .conftest import begun, harness, make_trial
 from .test_kill import figures
 
 Told = list[tuple[Trial, Epoch | Outcome]]
@@ -177,6 +176,21 @@ def test_a_group_that_is_short_has_none(digits: Data, tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_a_clock_that_is_set_back_costs_no_checkpoint(
+    digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeping, stopping = kept_in(tmp_path, [], digits, every=1e-6), Stopping()
+    group, clock = [make_trial(0, epochs=6)], time.time
+    for _, event in train_all([group], Here({"digits": digits}), lambda _: False, keeping=keeping, stopping=stopping):
+        if isinstance(event, Begun):
+            monkeypatch.setattr(time, "time", lambda: clock() - 3600)
+        if isinstance(event, Epoch) and event.number == 2:
+            break  # as a kill does, which asks nobody to stop
+    found = keeping.find(group)
+    assert found is not None
+    assert 0 < found.used < 60
+
+
 def without_one_byte(text: bytes) -> bytes:
     return text[:-1]
 
@@ -326,14 +340,7 @@ class Interrupted:
 
     def run(self, number: signal.Signals | None) -> None:
         """One driver's life, which `number` ends unless it ends by itself."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "harness", "run", "studies/mine", "--offline", "--quiet"],
-            cwd=self.folder,
-            env=clean_environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = begun("run", "studies/mine", "--offline", "--quiet", cwd=self.folder)
         before = self.trained()
         while number is not None and process.poll() is None:
             with suppress(FileNotFoundError):  # a checkpoint comes and goes
@@ -377,14 +384,7 @@ def test_a_deadline_ends_an_epoch_that_is_too_long(tmp_path: Path) -> None:
     wait = "time.sleep(0.3 if Path('slow').exists() else 0)"
     slow = OWN.replace("from torch import", "import time\nfrom pathlib import Path\n\nfrom torch import", 1)
     (folder / "studies" / "mine" / "net.py").write_text(slow.replace("return", f"{wait}\n        return"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "harness", "run", "studies/mine", "--offline", "--grace", "2"],
-        cwd=folder,
-        env=clean_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = begun("run", "studies/mine", "--offline", "--grace", "2", cwd=folder, stdout=subprocess.DEVNULL)
     assert process.stderr is not None
     assert process.stderr.readline().startswith("searching")
     (folder / "slow").touch()  # an epoch takes ten seconds from now on

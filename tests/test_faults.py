@@ -1,20 +1,24 @@
-"""What befalls a study from outside while it runs: its files deleted, replaced or swapped, a disk that fills up, clocks
-that jump. Each is told in one line, and what can be kept is.
+"""What befalls a study from outside while it runs: its files deleted, replaced or cut. Each is told in one line, and
+what can be kept is.
 """
 
 import os
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from harness import report
 from harness.driver import Driver
+from harness.tracking import Tracker
 from harness.trial import Outcome, Told, Trial
 
-from .conftest import SMALL, Done
+from .conftest import SMALL, Done, harness
 
 Write = Callable[..., Path]
 Strike = Callable[[Path], object]
@@ -53,8 +57,6 @@ Run = Callable[..., tuple[Done, pd.DataFrame | None]]
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """Of the small study when nothing happens to it."""
-    from .conftest import harness
-
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "studies" / "mine").mkdir(parents=True)
     (folder / "studies" / "mine" / "study.toml").write_text(SMALL)
@@ -137,3 +139,26 @@ def test_a_store_that_is_deleted_is_written_anew(what: str, strike: Run, table: 
     assert "lacks" not in done.stdout
     pd.testing.assert_frame_equal(found, table)
     assert runs_in(tmp_path / "mlflow.db") == 12 + 4 + 2 + 1  # trials, confirmations, values and the study
+    named = set(re.findall(r"/runs/(\w{32})", (tmp_path / "reports" / "mine" / "report.html").read_text()))
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        assert named
+        assert named <= {run for (run,) in database.execute("select run_uuid from runs")}
+
+
+def test_the_report_waits_for_no_store(strike: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    write, drain = report.write, Tracker.drain
+
+    def written(*arguments: Any) -> Path:
+        order.append("report")
+        return write(*arguments)
+
+    def drained(tracker: Tracker, limit: float | None = None) -> None:
+        order.append("store")
+        drain(tracker, limit)
+
+    monkeypatch.setattr("harness.report.write", written)
+    monkeypatch.setattr(Tracker, "drain", drained)
+    done, _ = strike(None)
+    assert done.returncode == 0, done.stderr
+    assert order == ["report", "store"]

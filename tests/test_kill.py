@@ -10,7 +10,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from mlflow import MlflowClient
 
 from harness.analysis.results import Results, read_results
 
-from .conftest import Tell, clean_environment, harness
+from .conftest import Tell, begun, harness
 from .soak import times
 from .test_tracking import plain_key, runs_of
 
@@ -68,14 +67,7 @@ class Killer:
         goal = self.size() + self.chance.uniform(0, 0.2) * self.bytes if kind == "journal" else math.inf
         runs = self.runs() + self.chance.randint(1, 20) if kind == "store" else math.inf
         limit = self.chance.uniform(1, 6) if kind == "time" else SECONDS
-        process = subprocess.Popen(
-            [sys.executable, "-m", "harness", "run", "studies/smoke"],
-            cwd=self.folder,
-            env=clean_environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = begun("run", "studies/smoke", cwd=self.folder, stdout=subprocess.DEVNULL)
         began = time.monotonic()
         while process.poll() is None and self.size() < goal and time.monotonic() - began < limit:
             time.sleep(0.002)

@@ -8,7 +8,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -22,7 +21,7 @@ from mlflow.entities import Run
 from harness.journal import Records
 from harness.tracking.keys import plain_key as key_of
 
-from .conftest import Tell, clean_environment
+from .conftest import Tell, begun
 from .soak import times
 from .test_server import Server, free_port
 from .test_tracking import plain_key
@@ -95,15 +94,8 @@ def all_runs(client: MlflowClient) -> Iterator[Run]:
         token = some.token or ""
 
 
-def begun(folder: Path, uri: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "harness", "run", "studies/mine", "--quiet"],
-        cwd=folder,
-        env={**clean_environment(), "MLFLOW_TRACKING_URI": uri},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def running(folder: Path, uri: str) -> subprocess.Popen[str]:
+    return begun("run", "studies/mine", "--quiet", cwd=folder, environment={"MLFLOW_TRACKING_URI": uri})
 
 
 def test_two_studies_at_once_in_postgres(server: Server, tmp_path: Path, tell: Tell) -> None:
@@ -112,14 +104,14 @@ def test_two_studies_at_once_in_postgres(server: Server, tmp_path: Path, tell: T
         (folder / "studies" / "mine").mkdir(parents=True)
         (folder / "studies" / "mine" / "study.toml").write_text(STUDY % times(TRIALS))
     began, chance, killed = time.monotonic(), random.Random(0), 0
-    first, second = (begun(folder, server.uri) for folder in folders)
+    first, second = (running(folder, server.uri) for folder in folders)
     for _ in range(KILLS):
         time.sleep(chance.uniform(5, 20))
         if second.poll() is None:
             second.kill()
             killed += 1
         second.communicate()
-        second = begun(folders[1], server.uri)
+        second = running(folders[1], server.uri)
     said = [process.communicate(timeout=3000) for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], said
     assert not any("lacks" in out for out, _ in said), said

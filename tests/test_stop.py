@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from .conftest import SMALL, Done, clean_environment
+from .conftest import SMALL, Done, begun
 from .test_tracking import runs_of
 
 Write = Callable[[str], Path]
@@ -23,15 +22,7 @@ LONG = SMALL.replace("epochs = 4", "epochs = 100").replace("patience = 2", "pati
 
 def started(folder: Path) -> subprocess.Popen[str]:
     """A study that is training."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "harness", "run", "studies/mine"],
-        cwd=folder,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = begun("run", "studies/mine", cwd=folder, start_new_session=True)
     journal = folder / "studies" / "mine" / "journal.log"
     limit = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < limit:
@@ -83,14 +74,7 @@ def test_nobody_needs_to_listen(smoke: Path, write_study: Write, tmp_path: Path)
     """`harness run ... 2>&1 | head -1`: what reads the screen leaves, and nothing else changes."""
     shutil.copy(smoke / "mlflow.db", tmp_path)
     write_study(SMALL)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "harness", "run", "studies/mine"],
-        cwd=tmp_path,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = begun("run", "studies/mine", cwd=tmp_path, stderr=subprocess.STDOUT)
     assert process.stdout is not None
     assert process.stdout.readline()
     process.stdout.close()

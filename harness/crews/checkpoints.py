@@ -10,7 +10,6 @@ what else their figures depend on. One that does not fit is set aside, and told;
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,10 +35,6 @@ class Checkpoints:
     data: Mapping[str, str]
     every: float
     say: Callable[[str], None]
-
-    def due(self, since: float) -> bool:
-        """Whether a group whose last checkpoint, or beginning, was then is to have one."""
-        return time.time() - since >= self.every
 
     def find(self, group: Group) -> Found | None:
         """The checkpoint of a group, if there is one that fits."""

@@ -35,7 +35,7 @@ class How:
         return self.crew or ("local" if self.workers is None and self.ray is None else "ray")
 
     def check(self) -> None:
-        """Raises UserError for a device or a crew that there is not."""
+        """Raises UserError for a device or a crew that there is not, and for stacks or workers fewer than one."""
         check_device(self.device)
         if self.crew is not None and self.crew not in names("crew"):
             raise UserError(f"--crew: {one_of(self.crew, names('crew'))}")

@@ -21,7 +21,7 @@ import torch
 
 from harness.crews.grouping import is_small
 from harness.crews.how import How
-from harness.crews.schedule import PATIENCE, Batch, Crew, Ended, Group, Said, Saved, Unusable
+from harness.crews.schedule import Batch, Crew, Ended, Group, Said, Saved, Unusable
 from harness.crews.unfinished import Unfinished
 from harness.errors import INTERRUPTED
 from harness.parts.data import Data
@@ -151,7 +151,7 @@ class Here:
         """Whether nothing trains."""
         return self._training is None
 
-    def start(self, group: Group, saved: bytes | None = None) -> int:
+    def start(self, group: Group, saved: bytes | None) -> int:
         """Get a group ready."""
         torch.set_num_threads(1 if is_small(group[0], self.data) else self._threads)
         self._training, self._reply = train_group(group, self.data[group[0].config.dataset], saved), None
@@ -173,7 +173,7 @@ class Here:
         """Forget the group."""
         self._training = None
 
-    def dismiss(self, patience: float = PATIENCE) -> None:
+    def dismiss(self, patience: float) -> None:
         """Leave torch as it was."""
         self._training = None
         torch.set_num_threads(self._threads)
@@ -199,7 +199,7 @@ class Threads:
         """Whether fewer than `size` groups train."""
         return len(self._threads) < self.size
 
-    def start(self, group: Group, saved: bytes | None = None) -> int:
+    def start(self, group: Group, saved: bytes | None) -> int:
         """Begin a thread."""
         number = next(self._numbers)
         answers = self._answers[number] = queue.SimpleQueue()
@@ -233,7 +233,7 @@ class Threads:
         self._answers.pop(worker).put(None)
         self._abandoned.append(self._threads.pop(worker))
 
-    def dismiss(self, patience: float = PATIENCE) -> None:
+    def dismiss(self, patience: float) -> None:
         """Let the epochs in hand end: a thread that is inside torch must not outlive the interpreter."""
         for answers in self._answers.values():
             answers.put(None)

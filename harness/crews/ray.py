@@ -27,7 +27,7 @@ import torch
 from harness.crews.grouping import MOST
 from harness.crews.how import How
 from harness.crews.local import Training, train_group
-from harness.crews.schedule import PATIENCE, Crew, Ended, Group, Lost, Said
+from harness.crews.schedule import Crew, Ended, Group, Lost, Said
 from harness.errors import StudyStoppedError, UserError
 from harness.parts.data import Data
 from harness.training.loop import Reply
@@ -92,7 +92,7 @@ class Cluster:
         """Whether a worker has nothing to do."""
         return bool(self._idle)
 
-    def start(self, group: Group, saved: bytes | None = None) -> int:
+    def start(self, group: Group, saved: bytes | None) -> int:
         """Give an idle worker a group."""
         number, actor = next(self._numbers), self._idle.pop(0)
         self._at_work[number] = actor
@@ -132,7 +132,7 @@ class Cluster:
         self._answers = {answer: number for answer, number in self._answers.items() if number != worker}
         self._hire()
 
-    def dismiss(self, patience: float = PATIENCE) -> None:
+    def dismiss(self, patience: float) -> None:
         """Kill those at work; the idle wait for the next stacks."""
         for worker in list(self._at_work):
             self.abandon(worker)

@@ -73,9 +73,6 @@ class Keeping(Protocol):
     def every(self) -> float:
         """How many seconds a group trains between two of them; infinite where none are wanted."""
 
-    def due(self, since: float) -> bool:
-        """Whether a group whose last one, or beginning, was then is to have one."""
-
     def find(self, group: Group) -> Found | None:
         """That of a group."""
 
@@ -153,15 +150,20 @@ class _Work:
 
     group: Group
     attempt: int = 0
-    started: float = 0.0
+    started: float = 0.0  # a Unix time, for the journal
+    since: float = 0.0  # the same moment as time.monotonic() counts, which no clock that is set back changes
     used: float = 0.0  # seconds for which it had trained before it was started
-    kept: float = 0.0  # when its last checkpoint was
+    kept: float = 0.0  # when its last checkpoint was, or its beginning, as time.monotonic() counts
     left: set[Trial] = field(default_factory=set)  # without an outcome
 
     @property
     def seconds(self) -> float:
         """For how long it has trained."""
-        return time.time() - self.started + self.used
+        return time.monotonic() - self.since + self.used
+
+    def is_due(self, every: float) -> bool:
+        """Whether its last checkpoint, or its beginning, was `every` seconds ago."""
+        return time.monotonic() - self.kept >= every
 
 
 @dataclass
@@ -189,7 +191,8 @@ class _Schedule:
         while self.waiting and not self.stopping.asked and self.crew.free():
             work = self.waiting.popleft()
             found = self.keeping.find(work.group) if self.keeping else None
-            work.started = work.kept = time.time()
+            work.started = time.time()
+            work.since = work.kept = time.monotonic()
             work.used, work.left = found.used if found else 0.0, set(work.group)
             yield from ((trial, Begun(work.started)) for trial in work.group)
             self.at_work[self.crew.start(work.group, found.data if found else None)] = work
@@ -201,7 +204,7 @@ class _Schedule:
                 yield from self._end(self.at_work.pop(worker), said)
             elif isinstance(said, list):
                 yield from self._told(worker, said)
-            elif worker in self.at_work:
+            else:
                 self._hear(worker, said)
 
     def _told(self, worker: int, batch: Batch) -> Iterator[tuple[Trial, Event]]:
@@ -209,12 +212,11 @@ class _Schedule:
         work = self.at_work[worker]
         yield from _told(batch, work)
         stopped = [trial for trial, event in batch if isinstance(event, Epoch) and self.stop(trial)]
-        is_kept = self.keeping is not None and self.keeping.every < math.inf
-        if self.stopping.asked and not is_kept:
+        every = self.keeping.every if self.keeping else math.inf
+        if self.stopping.asked and every == math.inf:
             del self.at_work[worker]
             return
-        due = self.stopping.asked or (self.keeping is not None and self.keeping.due(work.kept))
-        self.crew.go_on(worker, Reply(stopped, due))
+        self.crew.go_on(worker, Reply(stopped, save=self.stopping.asked or work.is_due(every)))
 
     def _hear(self, worker: int, said: Saved | Unusable) -> None:
         """A checkpoint, after which a group goes on unless all are to stop; or none."""
@@ -224,7 +226,7 @@ class _Schedule:
             keeping.refuse(work.group, said.why)
             work.used = 0.0
         else:
-            work.kept = time.time()
+            work.kept = time.monotonic()
             if said.data is None:
                 keeping.lacks(said.why)
             else:

@@ -173,21 +173,18 @@ class Tracker:
             self._tell(Limit(limit))
         self._ask(Drain(), math.inf if limit is None else limit)
 
-    def is_gone(self, limit: float) -> bool:
-        """Whether the store was deleted since it was opened, once all is written or `limit` seconds are over."""
-        self.drain(limit)
+    @property
+    def is_gone(self) -> bool:
+        """Whether the store was deleted after it was opened, as far as was known when its process last answered."""
         return self._is_gone and self._pipe is not None
 
     def renew(self) -> dict[str, str]:
         """Open a store that is gone anew, in another process; as `open`."""
         assert self._opening is not None, "it was open"
-        self.process.kill()
-        self._hang_up(self.silent)
-        self.failure, self.missing, self._why, self._owed = None, 0, "", 0
+        self.failure, self.missing, self._why = None, 0, ""
         self._is_gone, self._keys = False, None
-        self._sent.clear()
         self._lost.clear()
-        self._begin()
+        self._restart()
         return self.open(self._opening.study, self._opening.journal, self._opening.environment)
 
     @property
@@ -258,18 +255,22 @@ class Tracker:
         """Another process instead of one that is silent. It is told what the other was `asked`, and all that the other
         may not have written counts as missing.
         """
-        self.process.kill()
-        self._hang_up(self.silent)
         self._why = f"the tracking process was silent for {self.silent:g} s and was replaced"
         self._lost |= self._sent
-        self._sent.clear()
-        self._owed = 0
-        self._begin()
+        self._restart()
         if self._keys is not None and self._opening:
             self._outbox.send(self._opening)
             self._owed = 1
         if asked:
             self._outbox.send(asked)
+
+    def _restart(self) -> None:
+        """Another process in the place of this one, which has been told nothing yet."""
+        self.process.kill()
+        self._hang_up(self.silent)
+        self._sent.clear()
+        self._owed = 0
+        self._begin()
 
     def _end(self) -> None:
         """The process is gone."""

@@ -1,6 +1,5 @@
 """Where MLflow's runs lie: MLFLOW_TRACKING_URI, else the file that a bare `mlflow ui` finds. Does not load MLflow."""
 
-import base64
 import os
 import socket
 import sqlite3
@@ -46,25 +45,39 @@ def pages() -> str:
 
 def store_file() -> tuple[int, int] | None:
     """Which file holds the runs, as the system tells files apart; None where none does."""
-    uri = store_uri()
+    path = _path(store_uri())
     try:
-        found = Path(uri.removeprefix(FILE).partition("?")[0]).stat() if uri.startswith(FILE) else None
+        found = path.stat() if path else None
     except OSError:
         found = None
     return (found.st_dev, found.st_ino) if found else None
 
 
+def check_store() -> None:
+    """Raises UserError where `store_trouble` knows of any."""
+    if trouble := store_trouble():
+        raise UserError(f"{shown_store()}: MLflow cannot open it: {trouble}")
+
+
 def store_trouble() -> str | None:
-    """Why the store cannot be opened, found out within seconds; None where nothing is known against it.
+    """Why the store cannot be opened, found out within seconds and without secrets; None where nothing is known
+    against it.
 
     MLflow would try for minutes.
     """
     uri = store_uri()
     if uri.startswith(SERVER):
-        return _server_trouble()
-    if uri.startswith(FILE):
-        return _file_trouble(Path(uri.removeprefix(FILE).partition("?")[0]))
-    return _database_trouble(uri) if "://" in uri else None
+        trouble = _server_trouble()
+    elif path := _path(uri):
+        trouble = _file_trouble(path)
+    else:
+        trouble = _database_trouble(uri) if "://" in uri else None
+    return masking.without_secrets(trouble) if trouble else None
+
+
+def _path(uri: str) -> Path | None:
+    """The file that an address names; None where it names none."""
+    return Path(uri.removeprefix(FILE).partition("?")[0]) if uri.startswith(FILE) else None
 
 
 def _server_trouble() -> str | None:
@@ -100,9 +113,9 @@ def _server_trouble() -> str | None:
 
 def _login() -> dict[str, str]:
     """The header that MLflow's client makes of the login in the environment."""
-    user, password, token = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD", "TOKEN"))
+    user, password, token = masking.login()
     if user and password:
-        return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+        return {"Authorization": masking.basic(user, password)}
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 

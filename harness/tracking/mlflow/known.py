@@ -1,4 +1,4 @@
-"""Which runs a store has of a journal: all that opening a study asks of it.
+"""Where in a store a study's runs lie, and which of a journal it has: all that opening a study asks of it.
 
 MLflow's own search builds every run with all its metrics, parameters and tags, which takes 2 to 4 ms each. Where the
 store is a database that this process itself opens, a few columns of its tables say as much.
@@ -30,6 +30,13 @@ class Known:
     def is_container(self) -> bool:
         """Whether it is a study's or a level's, which holds others."""
         return "container" in self.tags
+
+
+def find_experiment(client: MlflowClient, name: str) -> str:
+    """The id of the experiment of that name, which is made if need be."""
+    known = client.get_experiment_by_name(name)
+    kind = {"mlflow.experimentKind": "custom_model_development"}  # which of its two layouts MLflow's UI shows
+    return known.experiment_id if known else client.create_experiment(name, tags=kind)
 
 
 def known_runs(client: MlflowClient, experiment: str, journal: str) -> Iterator[Known]:

@@ -11,29 +11,27 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UserError
-from harness.masking import without_secrets
 from harness.tracking.calls import in_one_line
-from harness.tracking.mlflow.address import shown_store, store_trouble, store_uri
+from harness.tracking.mlflow.address import check_store, shown_store, store_uri
 from harness.tracking.mlflow.sqlite import make_store  # first: it sets MLflow's ways before MLflow is imported
 
 import mlflow  # isort: skip
 from mlflow.models import ModelSignature  # isort: skip
 from mlflow.types import ColSpec, Schema, TensorSpec  # isort: skip
 
+from harness.tracking.mlflow.known import find_experiment
+
 
 def register(name: str, folder: Path, spec: Mapping[str, Any]) -> str:
     """Log the model of a folder with a run of its own in the study's experiment, and register it; in words. `spec` is
     what its `model.json` says. Raises UserError where the store does not take it.
     """
-    if trouble := store_trouble():
-        raise UserError(f"{shown_store()}: MLflow cannot open it: {without_secrets(trouble)}")
+    check_store()
     before = os.environ.get("MLFLOW_TRACKING_URI", "")  # which MLflow changes
     try:
         make_store(store_uri())
         mlflow.set_tracking_uri(store_uri())
-        known = mlflow.get_experiment_by_name(spec["study"])
-        kind = {"mlflow.experimentKind": "custom_model_development"}
-        experiment = known.experiment_id if known else mlflow.MlflowClient().create_experiment(spec["study"], tags=kind)
+        experiment = find_experiment(mlflow.MlflowClient(), spec["study"])
         tags = {"mlflow.source.name": "harness", "seeds": ", ".join(str(run["seed"]) for run in spec["runs"])}
         with (
             warnings.catch_warnings(action="ignore"),  # that a signature comes without an example

@@ -8,10 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.masking import without_secrets
 from harness.study.study import Study
 from harness.tracking.calls import Ending, Opened, in_one_line
-from harness.tracking.mlflow.address import pages, shown_store, store_file, store_trouble, store_uri
+from harness.tracking.mlflow.address import check_store, pages, shown_store, store_file, store_trouble, store_uri
 from harness.tracking.mlflow.sqlite import make_store  # first: it sets MLflow's ways before MLflow is imported
 from harness.trial import Epoch, Figures, Outcome, Trial
 
@@ -31,7 +30,7 @@ from harness.tracking.mlflow.entries import (
     resolved,
     write_artifacts,
 )
-from harness.tracking.mlflow.known import known_runs
+from harness.tracking.mlflow.known import find_experiment, known_runs
 
 STATES = {"finished": "FINISHED", "pruned": "KILLED", "stopped": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 ENDED = frozenset(STATES.values())
@@ -82,10 +81,9 @@ class MlflowStore:
     def open(self, study: Study, journal: str, environment: Mapping[str, str]) -> Opened:
         """Find or make the study's run and its levels', and learn which trials have complete runs."""
         self.study, self.journal, self.environment = study, journal, environment
-        if trouble := store_trouble():
-            raise UserError(f"{shown_store()}: MLflow cannot open it: {without_secrets(trouble)}")
+        check_store()
         try:
-            self._experiment = self._find_experiment()
+            self._experiment = find_experiment(self._client, study.label)
             self._file = store_file()
             self._read_runs()
             top = self._container("study", study.label, None)
@@ -182,11 +180,6 @@ class MlflowStore:
             metrics = run.pending[start : start + AT_ONCE]
             self._client.log_batch(run.run_id, metrics, params=entries if entries and start == 0 else [])
         run.pending = []  # only now: what was written twice MLflow keeps once
-
-    def _find_experiment(self) -> str:
-        known = self._client.get_experiment_by_name(self.study.label)
-        kind = {"mlflow.experimentKind": "custom_model_development"}  # which of its two layouts MLflow's UI shows
-        return known.experiment_id if known else self._client.create_experiment(self.study.label, tags=kind)
 
     def _read_runs(self) -> None:
         """Learn which runs this journal has; those that a killed driver left open become FAILED."""
