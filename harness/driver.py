@@ -35,7 +35,7 @@ from harness.parts.data import Data
 from harness.parts.models import count_weights
 from harness.study.notes import notes
 from harness.study.own import Program
-from harness.study.places import advice, check_copy, check_label, checkpoints_folder, report_folder
+from harness.study.places import advice, beside_journal, check_copy, check_label, report_folder
 from harness.study.study import Study
 from harness.tracking import WAIT, Tracker, shown_store
 from harness.training.memory import keep_freed_memory
@@ -119,7 +119,7 @@ def checkpoints_of(
     bound = {"journal": ledger.id, **{name: facts[name] for name in BINDING if name in facts}}
     sums = {name: one.fingerprint for name, one in data.items()}
     every = 60 * ledger.study.budget.checkpoint_minutes or math.inf
-    return Checkpoints(checkpoints_folder(journal), bound, sums, every, say)
+    return Checkpoints(beside_journal(journal, "checkpoints"), bound, sums, every, say)
 
 
 def begin(journal: Path, how: How, say: Say) -> None:
@@ -143,7 +143,7 @@ def dry_run(study: Study, folder: Path, how: How, say: Say = print) -> Start:
         if data:
             checks.check_windows(study, data)
         study = with_earlier(study, folder)
-        left, used = plan.all_of(study), 0.0
+        left, used = study.whole, 0.0
     else:
         study, left, used = look(study, journal, environment.of_data(data.values()))
     done = _done(study, journal, left)
@@ -168,7 +168,7 @@ def _expected(
 
 def _done(study: Study, journal: Path, left: plan.Left) -> str:
     """How many trainings a journal holds, in words."""
-    trials, confirmed = (whole - one for whole, one in zip(plan.all_of(study), left, strict=True))
+    trials, confirmed = (whole - one for whole, one in zip(study.whole, left, strict=True))
     if not (trials or confirmed):
         return "nothing yet: every training is still to be done"
     return f"{journal} holds {trials} search trials and {confirmed} confirmations"

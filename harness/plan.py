@@ -45,11 +45,6 @@ Left = tuple[int, int]
 """Trainings that are still to be done: search trials of all searches together, and confirmations."""
 
 
-def all_of(study: Study) -> Left:
-    """Every training of a study, at most."""
-    return len(study.searching) * study.searches * study.trials, len(study.levels) * study.budget.seeds
-
-
 @dataclass(frozen=True)
 class Estimate:
     """Seconds for what is left of a study, if no training stops early.

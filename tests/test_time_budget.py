@@ -233,9 +233,9 @@ def test_an_estimate_counts_what_is_left(
 ) -> None:
     monkeypatch.setattr(plan.Pace, "seconds", lambda self, trials: float(len(trials)))
     pace = plan.Pace({"digits": digits}, workplace, None, scale({"digits": digits}))
-    whole = plan.estimate(timed, pace, plan.all_of(timed))
+    whole = plan.estimate(timed, pace, timed.whole)
     assert (whole.trials, whole.confirmations, whole.search, whole.confirming) == (48, 8, 48.0, 8.0)
-    assert plan.estimate(timed, pace, plan.all_of(timed), used=30.0).trials == 12  # of 22 s that are left
+    assert plan.estimate(timed, pace, timed.whole, used=30.0).trials == 12  # of 22 s that are left
     world.drive(timed)
     assert look(timed, world.journal)[1] == (0, 0)
     more = timed.model_copy(update={"budget": timed.budget.model_copy(update={"seeds": 6})})
@@ -249,7 +249,7 @@ def test_what_takes_longer_is_estimated_so(write_study: Callable[[str], Path], d
     def of(*overrides: str) -> plan.Estimate:
         study = read_study(write_study(TIMED), ["budget.minutes=1000", "budget.trials=30", *overrides])
         pace = plan.Pace({"digits": digits}, workplace, None, scale({"digits": digits}))
-        return plan.estimate(study, pace, plan.all_of(study))
+        return plan.estimate(study, pace, study.whole)
 
     short, long = of("epochs=20"), of("epochs=200")
     around = plan.AROUND * short.trials

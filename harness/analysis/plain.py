@@ -50,10 +50,10 @@ def progress(findings: Findings) -> dict[str, dict[str, int | None]]:
     """How many search trials and confirmations have an outcome, and of how many; None where only time will tell."""
     study, runs = findings.study, findings.results.runs
     ended = runs[runs["status"] != "waiting"]["stage"].value_counts()
-    searches = len(study.searching) * study.searches * study.trials
+    searches, confirmations = study.whole
     return {
         "search": {"ended": int(ended.get("search", 0)), "of": None if study.open_ended else searches},
-        "confirm": {"ended": int(ended.get("confirm", 0)), "of": len(study.levels) * study.budget.seeds},
+        "confirm": {"ended": int(ended.get("confirm", 0)), "of": confirmations},
     }
 
 

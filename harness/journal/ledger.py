@@ -449,8 +449,8 @@ def _left(study: Study, known: Sequence[SearchTrials]) -> tuple[int, int]:
     """How many trainings a study lacks of which that is known: search trials, and confirmations."""
     told = sum(frozen.state.is_finished() for trials in known for frozen in trials.search)
     confirmed = sum(len(trials.confirmed(trials.winner())) for trials in known)
-    wanted = study.trials * study.searches * len(study.searching)
-    return wanted - told, study.budget.seeds * len(study.levels) - confirmed
+    searches, confirmations = study.whole
+    return searches - told, confirmations - confirmed
 
 
 def _gone_on_with(now: Study, then: Study, asked: int) -> Study:

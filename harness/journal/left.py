@@ -66,16 +66,13 @@ class Timing:
 
     def wanted(self) -> tuple[int, int]:
         """How many search trials, and trainings after the search, there are to be."""
-        study = self.study
-        seeds = len(study.levels) * study.budget.seeds
-        searched = len(study.searching) * study.searches * study.trials
-        return searched, seeds * (1 + self._steps())
+        searched, confirmed = self.study.whole
+        return searched, confirmed * (1 + self._steps())
 
     @property
     def is_over(self) -> bool:
         """Whether every training that is wanted has ended. Ablations do not count."""
-        searched, _ = self.wanted()
-        confirmed = len(self.study.levels) * self.study.budget.seeds
+        searched, confirmed = self.study.whole
         return self.done("search") >= searched and self.done("confirm") >= confirmed and not self.study.open_ended
 
     def left(self, now: float) -> float | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.errors import UserError
+from harness.study.places import beside_journal
 from harness.study.study import Study
 from harness.trial import Outcome, Trial
 
@@ -91,8 +92,8 @@ class WeightFiles:
 
 
 def folder_of(journal: Path) -> Path:
-    """Where the weights of a journal's trainings lie: weights-iris of journal-iris.log."""
-    return journal.with_name(f"weights{journal.stem.removeprefix('journal')}")
+    """Where the weights of a journal's trainings lie."""
+    return beside_journal(journal, "weights")
 
 
 def put_aside_too(journal: Path, old: Path) -> None:

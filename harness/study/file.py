@@ -38,9 +38,10 @@ from harness.study.study import (
     Variant,
     among,
     grid,
+    place_of_variant,
 )
 from harness.study.variants import check_name as check_name_of_variant
-from harness.study.variants import check_variants, place
+from harness.study.variants import check_variants
 
 WIDTH_KEYS = ("depth", "width", "taper")  # what explicit `widths` replaces
 TOP = ("question", "note", "dataset", *KEYS, "task", "model", "metric")
@@ -256,7 +257,7 @@ class Comparison(NamedTuple):
             settled = {**dict.fromkeys(self.values), **self.fixed, **variant.sets}
             space = {key: domain for key, domain in self.tune.items() if key not in variant.sets} | variant.tune
             kept = {key: value for key, value in settled.items() if key not in space}
-            where = f"{place(name)}: " if self.variants else ""
+            where = f"{place_of_variant(name)}: " if self.variants else ""
             found.append(Side(where, kept, space, variant.tune.keys() if self.variants else space.keys()))
         return found
 
@@ -415,7 +416,7 @@ def _variants(raw: Any, own: OwnModel | None) -> dict[str, Variant]:
 
 def _variant(name: str, raw: Any, own: OwnModel | None) -> Variant:
     check_name_of_variant(name)
-    where = place(name)
+    where = place_of_variant(name)
     if not isinstance(raw, dict):
         raise UserError(f"{where}: must be a table of hyperparameters, as {{ lr = 0.1 }}, got {raw!r}")
     sets, tune = {key: value for key, value in raw.items() if key != "tune"}, raw.get("tune", {})
@@ -607,7 +608,7 @@ def _disjoint(asked: Comparison) -> None:
         for key in (*variant.sets, *variant.tune):
             if key in asked.values:
                 raise UserError(
-                    f"{place(name)}.{key}: {key} stands in [compare] already; it can be in one of them only"
+                    f"{place_of_variant(name)}.{key}: {key} stands in [compare] already; it can be in one of them only"
                 )
 
 

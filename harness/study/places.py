@@ -69,9 +69,11 @@ def _kept_in(path: Path, roots: Iterable[Path]) -> Path:
     return path
 
 
-def checkpoints_folder(journal: Path) -> Path:
-    """Where the checkpoints of the study and the data set lie whose journal that is."""
-    return journal.with_name(journal.stem.replace("journal", "checkpoints", 1))
+def beside_journal(journal: Path, what: str) -> Path:
+    """Where "weights" or "checkpoints" of the study and the data set lie whose journal that is: weights-iris of
+    journal-iris.log.
+    """
+    return journal.with_name(f"{what}{journal.stem.removeprefix('journal')}")
 
 
 def advice(command: str, journal: Path) -> str:

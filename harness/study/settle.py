@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from harness import catalogue
 from harness.catalogue import RATIO, SHARE, Measure, Task
 from harness.errors import UserError, listed, one_of
-from harness.study import toml
 from harness.study.published import Quoted
 from harness.study.space import ends
-from harness.study.study import About, Study
+from harness.study.study import About, Study, place_of_variant
 
 OF_CLASSES = ("label_smoothing", "class_weight", "stratify")
 """Hyperparameters that mean nothing to a regression."""
@@ -50,7 +49,7 @@ def uses(study: Study, key: str) -> Iterator[tuple[str, object]]:
     if key in study.axes:
         yield from ((f"compare.{key}", value) for value in study.compared[key])
     for name, variant in study.variants.items():
-        where = f"compare.variant.{toml.key(name)}"
+        where = place_of_variant(name)
         if key in variant.sets:
             yield f"{where}.{key}", variant.sets[key]
         if key in variant.tune:

@@ -33,6 +33,12 @@ from harness.trial import Cell, Fold, Level, Trial, named
 VARIANT = "variant"
 """The compared key of named variants, which is no hyperparameter."""
 
+
+def place_of_variant(name: str) -> str:
+    """Where a variant stands in its study file."""
+    return f"compare.{VARIANT}.{toml_key(name)}"
+
+
 SEARCHES = 5
 """Of a compared value, where nothing is said: as AlgoPerf repeats its tuning."""
 UNSAID = 1000
@@ -391,6 +397,11 @@ class Study(Table):
         return tuple(level for level in self.levels if self.space(level))
 
     @property
+    def whole(self) -> tuple[int, int]:
+        """How many search trials, and confirmations, there are to be, at most."""
+        return len(self.searching) * self.searches * self.trials, len(self.levels) * self.budget.seeds
+
+    @property
     def tuned(self) -> tuple[str, ...]:
         """The hyperparameters that any level searches."""
         if not self.variants:
@@ -592,7 +603,7 @@ class Study(Table):
         if self.is_grid:  # what was edited is then a list of values, not of cells
             told["levels"] = json.loads(json.dumps(self.compared))
         for name, variant in told.pop("variants").items():
-            told[f"compare.variant.{toml_key(name)}"] = {
+            told[place_of_variant(name)] = {
                 **variant["sets"],
                 **({"tune": variant["tune"]} if variant["tune"] else {}),
             }

@@ -9,18 +9,12 @@ from collections.abc import Iterator
 
 from harness.catalogue import show
 from harness.errors import UserError
-from harness.study import toml
 from harness.study.space import describe
-from harness.study.study import VARIANT, Study
+from harness.study.study import VARIANT, Study, place_of_variant
 from harness.trial import Level
 
 LONGEST = 80  # characters of a name, which stands in tables, pictures and file names
 TAKEN = re.compile(r" (seeds|ablation|search \d+)$")  # how the parts of a journal end that belong to a compared value
-
-
-def place(name: str) -> str:
-    """Where a variant stands in its study file."""
-    return f"compare.{VARIANT}.{toml.key(name)}"
 
 
 def check_name(name: str) -> None:
@@ -31,7 +25,7 @@ def check_name(name: str) -> None:
             f"around it, got {name!r}"
         )
     if TAKEN.search(name):
-        raise UserError(f"{place(name)}: a name cannot end so: the journal calls a part of a value by it")
+        raise UserError(f"{place_of_variant(name)}: a name cannot end so: the journal calls a part of a value by it")
 
 
 def recipes(study: Study) -> Iterator[tuple[str, str]]:
@@ -83,7 +77,7 @@ def _reachable(study: Study) -> None:
         spaces = [study.space(level) for level in study.levels if _name(study, level) == name]
         for key, domain in variant.tune.items():
             if domain.when and not any(key in space for space in spaces):
-                raise UserError(f"{place(name)}.tune.{key}.when: never holds with what the variant sets")
+                raise UserError(f"{place_of_variant(name)}.tune.{key}.when: never holds with what the variant sets")
 
 
 def _different(study: Study) -> None:
@@ -91,7 +85,9 @@ def _different(study: Study) -> None:
     for level in _one_of_each(study):
         name, space = _name(study, level), sorted(study.space(level).items())
         if (first := said.setdefault((study.config(level, {}), repr(space)), name)) != name:
-            raise UserError(f"{place(name)}: says the same as {place(first)}; leave one of them out")
+            raise UserError(
+                f"{place_of_variant(name)}: says the same as {place_of_variant(first)}; leave one of them out"
+            )
 
 
 def _heard(study: Study) -> None:
