@@ -3,7 +3,7 @@
 import copy
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -151,7 +151,7 @@ def _as_history(study: Study, level: Level, frozen: FrozenTrial) -> Iterator[Fro
         yield create_trial(
             state=TrialState.PRUNED,
             params=record["params"],
-            distributions={key: distribution_of(study, level, key) for key in record["params"]},
+            distributions=distributions_of(study, level, record["params"]),
             system_attrs={f"constraints:{CONSTRAINT}": bounds.excess(record[CONSTRAINT]) if bounds else 0.0},
         )
     yield as_samplers_know_it(frozen, study, level)
@@ -218,7 +218,7 @@ def as_samplers_know_it(frozen: FrozenTrial, study: Study, level: Level) -> Froz
     """
     light = copy.copy(frozen)
     light.user_attrs = {}
-    light.distributions = {key: distribution_of(study, level, key) for key in frozen.params}
+    light.distributions = distributions_of(study, level, frozen.params)
     return light
 
 
@@ -312,12 +312,17 @@ def _suggest_one(trial: BaseTrial, domain: Choice | Range, knob: Knob) -> Any:
     return trial.suggest_float(key, domain.low, domain.high, step=domain.step, log=domain.log)
 
 
-def distribution_of(study: Study, level: Level, key: str) -> BaseDistribution:
-    """The domain of a hyperparameter that a level searches, in Optuna's terms, as suggesting from it makes it."""
-    domain = study.space(level)[key]
+def distributions_of(study: Study, level: Level, keys: Iterable[str]) -> dict[str, BaseDistribution]:
+    """The domains of hyperparameters that a level searches, in Optuna's terms."""
+    space = study.space(level)
+    return {key: _distribution(space[key], study.knob(key)) for key in keys}
+
+
+def _distribution(domain: Choice | Range, knob: Knob) -> BaseDistribution:
+    """A domain as suggesting from it makes it."""
     if isinstance(domain, Choice):
         return CategoricalDistribution([_to_optuna(value) for value in domain.values])
-    if study.knob(key).type is int:
+    if knob.type is int:
         return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=int(domain.step or 1))
     return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
 

@@ -83,7 +83,9 @@ class WeightFiles:
     def told(self) -> str:
         """Where they lie, how many there are, and how large they are; empty where there are none."""
         sizes = [path.stat().st_size for path in self._ours()]
-        return f"{self.folder} ({len(sizes)} files, {sum(sizes) / 1e6:,.1f} MB)" if sizes else ""
+        whole = sum(sizes)
+        size = f"{whole / 1e6:,.1f} MB" if whole >= 1e6 else f"{whole / 1e3:,.0f} kB"
+        return f"{self.folder} ({len(sizes)} files, {size})" if sizes else ""
 
     def _ours(self) -> list[Path]:
         if not self.folder.is_dir():
