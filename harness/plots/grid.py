@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from harness.catalogue import Measure, Unit, show
+from harness.catalogue import Measure, Unit, in_order, show
 from harness.figures import SIDE_BY_SIDE, interval, number
 from harness.figures import axis as axis_label
 from harness.plots.base import BESIDE, COLOURS, GREY, INK, STYLE, level_style, new_figure, value_ticks
@@ -80,7 +80,7 @@ def lines_figure(table: pd.DataFrame, seeds: pd.DataFrame, keys: Sequence[str], 
     """
     first, second = keys
     lines = list(table.groupby(table[second].map(show), sort=False))
-    numeric = pd.api.types.is_numeric_dtype(table[first])
+    numeric = in_order(table[first])
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(6.6, 4.2)
         step = -(-len(lines) // SIDE_BY_SIDE)  # of many lines some are named

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
-from harness.catalogue import Measure, show
+from harness.catalogue import Measure, in_order, show
 from harness.figures import SIDE_BY_SIDE
 from harness.figures import axis as axis_label
 from harness.plots.base import GREY, INK, LONGEST, STYLE, legend_below, level_style, panels, shortened, value_ticks
@@ -40,7 +40,7 @@ def means_figure(
     `table` is `Findings.table`; `seeds` holds each run's `level` (a row of the table) and its figure on test images;
     `near` is what a second panel enlarges, in the measure's own terms.
     """
-    numbered = pd.api.types.is_numeric_dtype(table[axis]) and len(table) > 1
+    numbered = in_order(table[axis]) and len(table) > 1
     shown, dots = in_units(table, measure), measure.unit.factor * seeds[f"test_{measure.name}"]
     with mpl.rc_context(STYLE):
         tall = 3.4 if numbered else 0.9 + 0.5 * min(len(table), SIDE_BY_SIDE)

@@ -99,8 +99,10 @@ def _of_cells(findings: Findings, label: str, names: list[str]) -> Named:
 def _in_pictures(findings: Findings) -> pd.DataFrame:
     """The compare table, with words that are compared as pictures can show them."""
     table = findings.table
-    words = [key for key in findings.study.axes if not pd.api.types.is_numeric_dtype(table[key])]
-    return table.assign(**{key: table[key].map(lambda word: in_picture(str(word))) for key in words})
+    axes = {
+        key: [in_picture(one) if isinstance(one, str) else one for one in table[key]] for key in findings.study.axes
+    }
+    return table.assign(**axes)
 
 
 def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
