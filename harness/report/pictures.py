@@ -97,7 +97,7 @@ def _of_cells(findings: Findings, label: str, names: list[str]) -> Named:
 
 
 def _in_pictures(findings: Findings) -> pd.DataFrame:
-    """The compare table, with words that are compared as pictures can show them."""
+    """The compare table of a grid, with words that are compared as pictures can show them."""
     table = findings.table
     axes = {
         key: [in_picture(one) if isinstance(one, str) else one for one in table[key]] for key in findings.study.axes
@@ -125,7 +125,7 @@ def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
             means_name(study),
             Picture(
                 "means:means_figure",
-                (_in_pictures(findings), seeds, study.axis, findings.measure, f"{label}: {words}", near),
+                (findings.table, seeds, study.axis, findings.measure, f"{label}: {words}", near),
                 f"Mean {words} of each {first}, with the 95 % interval of the test mean over {findings.unit}; each dot "
                 f"is one seed.{_enlarged(findings, near)}",
                 alt=_means_said(findings),
