@@ -42,7 +42,7 @@ Named = Iterator[tuple[str, Picture]]
 def make_pictures(findings: Findings) -> dict[str, Picture]:
     """The pictures of the page, by their file names."""
     label = in_picture(findings.study.label)
-    names = [findings.study.level_name(level) for level in findings.study.levels]
+    names = [in_picture(findings.study.level_name(level)) for level in findings.study.levels]
     parts = (
         _of_cells,
         _of_means,
@@ -56,8 +56,7 @@ def make_pictures(findings: Findings) -> dict[str, Picture]:
         _of_slices,
         _of_time,
     )
-    plain = list(map(in_picture, names))
-    known = {name: picture for part in parts for name, picture in part(findings, label, plain)}
+    known = {name: picture for part in parts for name, picture in part(findings, label, names)}
     known |= course_pictures(findings, label, names) | reach_pictures(findings, label, names)
     return known | worth_pictures(findings, label, names, _best(findings))
 
