@@ -14,7 +14,7 @@ from harness.catalogue import Unit, Value, show
 from harness.errors import listed
 from harness.figures import SIDE_BY_SIDE, difference, text
 from harness.plots import Picture
-from harness.plots.closeup import Closeup, closeup, edge
+from harness.plots.closeup import Closeup, closeup, edge, ends
 from harness.report.course import course_pictures
 from harness.report.escape import in_picture
 from harness.report.mistakes import names_of
@@ -152,11 +152,10 @@ def _near(findings: Findings) -> Closeup | None:
     """Where the best values lie on the axis of the means; None where all of it is as good."""
     name, table = f"test_{findings.study.metric}", findings.table
     runs = finished(findings.results.runs)[["level", name]].set_axis(["level", "value"], axis=1)
-    ends = pd.concat([table[f"{name}{end}"] for end in ("", "_low", "_high")]).astype(float)
-    tests = pd.concat([runs, pd.DataFrame({"level": ends.index, "value": ends.to_numpy()})])
+    means = pd.concat([table[f"{name}{end}"] for end in ("", "_low", "_high")]).astype(float)
+    tests = pd.concat([runs, pd.DataFrame({"level": means.index, "value": means.to_numpy()})])
     others = table[[name.replace("test_", images) for images in ("train_", "val_")]].to_numpy(float).ravel()
-    known = np.concatenate([tests["value"].to_numpy(float), others])
-    whole = (float(np.nanmin(known)), float(np.nanmax(known))) if np.isfinite(known).any() else (0.0, 0.0)
+    whole = ends(np.concatenate([tests["value"].to_numpy(float), others]))
     return closeup(table[name], tests, whole, findings.measure.sign())
 
 
