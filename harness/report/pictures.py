@@ -227,7 +227,7 @@ def _below_each_other(findings: Findings, label: str) -> Picture:
         of = f" from the best {study.axis.replace('_', ' ')}"
     return Picture(
         "grid:forest_figure",
-        (table, what, unit, f"{label}: differences in test {words}"),
+        (table, list(map(in_picture, what)), unit, f"{label}: differences in test {words}"),
         f"Mean paired differences in test {words}{of}, with the simultaneous 95 % intervals{which}; filled: Holm's "
         f"p < 0.05.{_some(table, findings.pairs, 'closest to the best')}"
         f"{' An arrow: far beyond the others.' if _has_outlier(table) else ''}",
@@ -242,9 +242,9 @@ def _of_what(study: Study, table: pd.DataFrame) -> list[str]:
         one, two = study.shown(study.levels[first]), study.shown(study.levels[second])
         if study.is_grid:
             [differs], [same] = study.differing(first, second), [key for key in one if one[key] == two[key]]
-            what.append(in_picture(f"{same}={one[same]}: {differs} {two[differs]} − {one[differs]}"))
+            what.append(f"{same}={one[same]}: {differs} {two[differs]} − {one[differs]}")
         else:
-            what.append(in_picture(f"{show(study.levels[second])} − {show(study.levels[first])}"))
+            what.append(f"{show(study.levels[second])} − {show(study.levels[first])}")
     return what
 
 
