@@ -92,9 +92,14 @@ def _below(axes: Axes, shown: pd.DataFrame, rows: pd.Series, dots: pd.Series, va
         axes.plot([cells["test"]], [row], linestyle="none", markersize=4 if many else 7, **style)
     _dots(axes, dots.to_numpy(float), rows.to_numpy(float) + aside, rows, across=False)
     axes.plot(shown["published"], y, **PUBLISHED)
-    step = -(-len(y) // SIDE_BY_SIDE)
-    axes.set_yticks(y[::step], [shortened(show(value), 2 * LONGEST) for value in values[::step]])
-    axes.set_ylim(len(y) - 0.5, -0.5)
+    _rows_named(axes, values, axis)
+
+
+def _rows_named(axes: Axes, values: pd.Series, axis: str) -> None:
+    """Each row's value beside it, from above to below; of many some."""
+    step = -(-len(values) // SIDE_BY_SIDE)
+    axes.set_yticks(range(0, len(values), step), [shortened(show(value), 2 * LONGEST) for value in values[::step]])
+    axes.set_ylim(len(values) - 0.5, -0.5)
     axes.set_ylabel(axis.replace("_", " "))
 
 
