@@ -12,10 +12,10 @@ derived from it.
 
 import hashlib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from harness.errors import UserError, listed, nearest, one_of
 
@@ -1182,6 +1182,16 @@ def hyperparameter_table() -> str:
 
 def _row(knob: str, default: str, values: str, meaning: str) -> dict[str, str]:
     return {"knob": knob, "default": default, "values": values, "meaning": meaning}
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it has neighbours: true and false are numbers to Python alone."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def in_order(values: Iterable[object]) -> bool:
+    """Whether values lie along an axis and lines may join them: all are numbers."""
+    return all(map(is_number, values))
 
 
 def show(value: object) -> str:

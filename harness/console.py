@@ -211,13 +211,13 @@ class Progress:
         budget, outcomes = self.study.budget, self._outcomes[level]
         wanted = "" if self.study.open_ended else f"/{self.study.searches * self.study.trials}"
         search = [outcome for trial, outcome in outcomes if trial.stage == "search"]
-        tests = [outcome for trial, outcome in outcomes if trial.stage == "confirm" and outcome.status == "finished"]
+        tests = self._of(level, "confirm")
         return [
             *map(escape, self.study.shown(level).values()),
             f"{len(search)}{wanted}" if self.study.space(level) else NONE,
             str(sum(outcome.status == "pruned" for outcome in search)),
             str(sum(outcome.status in ("failed", "diverged") for outcome in search)),
-            self._best(outcome for outcome in search if outcome.status == "finished"),
+            self._best(self._of(level, "search")),
             f"{len(tests)}/{budget.seeds}",
             self._mean(tests),
         ]

@@ -19,11 +19,13 @@ from harness.plots import Picture, Second, begun_early, pictures, save_all
 from harness.plots.base import _in_256_colours
 from harness.plots.digests import digest_of
 from harness.report.pictures import make_pictures
+from harness.study.file import read_study
 from harness.study.study import Study
 from harness.trial import Example
 
 from .conftest import ROOT, clean_environment, harness
 from .test_search import drive
+from .test_variants import ODD, RECIPES
 
 TABLE = pd.DataFrame(
     {
@@ -166,6 +168,13 @@ def test_a_reports_pictures_can_be_drawn_from_what_they_are_given(small: Study, 
     for picture in made.values():
         inspect.signature(resolve_name(f"harness.plots.{picture.draw}")).bind(*picture.arguments)
         assert len(picture.digest()) == 32
+
+
+def test_dollars_of_a_name_are_escaped_once(write_study: Callable[[str], Path], tmp_path: Path) -> None:
+    drive(read_study(write_study(RECIPES)), tmp_path / "journal.log")
+    means = make_pictures(find(read_results(tmp_path / "journal.log")))["accuracy_vs_variant"]
+    told = [label.get_text() for label in means.figure().axes[0].get_yticklabels()]
+    assert ODD.replace("$", r"\$") in told
 
 
 def test_a_digest_is_the_same_in_every_process(tmp_path: Path) -> None:

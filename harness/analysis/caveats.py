@@ -21,10 +21,10 @@ from harness.analysis.samples import CONFIDENCE, EQUAL, Sample, outlier_p, sprea
 from harness.analysis.tables import best_row, class_table, matters, with_digits
 from harness.analysis.units import mean_of, searched, spread_of, test_images
 from harness.analysis.words import NAMED, names
-from harness.catalogue import SHARE, Measure
+from harness.catalogue import SHARE, Measure, is_number
 from harness.figures import SIDE_BY_SIDE, difference, interval, share, text
 from harness.study.notes import FEWEST, notes
-from harness.study.space import Choice, Range, is_number
+from harness.study.space import Choice, Range
 from harness.study.study import Study
 
 EDGE = 0.02  # of a range, that counts as its end; with few trials more

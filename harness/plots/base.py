@@ -53,6 +53,11 @@ def level_style(row: int) -> Any:
     return {"color": COLOURS[row % len(COLOURS)], "marker": MARKERS[(row + row // len(COLOURS)) % len(MARKERS)]}
 
 
+def line_style(row: int) -> Any:
+    """Colour and dashes of a value's line, which leave those below it to be seen."""
+    return {"color": COLOURS[row % len(COLOURS)], "linestyle": DASHES[row % len(DASHES)]}
+
+
 def shortened(name: str, longest: int = LONGEST) -> str:
     """A name that fits beside others, in so many letters, and is no formula."""
     return (name if len(name) <= longest else f"{name[: longest - 1]}…").replace("$", r"\$")

@@ -32,7 +32,7 @@ def closeup(means: pd.Series, drawn: pd.DataFrame, whole: tuple[float, float], s
         return None
     behind = gains.max() - gains
     kept = behind[behind <= FAR * float(behind[behind > 0].median())] if (behind > 0).any() else behind
-    low, high = _ends(drawn.loc[drawn["level"].isin(kept.index), "value"].to_numpy(float))
+    low, high = ends(drawn.loc[drawn["level"].isin(kept.index), "value"].to_numpy(float))
     if not 0 < high - low < WORTH * (whole[1] - whole[0]):
         return None
     room = ROOM * (high - low)
@@ -41,15 +41,16 @@ def closeup(means: pd.Series, drawn: pd.DataFrame, whole: tuple[float, float], s
     return Closeup(low, high, tuple(int(row) for row in seen.index[(seen < low) | (seen > high)]))
 
 
-def edge(ends: NDArray[np.float64]) -> float:
-    """How far from 0 an axis of differences reaches where few of them, `ends` (N, 3), lie far beyond the others; else
+def edge(rows: NDArray[np.float64]) -> float:
+    """How far from 0 an axis of differences reaches where few of them, `rows` (N, 3), lie far beyond the others; else
     infinity.
     """
-    sizes = np.nan_to_num(np.abs(ends)).max(axis=1, initial=0.0)
+    sizes = np.nan_to_num(np.abs(rows)).max(axis=1, initial=0.0)
     usual = BEYOND * float(np.median(sizes)) if len(sizes) else 0.0
     return usual if 0 < usual < float(sizes.max()) / 1.5 else np.inf
 
 
-def _ends(values: NDArray[np.float64]) -> tuple[float, float]:
+def ends(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The least and the greatest of values that are known; 0 and 0 where none is."""
     known = values[np.isfinite(values)]
     return (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)

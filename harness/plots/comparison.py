@@ -125,9 +125,9 @@ def cost_figure(
     names: Sequence[str],
     measure: Measure,
     title: str,
-    bounds: tuple[int | None, int | None] = (None, None),
-    infeasible: Sequence[int] = (),
-    near: Closeup | None = None,
+    bounds: tuple[int | None, int | None],
+    infeasible: Sequence[int],
+    near: Closeup | None,
 ) -> Figure:
     """Means on the test images against what they cost, a panel per cost (a column of the table), with Pareto fronts.
 
@@ -136,13 +136,15 @@ def cost_figure(
     """
     with mpl.rc_context(STYLE):
         figure, grid = panels(len(fronts), 2, (4.6, 3.4), sharey=True)
+        shown = in_units(table, measure)
         for axes, (cost, front) in zip(grid, fronts.items(), strict=True):
             axes.step(front[cost], in_units(front, measure)["test"], where="post", zorder=1, **FRONT)
-            _points(axes, table[cost], in_units(table, measure), names)
-            outside = infeasible if cost == "parameters" else ()
-            _cost_ticks(axes, pd.concat([table[cost].dropna().astype(float), pd.Series(outside, dtype=float)]))
+            _points(axes, table[cost], shown, names)
             if cost == "parameters":
+                _cost_ticks(axes, [*table[cost].dropna(), *infeasible])
                 _outside(axes, bounds, infeasible)
+            else:
+                _cost_ticks(axes, [*table[cost].dropna()])
             axes.set_xlabel(COSTS[cost])
             if near:
                 _cut(axes, near, measure, table[cost])
@@ -192,8 +194,8 @@ def _outside(axes: Axes, bounds: tuple[int | None, int | None], infeasible: Sequ
     axes.set_xlim(low, high)
 
 
-def _cost_ticks(axes: Axes, costs: pd.Series) -> None:
-    if costs.max() > 5 * costs.min():
+def _cost_ticks(axes: Axes, costs: Sequence[float]) -> None:
+    if max(costs) > 5 * min(costs):
         log_ticks(axes, axes.xaxis)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))

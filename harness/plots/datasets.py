@@ -1,7 +1,6 @@
 """Compared values over several data sets: the critical-difference diagram, and performance profiles."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 
 from harness.catalogue import Measure
 from harness.figures import axis as axis_label
-from harness.plots.base import DASHES, GREY, INK, STYLE, legend_below, level_style, log_ticks, new_figure, panels
+from harness.plots.base import GREY, INK, STYLE, legend_below, level_style, line_style, log_ticks, new_figure, panels
 
 STEP = 0.32  # between two names, in units of the rank axis' height
 
@@ -76,7 +75,7 @@ def profiles_figure(table: pd.DataFrame, values: Sequence[str], measure: Measure
         _ratio_steps(left, table[table["kind"] == "ratio"], values)
         for row, value in enumerate(values):
             runs = table[(table["kind"] == "runs") & (table["value"] == value)]
-            right.plot(measure.unit.factor * runs["at"], runs["share"], **_style(row))
+            right.plot(measure.unit.factor * runs["at"], runs["share"], **line_style(row))
         for axes in rest:
             _ratio_steps(axes, table[table["kind"] == "time"], values)
             axes.set(xlabel="times the epochs of the first at the target", ylabel="share of data sets")
@@ -95,11 +94,6 @@ def _ratio_steps(axes: Axes, table: pd.DataFrame, values: Sequence[str]) -> None
     for row, value in enumerate(values):
         own = table[table["value"] == value]
         x, y = np.append(own["at"], end), np.append(own["share"], own["share"].iloc[-1])
-        axes.step(x, y, where="post", label=value, **_style(row))
+        axes.step(x, y, where="post", label=value, **line_style(row))
     if end > 4:
         log_ticks(axes, axes.xaxis)
-
-
-def _style(row: int) -> dict[str, Any]:
-    """Of a value's line: dashes leave those below it to be seen."""
-    return {"color": level_style(row)["color"], "linestyle": DASHES[row % len(DASHES)]}

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from harness.catalogue import Measure, Unit, show
+from harness.catalogue import Measure, Unit, in_order, show
 from harness.figures import SIDE_BY_SIDE, interval, number
 from harness.figures import axis as axis_label
 from harness.plots.base import BESIDE, COLOURS, GREY, INK, STYLE, level_style, new_figure, value_ticks
@@ -36,11 +36,8 @@ def heat_figure(table: pd.DataFrame, keys: Sequence[str], measure: Measure, titl
         colours = "cividis" if measure.better == "higher" else "cividis_r"
         picture = axes.imshow(means, cmap=colours, aspect="auto")
         figure.colorbar(picture, label=axis_label(measure, "test"))
-        for (row, column), cells in zip(np.ndindex(*shape), table.to_dict("records"), strict=True):
-            shade = _shade(means, means[row, column])
-            dark = shade < DARK if measure.better == "higher" else np.isfinite(means[row, column]) and shade > 1 - DARK
-            if max(shape) <= SIDE_BY_SIDE:  # else there is no room
-                axes.text(column, row, _cell(cells, measure), color="white" if dark else "black", fontsize=8, **IN_CELL)
+        if max(shape) <= SIDE_BY_SIDE:  # else there is no room
+            _written(axes, means, table, measure)
         _frame(axes, measure.sign() * means)
         down, across = (-(-size // SIDE_BY_SIDE) for size in shape)
         axes.set_xticks(range(0, shape[1], across), names[1][::across])
@@ -48,6 +45,14 @@ def heat_figure(table: pd.DataFrame, keys: Sequence[str], measure: Measure, titl
         axes.set(ylabel=keys[0].replace("_", " "), xlabel=keys[1].replace("_", " "))
         axes.set_title(title, fontsize=10)
     return figure
+
+
+def _written(axes: Axes, means: Any, table: pd.DataFrame, measure: Measure) -> None:
+    """The figures in their cells, in white where these are dark."""
+    for (row, column), cells in zip(np.ndindex(*means.shape), table.to_dict("records"), strict=True):
+        shade = _shade(means, means[row, column])
+        dark = shade < DARK if measure.better == "higher" else np.isfinite(means[row, column]) and shade > 1 - DARK
+        axes.text(column, row, _cell(cells, measure), color="white" if dark else "black", fontsize=8, **IN_CELL)
 
 
 def _shade(means: Any, mean: float) -> float:
@@ -80,17 +85,18 @@ def lines_figure(table: pd.DataFrame, seeds: pd.DataFrame, keys: Sequence[str], 
     """
     first, second = keys
     lines = list(table.groupby(table[second].map(show), sort=False))
-    numeric = pd.api.types.is_numeric_dtype(table[first])
+    values = lines[0][1][first]  # every line has all of them
+    numeric = in_order(values)
+    x = values.to_numpy(float) if numeric else np.arange(len(values), dtype=float)
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(6.6, 4.2)
         step = -(-len(lines) // SIDE_BY_SIDE)  # of many lines some are named
         for index, (name, own) in enumerate(lines):
-            x = own[first].to_numpy(float) if numeric else np.arange(len(own), dtype=float)
             aside = BESIDE_EACH_OTHER * _closest(x) * (index - (len(lines) - 1) / 2)
             style = {**level_style(index), "label": None if index % step else name}
             style |= {} if numeric else {"linestyle": "none"}  # words have no order: there is nothing to be joined
             _line(axes, x + aside, own, seeds, measure, style)
-        value_ticks(axes, x, own[first], numeric)
+        value_ticks(axes, x, values, numeric)
         axes.plot([], [], ".", color=GREY, label="each seed")
         if table[f"published_test_{measure.name}"].notna().any():
             axes.plot([], [], "x", color=GREY, mew=1.5, label="published")
@@ -128,14 +134,7 @@ def forest_figure(table: pd.DataFrame, names: Sequence[str], unit: Unit, title: 
         axes.axvline(0, color=GREY, linewidth=1)
         limit = edge(unit.factor * table[["low", "difference", "high"]].to_numpy(float))
         for place, cells in enumerate(table.to_dict("records")):
-            ends = unit.factor * np.array([cells["low"], cells["difference"], cells["high"]])
-            colour = COLOURS[0] if cells.get("effect") == "interaction" else INK
-            axes.hlines(place, ends[0], ends[2], color=colour, linewidth=1.4)
-            fill = colour if cells["p_holm"] < 0.05 else "white"
-            if abs(ends[1]) <= limit:
-                axes.plot(ends[1], place, "o", color=colour, markerfacecolor=fill, markersize=5)
-            else:
-                _beyond(axes, np.copysign(limit, ends[1]), place, number(cells["difference"], unit, "+"))
+            _difference(axes, place, cells, unit, limit)
         axes.set_yticks(range(len(table)), names, fontsize=8)
         axes.set_ylim(len(table) - 0.4, -0.6)
         if np.isfinite(limit):
@@ -143,6 +142,18 @@ def forest_figure(table: pd.DataFrame, names: Sequence[str], unit: Unit, title: 
         axes.set_xlabel(unit.gap)
         axes.set_title(title, fontsize=10)
     return figure
+
+
+def _difference(axes: Axes, place: int, cells: Any, unit: Unit, limit: float) -> None:
+    """One of them with its interval; an arrow where it lies beyond the limit."""
+    low, middle, high = (unit.factor * cells[end] for end in ("low", "difference", "high"))
+    colour = COLOURS[0] if cells.get("effect") == "interaction" else INK
+    axes.hlines(place, low, high, color=colour, linewidth=1.4)
+    fill = colour if cells["p_holm"] < 0.05 else "white"
+    if abs(middle) <= limit:
+        axes.plot(middle, place, "o", color=colour, markerfacecolor=fill, markersize=5)
+    else:
+        _beyond(axes, np.copysign(limit, middle), place, number(cells["difference"], unit, "+"))
 
 
 def _beyond(axes: Axes, side: float, place: int, told: str) -> None:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
-from harness.catalogue import Measure, show
+from harness.catalogue import Measure, in_order, show
 from harness.figures import SIDE_BY_SIDE
 from harness.figures import axis as axis_label
 from harness.plots.base import GREY, INK, LONGEST, STYLE, legend_below, level_style, panels, shortened, value_ticks
@@ -40,7 +40,7 @@ def means_figure(
     `table` is `Findings.table`; `seeds` holds each run's `level` (a row of the table) and its figure on test images;
     `near` is what a second panel enlarges, in the measure's own terms.
     """
-    numbered = pd.api.types.is_numeric_dtype(table[axis]) and len(table) > 1
+    numbered = in_order(table[axis]) and len(table) > 1
     shown, dots = in_units(table, measure), measure.unit.factor * seeds[f"test_{measure.name}"]
     with mpl.rc_context(STYLE):
         tall = 3.4 if numbered else 0.9 + 0.5 * min(len(table), SIDE_BY_SIDE)
@@ -92,9 +92,14 @@ def _below(axes: Axes, shown: pd.DataFrame, rows: pd.Series, dots: pd.Series, va
         axes.plot([cells["test"]], [row], linestyle="none", markersize=4 if many else 7, **style)
     _dots(axes, dots.to_numpy(float), rows.to_numpy(float) + aside, rows, across=False)
     axes.plot(shown["published"], y, **PUBLISHED)
-    step = -(-len(y) // SIDE_BY_SIDE)
-    axes.set_yticks(y[::step], [shortened(show(value), 2 * LONGEST) for value in values[::step]])
-    axes.set_ylim(len(y) - 0.5, -0.5)
+    _rows_named(axes, values, axis)
+
+
+def _rows_named(axes: Axes, values: pd.Series, axis: str) -> None:
+    """Each row's value beside it, from above to below; of many some."""
+    step = -(-len(values) // SIDE_BY_SIDE)
+    axes.set_yticks(range(0, len(values), step), [shortened(show(value), 2 * LONGEST) for value in values[::step]])
+    axes.set_ylim(len(values) - 0.5, -0.5)
     axes.set_ylabel(axis.replace("_", " "))
 
 

@@ -14,6 +14,6 @@ def as_cell(findings: Findings, means: Picture) -> str:
         "flags": findings.flags,
         "grid": narrow_grid(findings),
         "picture": means.png(),
-        "caption": means.caption,
+        "alt": means.alt or means.caption,
     }
     return render_cell(content)

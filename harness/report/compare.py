@@ -12,7 +12,7 @@ from harness.analysis.datasets import of_studies
 from harness.analysis.plain import rows
 from harness.analysis.studies import differences_table, studies_table
 from harness.analysis.tables import with_digits
-from harness.catalogue import COUNT, Measure
+from harness.catalogue import COUNT, Measure, in_order
 from harness.errors import UserError, listed
 from harness.figures import NONE, heading, interval, number
 from harness.journal import ran_on
@@ -23,7 +23,6 @@ from harness.report.grids import INTERVAL, Cells, gap_cells, records
 from harness.report.sections import Page, Section, explained
 from harness.report.write import Report, findings_of
 from harness.study.labels import asked
-from harness.study.space import is_number
 from harness.study.study import Study
 
 PAIRS = (
@@ -99,8 +98,7 @@ def check(several: Sequence[Findings]) -> None:
 
 def _picture(several: Sequence[Findings], table: pd.DataFrame, measure: Measure) -> Picture:
     labels = [in_picture(findings.study.label) for findings in several]
-    in_order = all(is_number(level) for findings in several for level in findings.study.levels)
-    joined = in_order and table["axis"].nunique() == 1
+    joined = table["axis"].nunique() == 1 and all(in_order(findings.study.levels) for findings in several)
     plain = table.assign(study=table["study"].map(in_picture))
     plain["value"] = plain["value"].map(in_picture)
     title = f"Test {measure.words} of {' and '.join(labels)}"

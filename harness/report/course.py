@@ -9,7 +9,6 @@ from harness.analysis.course import shown_epochs, stopped_early
 from harness.errors import listed
 from harness.figures import NONE, heading, interval, number, settled
 from harness.plots import Picture
-from harness.report.escape import in_picture
 
 COURSE = (
     "Means over {units} of the confirmation runs, with 95 % intervals, each epoch by itself: of the weights at its end "
@@ -76,11 +75,11 @@ def course_pictures(findings: Findings, label: str, names: Sequence[str]) -> dic
     course, measure = findings.course, findings.measure
     if course.empty:
         return {}
-    own, shown = course[course["measure"] == measure.name], [in_picture(name) for name in names]
+    own = course[course["measure"] == measure.name]
     return {
         "course": Picture(
             "course:course_figure",
-            (own, shown, measure, f"{label}: {measure.words} after each epoch"),
+            (own, names, measure, f"{label}: {measure.words} after each epoch"),
             f"Mean {measure.words} on the test {findings.study.things} after each epoch"
             f"{', and in training during it' if 'train' in set(own['images']) else ''}; bands are 95 % intervals "
             f"over {findings.unit}, epoch by epoch.",

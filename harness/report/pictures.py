@@ -14,7 +14,7 @@ from harness.catalogue import Unit, Value, show
 from harness.errors import listed
 from harness.figures import SIDE_BY_SIDE, difference, text
 from harness.plots import Picture
-from harness.plots.closeup import Closeup, closeup, edge
+from harness.plots.closeup import Closeup, closeup, edge, ends
 from harness.report.course import course_pictures
 from harness.report.escape import in_picture
 from harness.report.mistakes import names_of
@@ -42,7 +42,7 @@ Named = Iterator[tuple[str, Picture]]
 def make_pictures(findings: Findings) -> dict[str, Picture]:
     """The pictures of the page, by their file names."""
     label = in_picture(findings.study.label)
-    names = [findings.study.level_name(level) for level in findings.study.levels]
+    names = [in_picture(findings.study.level_name(level)) for level in findings.study.levels]
     parts = (
         _of_cells,
         _of_means,
@@ -56,8 +56,7 @@ def make_pictures(findings: Findings) -> dict[str, Picture]:
         _of_slices,
         _of_time,
     )
-    plain = list(map(in_picture, names))
-    known = {name: picture for part in parts for name, picture in part(findings, label, plain)}
+    known = {name: picture for part in parts for name, picture in part(findings, label, names)}
     known |= course_pictures(findings, label, names) | reach_pictures(findings, label, names)
     return known | worth_pictures(findings, label, names, _best(findings))
 
@@ -97,10 +96,12 @@ def _of_cells(findings: Findings, label: str, names: list[str]) -> Named:
 
 
 def _in_pictures(findings: Findings) -> pd.DataFrame:
-    """The compare table, with words that are compared as pictures can show them."""
+    """The compare table of a grid, with words that are compared as pictures can show them."""
     table = findings.table
-    words = [key for key in findings.study.axes if not pd.api.types.is_numeric_dtype(table[key])]
-    return table.assign(**{key: table[key].map(lambda word: in_picture(str(word))) for key in words})
+    axes = {
+        key: [in_picture(one) if isinstance(one, str) else one for one in table[key]] for key in findings.study.axes
+    }
+    return table.assign(**axes)
 
 
 def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
@@ -123,7 +124,7 @@ def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
             means_name(study),
             Picture(
                 "means:means_figure",
-                (_in_pictures(findings), seeds, study.axis, findings.measure, f"{label}: {words}", near),
+                (findings.table, seeds, study.axis, findings.measure, f"{label}: {words}", near),
                 f"Mean {words} of each {first}, with the 95 % interval of the test mean over {findings.unit}; each dot "
                 f"is one seed.{_enlarged(findings, near)}",
                 alt=_means_said(findings),
@@ -151,11 +152,10 @@ def _near(findings: Findings) -> Closeup | None:
     """Where the best values lie on the axis of the means; None where all of it is as good."""
     name, table = f"test_{findings.study.metric}", findings.table
     runs = finished(findings.results.runs)[["level", name]].set_axis(["level", "value"], axis=1)
-    ends = pd.concat([table[f"{name}{end}"] for end in ("", "_low", "_high")]).astype(float)
-    tests = pd.concat([runs, pd.DataFrame({"level": ends.index, "value": ends.to_numpy()})])
+    means = pd.concat([table[f"{name}{end}"] for end in ("", "_low", "_high")]).astype(float)
+    tests = pd.concat([runs, pd.DataFrame({"level": means.index, "value": means.to_numpy()})])
     others = table[[name.replace("test_", images) for images in ("train_", "val_")]].to_numpy(float).ravel()
-    known = np.concatenate([tests["value"].to_numpy(float), others])
-    whole = (float(np.nanmin(known)), float(np.nanmax(known))) if np.isfinite(known).any() else (0.0, 0.0)
+    whole = ends(np.concatenate([tests["value"].to_numpy(float), others]))
     return closeup(table[name], tests, whole, findings.measure.sign())
 
 
@@ -227,7 +227,7 @@ def _below_each_other(findings: Findings, label: str) -> Picture:
         of = f" from the best {study.axis.replace('_', ' ')}"
     return Picture(
         "grid:forest_figure",
-        (table, what, unit, f"{label}: differences in test {words}"),
+        (table, list(map(in_picture, what)), unit, f"{label}: differences in test {words}"),
         f"Mean paired differences in test {words}{of}, with the simultaneous 95 % intervals{which}; filled: Holm's "
         f"p < 0.05.{_some(table, findings.pairs, 'closest to the best')}"
         f"{' An arrow: far beyond the others.' if _has_outlier(table) else ''}",
@@ -242,9 +242,9 @@ def _of_what(study: Study, table: pd.DataFrame) -> list[str]:
         one, two = study.shown(study.levels[first]), study.shown(study.levels[second])
         if study.is_grid:
             [differs], [same] = study.differing(first, second), [key for key in one if one[key] == two[key]]
-            what.append(in_picture(f"{same}={one[same]}: {differs} {two[differs]} − {one[differs]}"))
+            what.append(f"{same}={one[same]}: {differs} {two[differs]} − {one[differs]}")
         else:
-            what.append(in_picture(f"{show(study.levels[second])} − {show(study.levels[first])}"))
+            what.append(f"{show(study.levels[second])} − {show(study.levels[first])}")
     return what
 
 

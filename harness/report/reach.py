@@ -10,7 +10,6 @@ from harness.catalogue import EPOCHS, SECONDS, Unit
 from harness.errors import listed
 from harness.figures import NONE, interval, number, share, text
 from harness.plots import Picture
-from harness.report.escape import in_picture
 from harness.report.grids import INTERVAL, Cells, records
 
 TARGET = (
@@ -86,12 +85,12 @@ def reach_pictures(findings: Findings, label: str, names: Sequence[str]) -> dict
     study, table = findings.study, findings.share_there
     if study.reach is None or table.empty:
         return {}
-    shown, measure = [in_picture(name) for name in names], study.measure
+    measure = study.measure
     target = f"validation {measure.words} of {text(study.reach, measure.unit)}"
     return {
         "reach": Picture(
             "reach:reach_figure",
-            (table, shown, f"{label}: runs with a {target}"),
+            (table, names, f"{label}: runs with a {target}"),
             f"Share of the confirmation runs that have reached a {target}, by epoch; crosses: where a run stopped that "
             "had not. Lines are up to a point off, so that none hides another.",
         )

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis import Findings, find
-from harness.analysis.plain import counts, plain, rows
+from harness.analysis.plain import counts, plain
 from harness.analysis.results import tabulate
 from harness.catalogue import SECONDS
 from harness.catalogue import show as shown
@@ -114,7 +114,7 @@ def _of_value(findings: Findings, records: Records, level: Level) -> Shown:
     record = {
         **asked(study),
         "level": name,
-        "table": [{"level": name} | one for one in rows(findings.table.loc[[row]])],
+        "table": [plain(findings)["table"][row]],
         "winners": [_record(study, one) for one in searched],
         "confirmations": [_record(study, one) for one in confirmed],
         "seen_at": dict(_seen_at(records, name)),
@@ -184,7 +184,7 @@ def _of_run(records: Records, record: Record) -> Shown:
     facts: Facts = [("state", outcome.status if outcome else "waiting")]
     if outcome:
         facts += [
-            ("ended", f"{outcome.reason.splitlines()[-1] if outcome.reason else NONE}"),
+            ("ended", outcome.reason.splitlines()[-1] if outcome.reason else NONE),
             ("epochs", f"{outcome.epochs}, kept that of epoch {outcome.best_epoch}"),
             ("weights", f"{outcome.parameters:,}"),
             ("seconds", number(outcome.seconds, SECONDS)),
@@ -194,7 +194,7 @@ def _of_run(records: Records, record: Record) -> Shown:
     facts += [("seed", str(trial.seed))]
     facts += [(key, _in_full(trial.config[key])) for key in study.chosen]
     if outcome:
-        facts += [(name, _figure(study, outcome, name)) for name in outcome.figures if outcome[name] == outcome[name]]
+        facts += _measured(study, outcome)
     facts += [*_seen_at(records, study.level_name(trial.level)), ("again", _again(records.journal, study, trial))]
     told = {**asked(study), **_record(study, record), "given": record.given, "history": _history(outcome)}
     told |= {"seen_at": dict(_seen_at(records, study.level_name(trial.level)))}
@@ -224,8 +224,10 @@ def _epochs(study: Study, outcome: Outcome) -> tuple[Sequence[str], list[list[st
     return ["epoch (* kept)", *names], cells
 
 
-def _figure(study: Study, outcome: Outcome | None, name: str) -> str:
-    return text(outcome[name], study.figure(name).unit) if outcome else NONE
+def _measured(study: Study, outcome: Outcome) -> Facts:
+    """Each figure that is known, with its unit."""
+    known = {name: figure for name, figure in outcome.figures.items() if figure == figure}
+    return [(name, text(figure, study.figure(name).unit)) for name, figure in known.items()]
 
 
 def _number(study: Study, outcome: Outcome | None, name: str) -> str:

@@ -8,7 +8,6 @@ from harness.analysis import Findings
 from harness.catalogue import Measure, show
 from harness.figures import NONE, bracketed, heading, interval, number, probability
 from harness.plots import Picture
-from harness.report.escape import in_picture
 from harness.report.grids import INTERVAL, Cells, records
 
 VALIDATION = (
@@ -88,11 +87,11 @@ def worth_pictures(findings: Findings, label: str, names: Sequence[str], rows: S
     table = table[table["level"].isin(rows)] if len(rows) < len(names) and len(table) else table
     if not len(table):
         return {}
-    shown, measure = [in_picture(name) for name in names], findings.measure
+    measure = findings.measure
     return {
         "ablation": Picture(
             "worth:ablation_figure",
-            (table, shown, measure, f"{label}: from the defaults to the winners"),
+            (table, names, measure, f"{label}: from the defaults to the winners"),
             f"Mean test {measure.words} of the defaults (dotted), and what each hyperparameter brought when it was set "
             "to the winner's value, from above to below; lines are 95 % intervals of all steps together, grey bars "
             "steps that made it worse.",

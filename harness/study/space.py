@@ -5,11 +5,11 @@ grid_size(space)
 """
 
 from collections.abc import Mapping
-from typing import Annotated, TypeGuard
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.catalogue import Value, show
+from harness.catalogue import Value, is_number, show
 from harness.errors import UserError
 
 LARGEST_GRID = 100_000  # points
@@ -52,11 +52,6 @@ class Range(Table):
 
 
 Space = dict[str, Choice | Range]
-
-
-def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether it has neighbours: true and false are numbers to Python alone."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_among(value: Value | None, values: tuple[Value, ...]) -> bool:
