@@ -1,6 +1,7 @@
 """Trains a run again from its record in the journal, and says whether its figures come out the same.
 
-    same = replay(read_study("studies/depth"), Path("studies/depth"), Wanted("depth=3", seed=2), tolerance=1e-3)
+    replayed = replay(read_study("studies/depth"), Path("studies/depth"), Wanted("depth=3", seed=2), tolerance=1e-3)
+    replayed.is_same
 
 Nothing is written. What counts is the journal: the study as it was run, not the file as it is now.
 """

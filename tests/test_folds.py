@@ -308,9 +308,9 @@ def test_pruned_trials_stop_all_their_folds_and_replay_the_same(
         assert ends == {len(record.outcome.history)} or "finished" in {fold.status for fold in record.outcome.folds}
     for record in (pruned[0], finished[-1]):
         wanted = Wanted(study.level_name(record.trial.level), trial=record.trial.number, together=True)
-        assert replay(study, folder, wanted, tolerance=0.0)
+        assert replay(study, folder, wanted, tolerance=0.0).is_same
         assert "equal to the last bit" in capsys.readouterr().out
-        assert replay(study, folder, replace(wanted, together=False), tolerance=1e-3)
+        assert replay(study, folder, replace(wanted, together=False), tolerance=1e-3).is_same
         assert "in a stack of 3" in capsys.readouterr().out
 
 

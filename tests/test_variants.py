@@ -249,7 +249,7 @@ def test_a_whole_run(command: Command, tmp_path: Path) -> None:
         Wanted(ODD, trial=2, search=1, together=True),
         Wanted("plain", seed=3, together=True),
     ):
-        assert replay(checked, Path("studies/recipes"), wanted, 0.0, said.append)
+        assert replay(checked, Path("studies/recipes"), wanted, 0.0, said.append).is_same
     assert said[-1] == "same: all figures are equal to the last bit"
 
     again = command("run", "studies/recipes", "--quiet", "--set", 'compare.variant."SGD, tuned".lr=0.3')
