@@ -45,7 +45,7 @@ def check(table: dict[str, Any]) -> None:
 
 def key(name: str) -> str:
     """A key as it stands in a TOML file: bare where it may, else quoted."""
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else inline(name)
 
 
 def dotted(text: str) -> tuple[list[str], str] | None:
@@ -88,14 +88,10 @@ def written(table: Mapping[str, Any]) -> str:
     depth = [1, 2, 3]
     <BLANKLINE>
     """
-    tables = {key: value for key, value in table.items() if isinstance(value, Mapping)}
-    lines = [f"{_key(key)} = {inline(value, key)}" for key, value in table.items() if key not in tables]
-    for name, inner in tables.items():
-        lines += [
-            "",
-            f"[{_key(name)}]",
-            *(f"{_key(key)} = {inline(value, f'{name}.{key}')}" for key, value in inner.items()),
-        ]
+    tables = {name: value for name, value in table.items() if isinstance(value, Mapping)}
+    lines = [_line(name, value, name) for name, value in table.items() if name not in tables]
+    for of, inner in tables.items():
+        lines += ["", f"[{key(of)}]", *(_line(name, value, f"{of}.{name}") for name, value in inner.items())]
     return "\n".join([*lines, ""])
 
 
@@ -109,10 +105,10 @@ def inline(value: object, where: str = "") -> str:
     if isinstance(plain, list | tuple | range):
         return f"[{', '.join(inline(item, where) for item in plain)}]"
     if isinstance(plain, Mapping):
-        cells = [f"{_key(key)} = {inline(item, f'{where}.{key}')}" for key, item in plain.items()]
+        cells = [_line(name, item, f"{where}.{name}") for name, item in plain.items()]
         return f"{{ {', '.join(cells)} }}"
     raise UserError(f"{where}: must be a text, number, truth, list or dict, got {value!r}")
 
 
-def _key(key: object) -> str:
-    return key if isinstance(key, str) and re.fullmatch(r"[A-Za-z0-9_-]+", key) else inline(str(key))
+def _line(name: object, value: object, where: str) -> str:
+    return f"{key(str(name))} = {inline(value, where)}"
