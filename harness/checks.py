@@ -166,13 +166,11 @@ def check_windows(study: Study, data: Mapping[str, Data]) -> None:
     if study.model != "cnn" or study.own:
         return
     for level in study.levels:
-        space = study.space(level)
-        for config in _mildest(space, study.config(level, {})):
+        for config in _mildest(study.space(level), study.config(level, {})):
             if error := _window_error(config, data[config.dataset].shape):
-                named = error.partition(":")[0]
-                places = {"compare.": {*study.sets(level)}, "tune.": {*space}, "fixed.": {*study.fixed}}
-                where = next((place for place, keys in places.items() if named in keys), "")  # in none: the default
-                raise UserError(where + error)
+                key = error.partition(":")[0]
+                said = (where for where, value in uses(study, key) if value == config[key])
+                raise UserError(next(said, key) + error.removeprefix(key))  # nowhere: it is the default
 
 
 def _mildest(space: Space, config: Config) -> Iterator[Config]:

@@ -482,6 +482,14 @@ def test_windows_larger_than_the_images_are_told(
     assert told == said
 
 
+def test_of_variants_it_is_told_where_they_say_so(write_study: Write, digits: Data) -> None:
+    for own, place in (("kernel = 9", "kernel"), ("tune.kernel = [9, 10]", "tune.kernel")):
+        variants = f'variant.small.kernel = 3\nvariant."very large" = {{ {own} }}\n[fixed]\nchannels = [4]'
+        study = read_study(write_study(WINDOWS.replace("width = [4, 8]", variants)))
+        with pytest.raises(UserError, match=rf'^compare.variant."very large".{place}: 9 is larger than the 8x8'):
+            check_windows(study, {"digits": digits})
+
+
 def test_they_are_told_before_the_first_trial_and_not_afterwards(
     write_study: Write, command: Callable[..., Done]
 ) -> None:
