@@ -407,6 +407,8 @@ def test_folds_need_a_search_and_something_else_to_compare(write_study: Write) -
     compared = FOLDS.replace("depth = [1, 2]", "validation = [0.1, 0.2]")
     with pytest.raises(UserError, match=r"compare\.validation: of search\.folds each holds out its own part"):
         read_study(write_study(compared))
+    with pytest.raises(UserError, match=r"compare\.validation: of search\.folds each holds out its own part"):
+        read_study(write_study(compared.replace("validation =", "depth = [1, 2]\nvalidation =")))
     start, end = FOLDS.index("[tune]"), FOLDS.index("[fixed]")
     with pytest.raises(UserError, match=r"search\.folds: there is no \[tune\] to search over, got 3"):
         read_study(write_study(FOLDS[:start] + FOLDS[end:]))

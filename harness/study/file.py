@@ -762,10 +762,9 @@ def _folds_fit(study: Study) -> None:
 
 def _validation_is_free(study: Study) -> None:
     """Folds hold out what they hold out: nothing else says how much that is."""
-    of_variants = [where for where, _ in uses(study, "validation") if where.startswith("compare.variant.")]
-    if study.axis == "validation" or of_variants:
-        where = of_variants[0] if of_variants else "compare.validation"
-        raise UserError(f"{where}: of search.folds each holds out its own part; compare something else")
+    compared = [where for where, _ in uses(study, "validation") if where.startswith("compare.")]
+    if compared:
+        raise UserError(f"{compared[0]}: of search.folds each holds out its own part; compare something else")
     if "validation" in study.fixed and study.search.refit == "all":
         raise UserError(
             "fixed.validation: has no effect: search.folds say what a search holds out, and with search.refit = 'all' "
