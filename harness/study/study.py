@@ -24,7 +24,7 @@ from harness.catalogue import TARGET, Figure, Knob, Measure, OwnModel, Unit, Val
 from harness.config import Config
 from harness.errors import UserError, listed, one_of
 from harness.study.own import parse
-from harness.study.published import Published
+from harness.study.published import NonNegative, Published
 from harness.study.source import Source, check_name, file_name
 from harness.study.space import Line, Space, Table, nearest_in, reachable
 from harness.study.toml import key as toml_key
@@ -47,7 +47,6 @@ UNSAID = 1000
 ROUNDING = 1e-6
 """How far below a target, as a share of it, a figure may be that is equal to it but for float32."""
 
-NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
@@ -619,7 +618,17 @@ def grid(compared: Mapping[str, tuple[Value, ...]]) -> tuple[str, tuple[Level, .
 
 
 IDENTITY = (
-    *("dataset", "source", "task", "model", "metric", "axis", "levels", "variants", "tune", "fixed", "search"),
+    "dataset",
+    "source",
+    "task",
+    "model",
+    "metric",
+    "axis",
+    "levels",
+    "variants",
+    "tune",
+    "fixed",
+    "search",
     "constraint",
 )
 
