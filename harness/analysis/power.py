@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import chdtri
 
@@ -21,6 +20,7 @@ from harness.analysis.results import Results, finished
 from harness.analysis.samples import CONFIDENCE, EQUAL, POWER, critical, detectable, outlier_p, power
 from harness.analysis.units import overlap
 from harness.errors import UserError
+from harness.journal.clock import busy
 from harness.study.notes import FEWEST
 from harness.study.study import Study
 
@@ -233,16 +233,7 @@ def pooled_components(gaps: Gaps) -> tuple[float, float]:
 def _seconds(results: Results) -> tuple[float, float]:
     """What one search and one confirmation of all compared values took: their shares of the time when anything ran."""
     runs = results.runs[results.runs["stage"].isin(["search", "confirm"])].dropna(subset=["started", "ended"])
-    side_by_side = _busy(runs) / max(float(runs["seconds"].sum()), EQUAL)
+    side_by_side = busy(zip(runs["started"], runs["ended"], strict=True)) / max(float(runs["seconds"].sum()), EQUAL)
     means = {stage: own.groupby("level")["seconds"].mean().sum() for stage, own in runs.groupby("stage")}
     search = means.get("search", 0.0) * results.study.trials if results.study.is_searched else 0.0
     return side_by_side * search, side_by_side * float(means["confirm"])
-
-
-def _busy(runs: pd.DataFrame) -> float:
-    """For how many seconds at least one run was being trained."""
-    busy, end = 0.0, -np.inf
-    for started, ended in sorted(zip(runs["started"], runs["ended"], strict=True)):
-        busy += max(0.0, ended - max(started, end))
-        end = max(end, ended)
-    return busy

@@ -8,6 +8,7 @@ Time is that of a driver at work: from its first look at the journal to its last
 was used up to the last note, and outcomes that came since say what they took; time in which nobody ran does not count.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -27,7 +28,8 @@ class StudyClock:
         self._first, self._now = first, now
         noted = first.user_attrs.get(ATTRIBUTE, {"seconds": 0.0, "until": 0.0, "generations": []})
         self._generations: list[float] = list(noted["generations"])  # the seconds of the last ones
-        self._seconds = float(noted["seconds"]) + _together(outcomes, float(noted["until"]))
+        spans = ((one["started"], one["ended"]) for one in outcomes)
+        self._seconds = float(noted["seconds"]) + busy(spans, since=float(noted["until"]))
         self._since = self._lap = now()
 
     def used(self) -> float:
@@ -55,10 +57,13 @@ class StudyClock:
         self._first.set_user_attr(ATTRIBUTE, facts)
 
 
-def _together(outcomes: Iterable[Mapping[str, Any]], since: float) -> float:
-    """The seconds after `since` in which any of the outcomes was trained."""
+def busy(spans: Iterable[tuple[float, float]], since: float = -math.inf, pause: float = 0.0) -> float:
+    """The seconds after `since` that lie in any of the spans, which go from one moment to another, or in a gap between
+    them that is no longer than a `pause`.
+    """
     total, reached = 0.0, since
-    for started, ended in sorted((one["started"], one["ended"]) for one in outcomes):
-        total += max(0.0, ended - max(started, reached))
+    for started, ended in sorted(spans):
+        begun = started if started - reached > pause else reached
+        total += max(0.0, ended - begun)
         reached = max(reached, ended)
     return total

@@ -19,6 +19,7 @@ from statistics import median
 from typing import Any
 
 from harness.journal.ablation import is_wanted
+from harness.journal.clock import busy
 from harness.study.study import Study
 from harness.trial import Outcome, Trial
 
@@ -156,13 +157,7 @@ class Timing:
 
 def together(outcomes: Iterable[Outcome]) -> float:
     """The seconds in which any of the outcomes was trained, short pauses between them included."""
-    total, reached = 0.0, None
-    for outcome in sorted(outcomes, key=lambda one: one.started):
-        if reached is None or outcome.started - reached > PAUSE:
-            reached = outcome.started
-        total += max(0.0, outcome.ended - reached)
-        reached = max(reached, outcome.ended)
-    return total
+    return busy(((outcome.started, outcome.ended) for outcome in outcomes), pause=PAUSE)
 
 
 def _stopped_at(curve: Sequence[float], several: Sequence[Sequence[float]]) -> int:
