@@ -74,6 +74,10 @@ class Results:
     timing: Timing | None = None
     seen: dict[tuple[int, str, int], pd.Series] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What `units.by_unit` has found: every figure of every level is asked for many times."""
+    seen_after: dict[int, Mapping[int, pd.DataFrame]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """What `after` has found: it is asked level by level, and goes through the epochs of all."""
 
     @cached_property
     def by_level(self) -> Mapping[int, pd.DataFrame]:
@@ -89,6 +93,11 @@ class Results:
 
     def after(self, epoch: int) -> Mapping[int, pd.DataFrame]:
         """The figures that `confirmed` runs had after an epoch, of those that took it, in the same form."""
+        if epoch not in self.seen_after:
+            self.seen_after[epoch] = self._after(epoch)
+        return self.seen_after[epoch]
+
+    def _after(self, epoch: int) -> Mapping[int, pd.DataFrame]:
         if self.epochs.empty:
             return {}
         own = self.epochs[(self.epochs["stage"] == "confirm") & (self.epochs["epoch"] == epoch)]
