@@ -35,7 +35,7 @@ from harness.analysis.samples import (
 from harness.analysis.units import by_unit, mean_of, overlap, sample_of, searched, spread_of, test_images
 from harness.catalogue import RATIO, SHARE, Measure, Unit, Value, show
 from harness.figures import SIDE_BY_SIDE, settled
-from harness.study.published import Quoted
+from harness.study.published import Published, Quoted
 from harness.study.space import Choice, Range
 from harness.study.study import Study
 
@@ -217,12 +217,9 @@ def epochs_of(study: Study, row: int) -> int:
     return int(study.config(study.levels[row], {}).epochs)
 
 
-def left_after(results: Results) -> list[int]:
-    """The numbers of epochs whose published figures are left out, since no training takes so many."""
-    study = results.study
-    after = sorted({quoted.after for quoted in (study.published.quoted() if study.published else ())})
-    shown = set(published_table(results)["after"])
-    return [epoch for epoch in after if epoch and epoch not in shown]
+def left_after(published: Published, table: pd.DataFrame) -> list[int]:
+    """The numbers of epochs whose published figures a table leaves out, since no training takes so many."""
+    return sorted({quoted.after for quoted in published.quoted() if quoted.after} - {*table["after"]})
 
 
 def _published_row(results: Results, row: int, quoted: Quoted, share: float) -> dict[str, object]:
@@ -256,7 +253,7 @@ def _predicted(results: Results, row: int, quoted: Quoted, share: float) -> tupl
     study = results.study
     sample, pooled = sample_of(results, row, quoted.name, quoted.after), overlap(study, row)
     groups = spread_of(results, row, quoted.name, quoted.after)
-    mean = float(sample.mean()) if len(sample) else np.nan
+    mean = mean_of(results, row, quoted.name, quoted.after)
     runs = study.published.runs if study.published else 1
     run, freedom = float(np.nansum(variance_components(groups))), len(sample) - 1
     error = standard_error(sample, pooled)

@@ -68,9 +68,9 @@ def sample_of(results: Results, row: int, name: str, after: int = 0) -> Sample:
     return np.asarray(by_unit(results, row, name, after), float)
 
 
-def mean_of(results: Results, row: int, name: str) -> float:
+def mean_of(results: Results, row: int, name: str, after: int = 0) -> float:
     """The mean of a figure of a level, over its units."""
-    sample = sample_of(results, row, name)
+    sample = sample_of(results, row, name, after)
     return float(sample.mean()) if len(sample) else np.nan
 
 

@@ -204,7 +204,7 @@ def _published(findings: Findings) -> Iterator[Section]:
         how_many = "one run" if runs == 1 else f"the mean of {runs} runs"
         texts = [f"Published: {study.published.source}. Each figure is {how_many}. {PREDICTED}"]
         texts += [POOLED] if findings.published["deviation"].notna().any() else []
-        if left := left_after(findings.results):
+        if left := left_after(study.published, findings.published):
             texts.append(f"What was published after {listed(left)} epochs is left out: no training here takes so many.")
         after = [f"Note: {study.note}"] if study.note else []
         grids = [published_grid(findings)] if len(findings.published) else []
