@@ -1140,10 +1140,9 @@ def figure(name: str) -> Figure:
 
 
 @cache
-def figure_names(of: str | None = None) -> tuple[str, ...]:
-    """The names of all figures of a task's runs, or of all tasks'."""
-    measures = names("measure") if of is None else task(of).measures
-    return (*(f"{images}_{name}" for images in IMAGES for name in measures), *OTHER_FIGURES)
+def figure_names() -> tuple[str, ...]:
+    """The names of all figures of all tasks' runs."""
+    return (*(f"{images}_{name}" for images in IMAGES for name in names("measure")), *OTHER_FIGURES)
 
 
 def rows(kind: str | None = None) -> list[dict[str, str]]:
