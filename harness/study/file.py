@@ -255,7 +255,7 @@ class Comparison(NamedTuple):
         found = []
         for name, variant in (self.variants or {"": Variant()}).items():
             settled = {**dict.fromkeys(self.values), **self.fixed, **variant.sets}
-            space = {key: domain for key, domain in self.tune.items() if key not in variant.sets} | variant.tune
+            space = variant.space(self.tune)
             kept = {key: value for key, value in settled.items() if key not in space}
             where = f"{place_of_variant(name)}: " if self.variants else ""
             found.append(Side(where, kept, space, variant.tune.keys() if self.variants else space.keys()))

@@ -165,6 +165,10 @@ class Variant(Table):
     sets: dict[str, Value] = Field(default_factory=dict)
     tune: Space = Field(default_factory=dict)
 
+    def space(self, common: Space) -> Space:
+        """What it searches, where [tune] says `common`: of that what it does not set, and its own."""
+        return {key: domain for key, domain in common.items() if key not in self.sets} | self.tune
+
 
 class Claim(Table):
     """What the study is to show. Differences below `matters` are too small to matter: in points of a share, else in
@@ -376,9 +380,7 @@ class Study(Table):
         """What a level searches: [tune], but for what its variant sets, and the variant's own."""
         if not self.variants:
             return self.tune
-        own = self.variant(level)
-        space = {key: domain for key, domain in self.tune.items() if key not in own.sets} | own.tune
-        return reachable(space, {**self.fixed, **self.sets(level)})
+        return reachable(self.variant(level).space(self.tune), {**self.fixed, **self.sets(level)})
 
     @property
     def naming(self) -> tuple[str, ...]:
