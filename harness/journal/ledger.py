@@ -33,6 +33,7 @@ from harness.journal.earlier import with_earlier
 from harness.journal.file import FORMAT, JournalFile, create_studies, cut_torn_line, open_journal
 from harness.journal.left import Expected
 from harness.journal.level import (
+    UNTUNED,
     Place,
     SearchTrials,
     outcome_of,
@@ -238,7 +239,7 @@ class Ledger:
         each = {
             place: float(known[place].search[winner].user_attrs["outcome"]["seconds"])
             for place, winner in winners.items()
-            if winner is not None and winner >= 0
+            if winner is not None and winner != UNTUNED
         }
         mean = sum(each.values()) / max(1, len(each))
         lacks = {
