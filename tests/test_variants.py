@@ -12,6 +12,7 @@ from harness.analysis import find, read_results
 from harness.errors import UserError
 from harness.journal import Ledger, Records
 from harness.journal.choose import find_level
+from harness.journal.left import Timing
 from harness.journal.sampling import propose
 from harness.plan import first_generation, outline
 from harness.plots import means
@@ -192,6 +193,12 @@ def test_variants_beside_another_key_are_a_grid(write_study: Write) -> None:
     assert (study.config(level, {}).dataset, study.config(level, {}).lr, study.space(level)) == ("mnist", 0.2, {})
     assert find_level(study, "dataset=mnist,variant=SGD, tuned") == level
     assert len(study.searching) == 2
+
+
+def test_what_is_left_counts_the_trainings_of_those_that_search(write_study: Write) -> None:
+    for more, steps in ((), 0), (["budget.confirm_defaults=true"], 1), (["budget.ablation=true"], 1):
+        assert Timing(read_study(write_study(RECIPES), more)).wanted() == (9, 9 + 3 * steps)
+    assert Timing(read_study(write_study(COMMON), ["budget.ablation=true"])).wanted() == (24, 6 + 2 * (2 + 1 + 1))
 
 
 def test_an_override_names_a_variant_as_the_file_does(write_study: Write) -> None:

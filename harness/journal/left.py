@@ -68,7 +68,7 @@ class Timing:
     def wanted(self) -> tuple[int, int]:
         """How many search trials, and trainings after the search, there are to be."""
         searched, confirmed = self.study.whole
-        return searched, confirmed * (1 + self._steps())
+        return searched, confirmed + self._steps() * self.study.budget.seeds
 
     @property
     def is_over(self) -> bool:
@@ -107,7 +107,7 @@ class Timing:
         each = (together(searched.values()) - together(before)) / len(last)  # with the pause before the first of them
         if newest >= judged:
             return trials * each
-        places = len(self.study.levels) * self.study.searches
+        places = len(self.study.searching) * self.study.searches
         free = min(trials, places * judged * self._size - len(searched))
         training = sum(outcome.seconds for outcome in last.values()) / len(last)
         stopped = each - min(each, training) * (1 - self._if_judged(searched)) / MARGIN
@@ -149,10 +149,11 @@ class Timing:
         return {trial: outcome for trial, outcome in self.known.items() if trial.stage in stages}
 
     def _steps(self) -> int:
-        """How many trainings between the defaults and a winner each confirmation has beside it, at most."""
+        """How many trainings there are with each seed between the defaults and winners, at most, of all levels."""
         if not is_wanted(self.study):
             return 0
-        return len(self.study.tuned) if self.study.budget.ablation else 1
+        spaces = [self.study.space(level) for level in self.study.searching]
+        return sum(map(len, spaces)) if self.study.budget.ablation else len(spaces)
 
 
 def together(outcomes: Iterable[Outcome]) -> float:
