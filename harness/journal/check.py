@@ -29,7 +29,7 @@ def check(journal: Path) -> Held:
         raise UserError(f"{journal.parent}: never ran (there is no {journal}); run it with: {advice('run', journal)}")
     damage = damage_in(journal)
     form, counts = 1, {"search": 0, "confirm": 0, "ablation": 0}
-    asked = lines = 0
+    asked = 0
     for log in legible(journal):
         attributes = attributes_of(log)
         form = max(form, int(attributes.get("format", 1)))
