@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from harness.bench.jax_stack import jax_stack
 from harness.bench.plain import train_plainly
 from harness.bench.rivals import Timed, lightning, ray_tune, scikit_learn, tutorial
 from harness.bench.work import Work
@@ -99,4 +100,5 @@ CONTENDERS: dict[str, Callable[[Work, torch.device], Timed]] = {
     "g": training_alone,
     "h": scikit_learn,
     "i": harness_offline,
+    "j": jax_stack,
 }

@@ -30,11 +30,12 @@ NAMES = {
     "g": "harness, its training part alone",
     "h": "scikit-learn's MLP",
     "i": "harness, without MLflow",
+    "j": "JAX, its training part alone",
 }
 APART = (("harness.bench.measure", "throughput"), ("harness.bench.answers",), ("harness.bench.searches",))
 """What is measured besides the works: modules that print tables."""
 
-NEEDS = {"c": "lightning", "d": "ray"}
+NEEDS = {"c": "lightning", "d": "ray", "j": "jax"}
 
 
 def bench(

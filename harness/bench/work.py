@@ -25,7 +25,7 @@ class Work:
     taper: str = "constant"
     optimizer: str = "adam"
     lr: float = 1e-3
-    contenders: str = "abcdef"
+    contenders: str = "abcdefj"
     gpu: bool = False
     own: str = ""  # the class of own.py that is trained, instead of the MLP
 
@@ -94,7 +94,7 @@ WORKS = {
     work.name: work
     for work in (
         Work("mnist", "MNIST, width 128, batch 256, 3 epochs, 2 seeds", "mnist", 128, 256, 3, 2),
-        Work("mnist10", "MNIST, width 128, batch 256, 3 epochs, 10 seeds", "mnist", 128, 256, 3, 10, contenders="aef"),
+        Work("mnist10", "MNIST, width 128, batch 256, 3 epochs, 10 seeds", "mnist", 128, 256, 3, 10, contenders="aefj"),
         Work("tiny", "digits, depth 1 and 2, 3 seeds: a try", "digits", 64, 32, 10, 3, depths=(1, 2)),
         Work("digits", "digits, width 64, batch 32, 20 epochs, 10 seeds", "digits", 64, 32, 20, 10),
         *(
@@ -107,7 +107,7 @@ WORKS = {
                 60,
                 10,
                 depths=(2, 3, 4, 5),
-                contenders="aefhi",
+                contenders="aefhij",
             )
             for name, dataset, what in (
                 ("classes", "breast_cancer", "two classes"),
@@ -140,7 +140,7 @@ WORKS = {
             taper="halving",
             optimizer="sgd",
             lr=0.05,
-            contenders="abf",
+            contenders="abfj",
             gpu=True,
         ),
     )

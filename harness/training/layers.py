@@ -54,22 +54,26 @@ class Layer:
         raise NotImplementedError
 
 
+@dataclass(eq=False)
 class Chain(Layer):
-    """Layers one after the other: an nn.Sequential."""
+    """Layers one after the other: an nn.Sequential. `steps` do what its parts do."""
+
+    def __post_init__(self) -> None:
+        self.steps = self.parts
 
     @classmethod
     def fits(cls, like: Any) -> bool:
         return type(like).forward is nn.Sequential.forward and len(like) > 0
 
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
-        for part in self.parts:
+        for part in self.steps:
             x = part.forward(x, noise)
         return x
 
     def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
-        first = 0 if needs_dx else next((row for row, part in enumerate(self.parts) if part.trains), len(self.parts))
-        for row in range(len(self.parts) - 1, first - 1, -1):
-            dx = self.parts[row].backward(dy, needs_dx=needs_dx or row > first)
+        first = 0 if needs_dx else next((row for row, part in enumerate(self.steps) if part.trains), len(self.steps))
+        for row in range(len(self.steps) - 1, first - 1, -1):
+            dx = self.steps[row].backward(dy, needs_dx=needs_dx or row > first)
             if dx is None:
                 return None
             dy = dx

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.parts.structure import is_dropout
+from harness.training.dense import merged
 from harness.training.lanes import Opaque
 from harness.training.layers import Chain, Layer, fast_form
 from harness.training.memory import Memory
@@ -70,6 +71,7 @@ class Stack:
         self.buffers, self.rates = dict(buffers), {name: list(each) for name, each in rates.items()}
         self.memory = Memory(flat.device)
         self._views, self._slopes = self._cut(flat), self._cut(self.gradient)
+        self.compiled = flat.device.type == "cpu" and flat.dtype == torch.float32
         self.root = self._layer("", template)
 
     @classmethod
@@ -150,7 +152,10 @@ class Stack:
         parts = [] if form is Opaque else [self._layer(_joined(name, one), part) for one, part in like.named_children()]
         rows = [{} if parts else _of(name, each) for each in (self._views, self._slopes, self.buffers)]
         rates = {} if parts else _of(name, self.rates)
-        return form(like, len(self), rows[0], rows[1], rows[2], rates, self.memory, self.precision, parts)
+        made = form(like, len(self), rows[0], rows[1], rows[2], rates, self.memory, self.precision, parts)
+        if isinstance(made, Chain) and self.compiled:
+            made.steps = merged(parts)
+        return made
 
 
 def _trained(network: nn.Module) -> dict[str, nn.Parameter]:

@@ -13,10 +13,20 @@ import torch
 from torch import Tensor
 
 from harness.catalogue import MOST
-from harness.parts.tasks import Learning
+from harness.parts.tasks import Classification, Learning
+from harness.training.dense import DenseRun
 from harness.training.feed import Feed
+from harness.training.layers import Chain
 from harness.training.optim import StackOptimizer
 from harness.training.stack import Stack
+
+
+def whole(stack: Stack, task: Learning) -> DenseRun | None:
+    """All layers, where they are one run and cross-entropy is what they learn by."""
+    plain = isinstance(task, Classification) and task.smoothing is None and len(stack.shape or (1,)) == 1
+    layers = stack.root.steps if isinstance(stack.root, Chain) else []
+    only = layers[0] if len(layers) == 1 and plain else None
+    return only if isinstance(only, DenseRun) and only.learns else None
 
 
 class Step:
@@ -32,6 +42,7 @@ class Step:
     ) -> None:
         self.task, self.stack, self.optimizer, self.feed, self.noise = task, stack, optimizer, feed, noise
         self.sums = torch.zeros(len(task.running), len(stack), device=stack.flat.device)  # of losses, hits, ...
+        self.whole = whole(stack, task)
         self.images = 0
         self.most = MOST  # rows of a model in one pass; a step's gradient is the mean over its passes
         self.mean: Tensor | None = None
@@ -57,7 +68,11 @@ class Step:
     def gradient(self, batch: Tensor) -> Tensor:
         """The gradient (K, P) of the mean loss; the running figures are taken note of."""
         x, y = self.feed.cut(batch, self.noise)
-        sums, slope = self.task.loss(self.stack(x, self.noise), y.expand(len(self.stack), *y.shape[1:]))
+        y = y.expand(len(self.stack), *y.shape[1:])
+        if self.whole is not None:
+            self.whole.learn(x, y, self.noise, self.sums)
+            return self.stack.gradient
+        sums, slope = self.task.loss(self.stack(x, self.noise), y)
         gradient = self.stack.backward(slope)
         for row, one in zip(self.sums, sums, strict=True):
             row += one
