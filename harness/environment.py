@@ -20,7 +20,7 @@ from harness.parts.data import Data
 from harness.study.labels import by_dataset
 from harness.study.study import Loader
 
-PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "scipy", "pandas")
+PACKAGES = ("torch", "torchvision", "numba", "optuna", "mlflow", "numpy", "scipy", "pandas")
 
 
 def of_data(data: Collection[Data]) -> dict[str, str]:

@@ -65,6 +65,7 @@ ORDER = [
         "config",
         "trial",
         "study",
+        "kernels",
         "parts",
         "environment",
         "loading",

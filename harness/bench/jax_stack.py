@@ -22,7 +22,7 @@ BETAS, EPS = (0.9, 0.999), 1e-8  # of Adam, as torch has them
 def jax_stack(work: Work, device: torch.device) -> Callable[[], list[float]]:
     """All depths, one after the other."""
     data = load(work.dataset, "cpu")
-    programs = [Program(work, depth, data) for depth in work.depths]
+    programs = [DepthProgram(work, depth, data) for depth in work.depths]
 
     def run() -> list[float]:
         return [figure for one in programs for figure in one.run()]
@@ -30,7 +30,7 @@ def jax_stack(work: Work, device: torch.device) -> Callable[[], list[float]]:
     return run
 
 
-class Program:
+class DepthProgram:
     """The models of one depth, of all seeds, and an epoch of them, compiled."""
 
     def __init__(self, work: Work, depth: int, data: Data) -> None:
@@ -45,6 +45,12 @@ class Program:
         rows = [torch.stack(each) for each in parts]
         self.seen, shared = _seen(prepare(data, work.config(depth), rows[0]), work.seeds)
         self.train, self.held_out, self.tests = (jax.device_put(part.numpy().astype(np.int32)) for part in rows)
+        self.compile(shared)
+
+    def compile(self, shared: dict[str, int | None]) -> None:
+        """Make programs of what follows; `shared` tells along which axis each model has its own."""
+        import jax
+
         epoch = jax.jit(jax.vmap(self._epoch, (0, 0, shared, 0, 0)), donate_argnums=0)
         judge = jax.jit(jax.vmap(self._judge, (0, shared, 0)))
         state, keys = self.begin()

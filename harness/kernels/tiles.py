@@ -8,7 +8,8 @@ An address is an integer, in bytes; a distance is counted in float32 numbers. LL
 processor has: one AVX-512 instruction, two of AVX2, four of NEON.
 """
 
-from collections.abc import Callable
+# mypy: disallow-untyped-decorators=False
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import binding, ir
@@ -39,10 +40,10 @@ PLACES = ir.VectorType(SHORT, LANES)
 
 def unpacked(builder: Any, group: Any) -> Any:
     """The members of a tuple."""
-    return cgutils.unpack_tuple(builder, group)  # type: ignore[no-untyped-call]
+    return cgutils.unpack_tuple(builder, group)
 
 
-class Code:
+class Instructions:
     """Instructions, written one after the other. With `count` vectors in memory have only that many numbers."""
 
     def __init__(self, builder: Any, count: Any = None) -> None:
@@ -90,12 +91,16 @@ class Code:
         """The address of what stands so many numbers further."""
         return self.builder.add(address, self.builder.mul(distance, ir.Constant(WHOLE, BYTES)))
 
+    def at_least(self, least: Any, vectors: Sequence[Any]) -> list[Any]:
+        """Vectors without what is smaller; what is no number stays so, and is noticed."""
+        limit = self.spread(least)
+        small = [self.builder.fcmp_ordered("<", one, limit) for one in vectors]
+        return [self.builder.select(is_small, limit, one) for is_small, one in zip(small, vectors, strict=True)]
+
     def call(self, name: str, suffix: str, result: Any, *arguments: Any) -> Any:
         """One of LLVM's own functions of vectors."""
         kind = ir.FunctionType(result, [one.type for one in arguments])
-        known = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
-            self.builder.module, kind, f"llvm.{name}.v{LANES}f32{suffix}"
-        )
+        known = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.{name}.v{LANES}f32{suffix}")
         return self.builder.call(known, arguments)
 
 
@@ -121,6 +126,20 @@ class Loop:
         self.builder.position_at_end(self.behind)
 
 
+def added(
+    code: Instructions, rows: int, vectors: int, left: Any, right: Any, count: Any, first: Sequence[Any]
+) -> list[Any]:
+    """The sums of a tile after `count` terms, from what they are at `first`."""
+    loop = Loop(code.builder, count, [left[0], right[0], *first])
+    here, there, *known = loop.now
+    beside = [code.load(there, ir.Constant(WHOLE, two * LANES)) for two in range(vectors)]
+    each = [code.number(*code.away(here, left[1], one)) for one in range(rows)]
+    factors = [(one, two) for one in each for two in beside]
+    sums = [code.call("fmuladd", "", VECTOR, *pair, before) for pair, before in zip(factors, known, strict=True)]
+    loop.end([code.moved(here, left[2]), code.moved(there, right[1]), *sums])
+    return sums
+
+
 def tile_of(rows: int, vectors: int, masked: bool) -> Callable[..., None]:
     """A tile as a function for numba: of left (address, distance of its rows, of its columns), right (address, distance
     of its rows), start and sums (the same; 0 for a start means one row for all), how many k, the least that a sum may
@@ -129,23 +148,13 @@ def tile_of(rows: int, vectors: int, masked: bool) -> Callable[..., None]:
     places = [(one, two) for one in range(rows) for two in range(vectors)]
 
     def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        (left, row, column), (right, below, _), start, sums = (unpacked(builder, one) for one in arguments[:4])
+        left, right, start, sums = (unpacked(builder, one) for one in arguments[:4])
         count, least, width = arguments[4:]
-        code = Code(builder, width if masked else None)
-        known = [code.load(*code.away(start[0], start[1], one, two)) for one, two in places]
-        loop = Loop(builder, count, [left, right, *known])
-        here, there, *known = loop.now
-        beside = [code.load(there, ir.Constant(WHOLE, two * LANES)) for two in range(vectors)]
-        each = [code.number(*code.away(here, row, one)) for one in range(rows)]
-        added = [
-            code.call("fmuladd", "", VECTOR, each[one], beside[two], before)
-            for (one, two), before in zip(places, known, strict=True)
-        ]
-        loop.end([code.moved(here, column), code.moved(there, below), *added])
-        limit = code.spread(least)
-        for (one, two), value in zip(places, added, strict=True):
-            too_small = builder.fcmp_ordered("<", value, limit)  # what is no number stays so, and is noticed
-            code.store(builder.select(too_small, limit, value), *code.away(sums[0], sums[1], one, two))
+        code = Instructions(builder, width if masked else None)
+        first = [code.load(*code.away(start[0], start[1], one, two)) for one, two in places]
+        total = added(code, rows, vectors, left, right, count, first)
+        for (one, two), value in zip(places, code.at_least(least, total), strict=True):
+            code.store(value, *code.away(sums[0], sums[1], one, two))
         return context.get_dummy_value()
 
     @intrinsic
@@ -166,7 +175,7 @@ def turn(typing: Any, source: Any, target: Any) -> tuple[Any, Any]:
 
     def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         source, target = (unpacked(builder, one) for one in arguments)
-        code, size = Code(builder), 1
+        code, size = Instructions(builder), 1
         rows = [code.load(*code.away(source[0], source[1], one)) for one in range(LANES)]
         while size < LANES:
             upper = [LANES + lane - size if lane & size else lane for lane in range(LANES)]

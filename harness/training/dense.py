@@ -70,7 +70,9 @@ class DenseRun(Layer):
 
     def _begin(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         self.x, shape = _as_rows(x), x.shape[1:-1]
-        rows = self.x.shape[1]
+        rows, width = self.x.shape[1:]
+        if width != self.each[0].inputs or x.dtype != torch.float32:  # compiled code would read what is not there
+            raise ValueError(f"a layer of {self.each[0].inputs} inputs got {width}, {x.dtype}")
         self.sharing = self.prepared.get(rows) or self._prepare(rows)
         distance = 0 if len(self.x) < self.models else self.x.stride(0)
         self.sharing.plan[0, dense.X : dense.X_ROW + 1] = self.x.data_ptr(), distance, self.x.stride(1)

@@ -10,6 +10,7 @@ network, the states of random generators, and numbers.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Self
 
 import safetensors.torch
@@ -56,4 +57,5 @@ def put_back(views: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> None:
 def place(device: torch.device) -> str:
     """Where a training's figures come from, as far as their last bits depend on it."""
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return f"{kind}, torch {torch.__version__}"
+    compiler = f", numba {version('numba')}" if device.type == "cpu" else ""
+    return f"{kind}, torch {torch.__version__}{compiler}"
