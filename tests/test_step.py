@@ -1,12 +1,15 @@
 """The step of a stack, as it is and as a CUDA graph would run it."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 
+from harness.bench.own import Asking, Closed
 from harness.parts.data import Data, load
+from harness.training.cohort import Cohort
 from harness.training.loop import train
 from harness.training.step import CapturedStep, Step
 from harness.trial import Outcome, Trial
@@ -34,10 +37,19 @@ class FakeGraph:
         self.step.run(self.step.batch)
 
 
+@pytest.fixture
+def streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams where there is no GPU."""
+    monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "current_stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+
+
 def outcomes(trials: list[Trial], data: Data) -> list[Outcome]:
     return [event for _, event in train(trials, data) if isinstance(event, Outcome)]
 
 
+@pytest.mark.usefixtures("streams")
 def test_a_captured_step_trains_as_the_plain_one(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     """No GPU is needed to see that every batch is trained on once, whichever of the three ways it takes."""
     trials = [make_trial(k, seed=k, dropout=0.2, epochs=3, batch_size=100) for k in range(2)]
@@ -47,9 +59,6 @@ def test_a_captured_step_trains_as_the_plain_one(digits: Data, monkeypatch: pyte
         step.graph = FakeGraph(step)  # type: ignore[assignment]
         return True
 
-    monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
-    monkeypatch.setattr(torch.cuda, "current_stream", FakeStream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
     monkeypatch.setattr(CapturedStep, "capture", capture)
     monkeypatch.setattr("harness.training.loop.make_step", CapturedStep)
     captured = outcomes(trials, digits)
@@ -58,20 +67,64 @@ def test_a_captured_step_trains_as_the_plain_one(digits: Data, monkeypatch: pyte
         assert [(e.number, e.figures) for e in one.history] == [(e.number, e.figures) for e in two.history]
 
 
+@pytest.mark.usefixtures("streams")
 def test_a_step_that_cannot_be_captured_is_told_and_trains_on(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> Any:
         raise RuntimeError("this test captures nothing")
 
-    monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
-    monkeypatch.setattr(torch.cuda, "current_stream", FakeStream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "CUDAGraph", type("Graph", (), {"register_generator_state": refuse}))
-    trials = [make_trial(epochs=3)]
+    trials = [make_trial(epochs=3, dropout=0.2)]
     plain = outcomes(trials, digits)
     monkeypatch.setattr("harness.training.loop.make_step", CapturedStep)
     with pytest.warns(UserWarning, match="no CUDA graph, training goes on more slowly: this test"):
         [outcome] = outcomes(trials, digits)
     assert outcome["val_loss"] == plain[0]["val_loss"]
+
+
+@pytest.mark.usefixtures("streams")
+def test_a_failed_capture_takes_no_numbers_from_the_generators(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are those of a training that captures nothing, whatever had been drawn until then."""
+
+    @contextlib.contextmanager
+    def graph(made: Any) -> Iterator[None]:
+        yield
+        raise RuntimeError("the capture is not valid")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", type("Graph", (), {"register_generator_state": lambda *_: None}))
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    cohort = Cohort.of([make_trial(dropout=0.2)], digits)
+    noise = [cohort.members[0].noise]
+    step = CapturedStep(cohort.task, cohort.stack, cohort.optimizer(), cohort.training, noise)
+    batch = next(cohort.batches())
+    for _ in range(CapturedStep.WARM_UP):
+        step(batch)
+    step.batch, before = batch, noise[0].get_state()
+    with pytest.warns(UserWarning, match="no CUDA graph"):
+        assert not step.capture()
+    assert noise[0].get_state().equal(before)
+
+
+@pytest.mark.usefixtures("streams")
+@pytest.mark.parametrize(("kind", "expected"), [(Closed, True), (Asking, False)])
+def test_what_asks_the_host_is_not_captured(
+    kind: Any, expected: bool, digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A capture that fails halfway leaves traces, so it is not tried where the lane says that it would."""
+    made: list[object] = []
+    register = {"register_generator_state": lambda *_: None, "__init__": lambda graph: made.append(graph)}
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", type("Graph", (), register))
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph: contextlib.nullcontext())
+    monkeypatch.setattr("harness.training.cohort.build", lambda *arguments: kind(64, 10))
+    cohort = Cohort.of([make_trial(seed=seed) for seed in range(2)], digits)
+    assert not cohort.stack.root.is_capturable  # which lane it takes is known behind a first batch
+    noise = [member.noise for member in cohort.members]
+    step = CapturedStep(cohort.task, cohort.stack, cohort.optimizer(), cohort.training, noise)
+    for _ in range(CapturedStep.WARM_UP):
+        step(next(cohort.batches()))
+    step.batch = next(cohort.batches())
+    assert step.stack.root.is_capturable is expected
+    assert step.capture() is expected
+    assert len(made) == expected
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU on this machine")
