@@ -30,7 +30,8 @@ from harness.training.cohort import EVALUATION_BATCH
 from harness.training.lanes import LANES, Lane, Opaque
 from harness.training.layers import ByAutograd, fast_form
 from harness.training.loop import COMPACT, Trainer
-from harness.training.step import Step
+from harness.training.step import CapturedStep, Step
+from harness.trial import Trial
 
 from .conftest import make_trial
 from .test_tables import table
@@ -123,16 +124,22 @@ def without_values(reads: list[Tensor], known: Mapping[str, Data], monkeypatch: 
     monkeypatch.setitem(COMPACT, "meta", COMPACT["cuda"])
 
     def make(config: Mapping[str, Any], device: str) -> Trainer:
-        task = str(config.get("task", "classification"))
-        like = known[task if {"task", "scaling"} & {*config} else "images"]
+        like = data_for(config, known)
         inputs, targets = (torch.empty_like(part, device=device) for part in (like.inputs, like.targets))
-        config = {"batch_size": len(like.train) // 2, "metric": catalogue.task(task).metric, **config}
-        free = {name for name in config if catalogue.knob(name).in_stack == "free"}
-        first = {name: value for name, value in config.items() if name not in free}  # models may differ in these
-        trials = [make_trial(k, seed=k, stage="confirm", **(config if k else first)) for k in range(3)]
-        return Trainer.of(trials, replace(like, inputs=inputs, targets=targets))
+        return Trainer.of(trials_for(config, len(like.train) // 2), replace(like, inputs=inputs, targets=targets))
 
     return make
+
+
+def data_for(config: Mapping[str, Any], known: Mapping[str, Data]) -> Data:
+    return known[str(config.get("task", "classification")) if {"task", "scaling"} & {*config} else "images"]
+
+
+def trials_for(config: Mapping[str, Any], batch_size: int) -> list[Trial]:
+    """Three that share a stack: the first has the defaults of what may differ there."""
+    config = {"batch_size": batch_size, "metric": catalogue.task(config.get("task", "classification")).metric, **config}
+    first = {name: value for name, value in config.items() if catalogue.knob(name).in_stack != "free"}
+    return [make_trial(k, seed=k, stage="confirm", **(config if k else first)) for k in range(3)]
 
 
 def claiming(device: str) -> AbstractContextManager[Any]:
@@ -236,6 +243,40 @@ def test_an_epoch_on_a_gpu_neither_waits_for_the_host_nor_mixes_devices(
     device = "meta" if by_autograd(config) else "cuda"
     with claiming(device):
         train_on(without_values(config, device), reads)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU on this machine")
+@pytest.mark.parametrize("config", CONFIGS if torch.cuda.is_available() else CONFIGS[:1], ids=str)
+def test_on_a_gpu_a_captured_epoch_is_that_of_plain_steps(
+    config: dict[str, Any], known: Mapping[str, Data], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alike_however_it_steps(config, known, "cuda", CapturedStep, monkeypatch)
+
+
+def test_what_a_gpu_is_asked_for_can_be_asked_of_a_cpu(
+    known: Mapping[str, Data], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That test's body, where there is no graph: its figures are the same, and learning rates differ in the stack."""
+    alike_however_it_steps({"lr": 0.5, "dropout": 0.5}, known, "cpu", Step, monkeypatch)
+
+
+def alike_however_it_steps(
+    config: Mapping[str, Any],
+    known: Mapping[str, Data],
+    device: str,
+    kind: type[Step],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two epochs by steps of that kind and by plain ones, with all three models and then with two of them."""
+    data, seen = data_for(config, known).to(device), []
+    for made in (kind, Step):
+        monkeypatch.setattr("harness.training.loop.make_step", made)
+        trainer = Trainer.of(trials_for(config, len(data.train) // 8), data)
+        figures = [epoch.figures for epochs in (trainer.epoch(), trainer.epoch()) for _, epoch in epochs]
+        figures += [epoch.figures for _, epoch in trainer.only(ROWS).epoch()]
+        seen.append([[*each.values()] for each in figures])
+    torch.testing.assert_close(torch.tensor(seen[0]), torch.tensor(seen[1]), rtol=1e-2, atol=1e-3, equal_nan=True)
 
 
 @pytest.mark.parametrize("task", catalogue.names("task"))

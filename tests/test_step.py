@@ -127,6 +127,7 @@ def test_what_asks_the_host_is_not_captured(
     assert len(made) == expected
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU on this machine")
 def test_on_a_gpu_the_step_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     data = load("digits", "cuda")
