@@ -57,9 +57,8 @@ class Row:
     @property
     def name(self) -> str:
         """The same in words."""
-        return " ".join(
-            filter(None, [self.part, self.what, self.model, self.size and f"K={self.size}", self.precision])
-        )
+        part, what, model, size, precision = self.key
+        return " ".join(word for word in (part, what, model, size and f"K={size}", precision) if word)
 
 
 KEY = ("part", "what", "model", "K", "precision")
