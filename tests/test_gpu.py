@@ -327,6 +327,18 @@ def test_a_layer_by_autograd_neither_waits_nor_mixes_devices(
     train_on(trainer, reads)
 
 
+@pytest.mark.parametrize(("batch_size", "measured"), [(32, 256), (512, 4000)])
+def test_measuring_takes_little_more_memory_than_a_step(
+    batch_size: int, measured: int, without_values: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a CNN 4,000 images each would not fit where its steps do."""
+    with claiming("cuda"):
+        cohort = without_values({"batch_size": batch_size}, "cuda").cohort
+        sizes = [batch.shape[1] for batch in cohort.tests.batches(cohort.evaluation_batch)]
+    assert cohort.evaluation_batch == measured
+    assert max(sizes) == min(measured, len(cohort.tests))
+
+
 def waits(slope: Tensor) -> Tensor:
     return slope * slope.sum().item()
 

@@ -11,7 +11,7 @@ from harness.bench.own import Asking, Closed
 from harness.parts.data import Data, load
 from harness.training.cohort import Cohort
 from harness.training.loop import train
-from harness.training.step import CapturedStep, Step
+from harness.training.step import CapturedStep, Step, renew
 from harness.trial import Outcome, Trial
 
 from .conftest import make_trial
@@ -63,6 +63,30 @@ def test_a_captured_step_trains_as_the_plain_one(digits: Data, monkeypatch: pyte
     monkeypatch.setattr("harness.training.loop.make_step", CapturedStep)
     captured = outcomes(trials, digits)
     assert FakeGraph.replays == 3 * 11 - CapturedStep.WARM_UP  # 1,150 images: eleven whole batches and a short one
+    for one, two in zip(plain, captured, strict=True):
+        assert [(e.number, e.figures) for e in one.history] == [(e.number, e.figures) for e in two.history]
+
+
+@pytest.mark.usefixtures("streams")
+def test_a_stack_that_shrinks_has_a_graph_of_its_own(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of its own, made behind steps that warm up again; while most still train the first one is kept."""
+    trials = [make_trial(k, seed=k, epochs=2 * (k + 1), dropout=0.2, batch_size=100) for k in range(4)]
+    made: list[CapturedStep] = []
+
+    def capture(step: CapturedStep) -> bool:
+        made.append(step)
+        step.graph = FakeGraph(step)  # type: ignore[assignment]
+        return True
+
+    monkeypatch.setattr("harness.training.loop.COMPACT", {"cpu": 0.5})  # a GPU's
+    monkeypatch.setattr(CapturedStep, "capture", capture)
+    monkeypatch.setattr("harness.training.loop.make_step", Step)
+    plain = outcomes(trials, digits)
+    monkeypatch.setattr("harness.training.loop.make_step", CapturedStep)
+    monkeypatch.setattr(FakeGraph, "replays", 0)
+    captured = outcomes(trials, digits)
+    assert [len(step.stack) for step in made] == [4, 2, 1]  # three still train as four; epochs 1 to 4, 5 and 6, 7 and 8
+    assert FakeGraph.replays == (4 + 2 + 2) * 11 - 3 * CapturedStep.WARM_UP
     for one, two in zip(plain, captured, strict=True):
         assert [(e.number, e.figures) for e in one.history] == [(e.number, e.figures) for e in two.history]
 
@@ -156,3 +180,28 @@ def test_a_lower_precision_learns_as_well(precision: Any, data: Data) -> None:
     assert lower["test_accuracy"] > 0.93
     if precision == "bf16":
         assert lower["test_loss"] != exact["test_loss"]
+
+
+def test_on_a_gpu_a_generator_gets_a_state_that_no_capture_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own state still takes itself to be captured, and would refuse to be set."""
+
+    class FakeGenerator:
+        def __init__(self, device: Any = None) -> None:
+            self.device, self.own = torch.device("cuda"), [0]
+
+        def set_state(self, state: Any) -> None:
+            self.own[0] = state
+
+        def graphsafe_get_state(self) -> list[int]:
+            return self.own
+
+        def graphsafe_set_state(self, own: list[int]) -> None:
+            self.own = own
+
+    captured = FakeGenerator()
+    stuck = captured.own
+    monkeypatch.setattr(torch, "Generator", FakeGenerator)
+    renew(captured, 7)  # type: ignore[arg-type]
+    assert captured.own == [7]
+    assert captured.own is not stuck
+    assert stuck == [0]
