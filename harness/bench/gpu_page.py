@@ -5,9 +5,6 @@ import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.bench.rounds import NAMES
-from harness.bench.work import WORKS
-
 Line = Mapping[str, str]
 """A row of the .csv: every column as text, empty where nothing is known."""
 
@@ -84,6 +81,9 @@ def _is_bare(one: Line) -> bool:
 
 
 def _works(known: Sequence[Line]) -> list[str]:
+    from harness.bench.rounds import NAMES  # steps can be measured, and shown, with torch and NumPy alone
+    from harness.bench.work import WORKS
+
     lines = [
         "## Whole works",
         "",
