@@ -126,7 +126,8 @@ def without_values(reads: list[Tensor], known: Mapping[str, Data], monkeypatch: 
     def make(config: Mapping[str, Any], device: str) -> Trainer:
         like = data_for(config, known)
         inputs, targets = (torch.empty_like(part, device=device) for part in (like.inputs, like.targets))
-        return Trainer.of(trials_for(config, len(like.train) // 2), replace(like, inputs=inputs, targets=targets))
+        trials = trials_for(config, len(like.train) // 2, "search")
+        return Trainer.of(trials, replace(like, inputs=inputs, targets=targets))
 
     return make
 
@@ -135,11 +136,11 @@ def data_for(config: Mapping[str, Any], known: Mapping[str, Data]) -> Data:
     return known[str(config.get("task", "classification")) if {"task", "scaling"} & {*config} else "images"]
 
 
-def trials_for(config: Mapping[str, Any], batch_size: int) -> list[Trial]:
+def trials_for(config: Mapping[str, Any], batch_size: int, stage: str = "confirm") -> list[Trial]:
     """Three that share a stack: the first has the defaults of what may differ there."""
     config = {"batch_size": batch_size, "metric": catalogue.task(config.get("task", "classification")).metric, **config}
     first = {name: value for name, value in config.items() if catalogue.knob(name).in_stack != "free"}
-    return [make_trial(k, seed=k, stage="confirm", **(config if k else first)) for k in range(3)]
+    return [make_trial(k, seed=k, stage=stage, **(config if k else first)) for k in range(3)]
 
 
 def claiming(device: str) -> AbstractContextManager[Any]:
@@ -148,11 +149,14 @@ def claiming(device: str) -> AbstractContextManager[Any]:
 
 
 def train_on(trainer: Trainer, reads: list[Tensor]) -> None:
-    """An epoch, and one of some of its models: each is read once."""
-    for one in (trainer, trainer.only(ROWS)):
-        reads.clear()
-        assert len(one.epoch()) == len(one.cohort)
-        assert [tensor.device.type for tensor in reads] == [trainer.cohort.stack.flat.device.type]
+    """An epoch, which is read once, and a step of some of its models."""
+    place = trainer.cohort.stack.flat.device.type
+    reads.clear()
+    assert len(trainer.epoch()) == len(trainer.cohort)
+    assert [tensor.device.type for tensor in reads] == [place]
+    part = trainer.only(ROWS)
+    part.step(next(part.cohort.batches()))
+    assert part.step.figures().device.type == place
 
 
 COMPANY: dict[str, dict[str, Value]] = {
@@ -282,7 +286,9 @@ def alike_however_it_steps(
 @pytest.mark.parametrize("task", catalogue.names("task"))
 def test_all_measures_are_taken_on_the_device(task: str, without_values: Made) -> None:
     with claiming("cuda"):
-        cohort = without_values({"task": task}, "cuda").cohort.only(ROWS)
+        cohort = without_values({"task": task}, "cuda").cohort
+        cohort.measure_untrained()
+        cohort = cohort.only(ROWS)
         with one_device():
             figures = cohort.measure(cohort.tests, catalogue.task(task).measures, keep=True).figures()
     assert {figure.device.type for figure in figures.values()} == {"cuda"}
