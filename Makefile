@@ -12,7 +12,7 @@ RUN := $(VENV)/bin/python
 UV := UV_COMPILE_BYTECODE=1 $(VENV)/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help study studies report ui bench test soak check lock clean
+.PHONY: help study studies report ui bench gpu test soak check lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -31,6 +31,9 @@ ui: $(VENV)/synced ## browse the runs in MLflow's UI on 127.0.0.1: make ui ARGS=
 
 bench: $(VENV)/bench ## compare with other ways of doing the same: make bench ARGS="--works digits --rounds 1"
 	@$(RUN) -m harness bench $(ARGS)
+
+gpu: $(VENV)/synced ## what only a GPU can tell, into reports/bench/gpu-*.md: make gpu ARGS="--name h200 --parts steps"
+	@$(RUN) -m harness.bench.gpu $(ARGS)
 
 test: $(VENV)/synced ## run the tests: make test ARGS="-k stack"
 	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)

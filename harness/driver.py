@@ -27,6 +27,7 @@ from harness.crews.folds import Folds
 from harness.crews.grouping import by_cost, group_trials
 from harness.crews.how import How
 from harness.crews.schedule import Group, Stopping, Workplace, train_all
+from harness.crews.sizing import Gpu, Room
 from harness.errors import INTERRUPTED, StudyStoppedError, UserError
 from harness.journal import Ledger, Records, check_data_name, check_edits, hold, look, make_whole, put_aside
 from harness.journal.earlier import with_earlier
@@ -73,8 +74,7 @@ def run(
     with writing(journal), hold(journal), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
         begin(journal, how, say)
         facts = before_first_trial(study, folder, data, device, workplace, say)
-        size = how.group_size or workplace.group_size
-        ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
+        ledger, size = _opened(study, journal, facts, how, data, workplace, say)
         study = ledger.study
         show_runs(ledger, tracker, facts, journal, say)
         start = _start(ledger, data, workplace, size, journal, say)
@@ -248,6 +248,40 @@ def scale(data: Mapping[str, Data]) -> Callable[[Config], int]:
         return count_weights(config.shape, mine.shape, mine.outputs)
 
     return weigh
+
+
+def _opened(
+    study: Study,
+    journal: Path,
+    facts: Mapping[str, str],
+    how: How,
+    data: Mapping[str, Data],
+    workplace: Workplace,
+    say: Say,
+) -> tuple[Ledger, int | None]:
+    """The study's trials, and the most in a group."""
+    size = how.group_size or workplace.group_size
+    ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
+    return ledger, size or group_size_of(ledger, data, workplace, say)
+
+
+def group_size_of(
+    ledger: Ledger, data: Mapping[str, Data], workplace: Workplace, say: Say, room: Room | None = None
+) -> int | None:
+    """The most trainings in a group where nobody says: None for what suits the device. On a GPU it is measured when a
+    study begins, and kept: after a kill groups must be those of before. `room` is that of the device.
+    """
+    if room is None and not any(one.inputs.is_cuda for one in data.values()):
+        return None
+    size = ledger.measured_group_size
+    if size is None and ledger.left() == ledger.study.whole:
+        pace = plan.Pace(data, workplace, None, scale(data))
+        size = plan.measured_group_size(ledger.study, pace, room or Gpu())
+        if size is not None:
+            say(f"at most {size} trainings at once: measured on this GPU, and kept (--stack says otherwise)")
+    if size is not None:
+        ledger.note_group_size(size)
+    return size
 
 
 def how_record(how: How, group_size: int | None) -> dict[str, Any]:

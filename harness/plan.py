@@ -20,6 +20,7 @@ from harness.config import Config
 from harness.crews.grouping import SMALL, forward_work, group_trials, is_small
 from harness.crews.local import threads
 from harness.crews.schedule import Group, Workplace
+from harness.crews.sizing import FIRST, Room, best_size
 from harness.errors import UserError, listed
 from harness.figures import SOON, duration
 from harness.journal.left import Expected
@@ -34,6 +35,7 @@ from harness.training.cohort import Cohort
 from harness.training.loop import Trainer
 from harness.trial import Trial
 
+MOST_TOGETHER = 4096  # trainings in a group, which no measurement goes beyond
 STEPS = 0.03  # seconds for which steps of a group are timed
 IMAGES = 1000  # on which its measuring is timed
 MOST = 4.0  # seconds that measuring a kind of work may take,
@@ -139,6 +141,20 @@ def _confirmations(study: Study, trials: Sequence[Trial]) -> list[Trial]:
     return [one for trial in first for one in study.confirmations(trial.level, trial.config, trial.search)]
 
 
+def measured_group_size(study: Study, pace: "Pace", room: Room) -> int | None:
+    """The most trainings in a group as a GPU is fastest with them, measured on the largest group that the study can
+    have; None where all its groups are so small that nothing has to be measured.
+    """
+    trials = first_generation(study, pace.weigh)
+    searched = [trial for trial in trials if study.space(trial.level)]
+    groups = [group for some in (searched, _confirmations(study, trials)) for group in pace.groups(some, MOST_TOGETHER)]
+    large = [group for group in groups if len(group) > FIRST]
+    if not large:
+        return None
+    group = max(large, key=pace.work)
+    return best_size(len(group), lambda size: pace.measured(group[:size], None), room)
+
+
 @dataclass(frozen=True)
 class Pace:
     """How fast trainings are, where `data` lies and at that workplace, with at most `size` in a group."""
@@ -152,11 +168,7 @@ class Pace:
         """How long trials take that are asked for together. Groups that there is no time to measure are taken to be as
         fast as the others for their work.
         """
-        groups = [
-            group
-            for name, data in self.data.items()
-            for group in group_trials([t for t in trials if t.config.dataset == name], data, self.size)
-        ]
+        groups = self.groups(trials, self.size)
         groups.sort(key=self.work, reverse=True)
         order = [groups[0], *random.Random(0).sample(groups[1:], len(groups) - 1)]
         beside = self.workplace.side_by_side(groups)
@@ -169,6 +181,14 @@ class Pace:
             if known and time.perf_counter() - began > min(MOST, SHARE * measured / known * whole / beside):
                 break
         return measured / known * whole / beside + AROUND * len(trials) if known else math.nan
+
+    def groups(self, trials: Sequence[Trial], size: int | None) -> list[list[Trial]]:
+        """What trains together of trials that are asked for together."""
+        return [
+            group
+            for name, data in self.data.items()
+            for group in group_trials([t for t in trials if t.config.dataset == name], data, size)
+        ]
 
     def measured(self, group: Group, number: int | None) -> float | None:
         """How long a group trains on that number of threads, by a few steps; None where it cannot be trained."""

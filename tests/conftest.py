@@ -138,7 +138,7 @@ def digits() -> Data:
     return load("digits", "cpu")
 
 
-@pytest.fixture(params=["cpu", "cuda"])
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def data(request: pytest.FixtureRequest) -> Data:
     """The digits on each device that this machine has."""
     if request.param == "cuda" and not torch.cuda.is_available():

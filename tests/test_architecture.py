@@ -123,6 +123,7 @@ def test_nothing_flows_backwards() -> None:
         ("harness.report", {"torch", "mlflow"}),
         ("harness.tracking", {"torch", "mlflow", "optuna", "pandas", "matplotlib"}),
         ("harness.tracking.mlflow.store", {"torch", "optuna", "matplotlib"}),
+        ("harness.bench.stacks, harness.bench.gpu, harness.bench.gpu_page", {"mlflow", "optuna", "pydantic", "pandas"}),
         ("harness.training.loop", {"optuna", "mlflow", "matplotlib", "sklearn", "torchvision"}),
     ],
 )

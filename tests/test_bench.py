@@ -1,14 +1,21 @@
 """The benchmark: its contenders do the same work, and its figures are what they say."""
 
+import json
+import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
+from harness.bench import gpu
+from harness.bench.gpu import Row, load, measured
 from harness.bench.measure import operations
 from harness.bench.page import Measured, write_page
 from harness.bench.rounds import _rounds, choose_works, summary
+from harness.bench.stacks import CONTENDERS, MODELS, Case, measure
 from harness.bench.work import WORKS
 from harness.config import Config
 from harness.errors import UserError
@@ -95,3 +102,107 @@ def test_mistakes_are_told_in_a_line(command: Callable[..., Done]) -> None:
     done = command("bench", "--contenders", "xyz")
     assert done.returncode == 2
     assert done.stderr.strip().startswith("harness: --contenders: must be letters of abcdefg")
+
+
+@pytest.mark.parametrize("contender", [name for name in CONTENDERS if name != "JAX"])
+def test_stacks_are_timed_by_whole_epochs(contender: str) -> None:
+    case = Case(contender, size=2, seconds=0.0, steps=2)
+    known = measure(case, torch.device("cpu"))
+    assert known["model_steps_per_second"] == pytest.approx(2 * 1000 / known["ms_a_step"])
+    assert known["peak_mib"] > 0
+    assert "peak_gpu_mib" not in known
+
+
+def test_made_up_images_are_bytes_for_whole_steps() -> None:
+    for model in MODELS:
+        case = Case("harness", model, steps=3)
+        data = case.data(torch.device("cpu"))
+        assert data.inputs.dtype == torch.uint8
+        assert len(data.train) == 3 * case.config.batch_size
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_row_of_the_gpu_has_a_key_of_its_own(device: str) -> None:
+    every = [row for part in gpu.PARTS for row in gpu.rows(part, device)]
+    assert [key for key, count in Counter(row.key for row in every).items() if count > 1] == []
+    assert {row.part for row in every} == {*gpu.PARTS}
+    if device == "cuda":
+        steps = [row for row in every if row.part == "steps"]
+        assert {row.size for row in steps} == {1, 8, 32, 128, 512}
+        assert {(row.model, row.precision) for row in steps if row.what == "harness"} == {
+            (model, precision) for model in ("mlp", "cnn") for precision in ("fp32", "tf32", "bf16")
+        }
+        assert {row.what for row in every if row.part == "tests"} >= {"test_step.py", "test_gpu.py", "test_train.py"}
+        assert {row.size for row in every if row.part == "layers"} == {1, 10}
+
+
+@pytest.mark.parametrize(
+    ("script", "outcome", "said"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "killed by signal 9", ""),
+        ("raise RuntimeError('CUDA out of memory')", "out of memory", "RuntimeError: CUDA out of memory"),
+        ("raise SystemExit(3)", "failed (3)", ""),
+        ("import time; time.sleep(9)", "too slow", "not done in 1 s"),
+        ("print('{\"ms_a_step\": 1}')", "done", None),
+    ],
+)
+def test_what_becomes_of_a_row_is_told(script: str, outcome: str, said: str | None) -> None:
+    known = measured(Row("steps", "harness", ("-c", script)), 1.0 if outcome == "too slow" else 60.0)
+    assert (known["outcome"], known.get("said")) == (outcome, said)
+    skipped = measured(Row("steps", "JAX", ("-c", script), needs=("no_such_package.module",)), 60.0)
+    assert skipped == {"outcome": "skipped", "said": "no_such_package.module is not here"}
+
+
+def test_the_page_of_the_gpu_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every part at the sizes of a GPU, with what its processes would say."""
+    ran: list[Row] = []
+
+    def process(row: Row, folder: Path, seconds: float) -> subprocess.CompletedProcess[str]:
+        ran.append(row)
+        if row.size == 512 and row.model == "cnn":
+            return subprocess.CompletedProcess([], 1, "", "torch.OutOfMemoryError: CUDA out of memory")
+        rate = 1000.0 * row.size
+        step = {"first_s": 2.0, "ms_a_step": 1.0, "model_steps_per_second": rate, "peak_gpu_mib": 100 + row.size}
+        work = {"seconds": 2.0, "models": 10, "test_accuracy": 0.9, "peak_gpu_mib": 300}
+        said = {"steps": json.dumps(step), "works": json.dumps(work), "tests": "9 passed"}
+        return subprocess.CompletedProcess([], 0, said.get(row.part, ""), "")
+
+    monkeypatch.setattr(gpu, "_run", process)
+    monkeypatch.setattr("harness.bench.gpu_page.machine", lambda device: "Measured on a GPU.")
+    said: list[str] = []
+    page, left = gpu.bench("h200", ["works"], "cuda", 1.0, tmp_path, said.append)
+    whole = [row for part in gpu.PARTS for row in gpu.rows(part, "cuda")]
+    assert len(ran) == len([row for row in whole if row.part == "works"])
+    page, left = gpu.bench("h200", gpu.PARTS, "cuda", 0.0, tmp_path, said.append)
+    assert left == len(whole) - len(ran)  # no time for any
+    page, left = gpu.bench("h200", gpu.PARTS, "cuda", 1.0, tmp_path, said.append)
+    assert left == 0
+    assert Counter(row.key for row in ran).most_common(1)[0][1] == 1  # none twice
+    assert {row.key for row in whole} == {*load(tmp_path / "gpu-h200.csv")}
+    assert any(line.startswith("steps harness cnn K=512 bf16: out of memory") for line in said)
+    text = page.read_text()
+    assert "| test_gpu.py | done | 9 passed |" in text
+    assert "| mlp | tf32 | harness | 128 | 1.000 | 128,000 | 128.0 | 2.0 | 228 |" in text
+    assert "| steps harness cnn K=512 fp32 | out of memory | torch.OutOfMemoryError: CUDA out of memory |" in text
+    assert "| steps JAX mlp K=8 fp32 | skipped |" in text or "| mlp | fp32 | JAX | 8 |" in text
+    assert "| harness | 2.0 | 18,000 | 90.00 | 300 |" in text
+    assert text.index("| 1 | 0.0 |") < text.index("| 10 | 0.0 |")
+
+
+def test_without_a_gpu_that_is_said_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu, "has_cuda", lambda: False)
+    assert gpu.main([]) == 2
+    assert gpu.main(["--parts", "stepps"]) == 2
+    one, two = capsys.readouterr().err.splitlines()
+    assert one == "harness: torch sees no CUDA GPU on this machine; --device cpu tries the same at small sizes"
+    assert "steps" in two
+
+
+@pytest.mark.soak
+def test_all_parts_of_the_gpus_benchmark_run_on_a_cpu(tmp_path: Path) -> None:
+    page, left = gpu.bench("cpu", gpu.PARTS, "cpu", 10.0, tmp_path, print)
+    assert left == 0
+    assert {one["outcome"] for one in load(tmp_path / "gpu-cpu.csv").values()} <= {"done", "skipped"}
+    assert "| studies/layers |" not in page.read_text()

@@ -1,7 +1,6 @@
 """One round of one contender, in a process and a folder of its own: `python -m harness.bench.one digits f cpu`."""
 
 import json
-import resource
 import sys
 import time
 import warnings
@@ -9,6 +8,7 @@ import warnings
 import torch
 
 from harness.bench.contenders import CONTENDERS
+from harness.bench.stacks import memory
 from harness.bench.work import WORKS
 
 
@@ -20,10 +20,8 @@ def main() -> None:
     started = time.perf_counter()
     accuracies = run()
     seconds = time.perf_counter() - started
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / unit
     figures = {"seconds": seconds, "test_accuracy": sum(accuracies) / len(accuracies), "models": len(accuracies)}
-    print(json.dumps({**figures, "peak_mib": round(peak)}))
+    print(json.dumps({**figures, **memory(device)}))
 
 
 if __name__ == "__main__":

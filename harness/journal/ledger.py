@@ -108,6 +108,22 @@ class Ledger:
         """The searches that have trials: a variant may have nothing to search."""
         return [place for place in self._places if self.study.space(place[0])]
 
+    @property
+    def measured_group_size(self) -> int | None:
+        """The most trainings in a group, as it was measured when the study began; None where it was not."""
+        size: int | None = self._searches[self._places[0]].user_attrs.get("measured_group_size")
+        return size
+
+    def note_group_size(self, size: int) -> None:
+        """Keep that number, for this study and for those who train its runs again."""
+        first = self._searches[self._places[0]]
+        for name, value in {
+            "measured_group_size": size,
+            "how": {**first.user_attrs.get("how", {}), "group_size": size},
+        }.items():
+            if first.user_attrs.get(name) != value:
+                first.set_user_attr(name, value)
+
     def note_runs(self, links: Mapping[str, str]) -> None:
         """Keep where the runs can be seen, for the report."""
         first = self._searches[self._places[0]]

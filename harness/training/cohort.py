@@ -35,6 +35,7 @@ from harness.training.stack import Stack, Weights
 from harness.trial import MOST_PREDICTIONS, Epoch, Example, Outcome, Status, Trial, pack, pack_classes
 
 EVALUATION_BATCH = {"cpu": 1000, "cuda": 4000}  # images per model; more fall out of a CPU's cache
+STEPS_MEASURED = 8  # times the images of a step: without a backward pass that takes about three times its memory
 MISTAKES = 15  # that an outcome keeps
 UNSURE = 4  # test images that it keeps beside them
 ORDER, NOISE = 1, 2  # the streams of random numbers that a seed feeds (0 is the split)
@@ -187,11 +188,20 @@ class Cohort:
         """Indices of the rows of an epoch's steps, shuffled anew."""
         return islice(self.training.batches(self.step_size), self.steps)
 
+    @property
+    def evaluation_batch(self) -> int:
+        """How many images of a model are measured at once. Elsewhere than on a CPU no more than a few times those of a
+        step: 4,000 images of many CNNs would take more memory than all of their training.
+        """
+        place = self.stack.flat.device.type
+        most = EVALUATION_BATCH[place]
+        return most if place == "cpu" else min(most, STEPS_MEASURED * int(self.config.batch_size))
+
     def measure(self, feed: Feed, names: Sequence[str], keep: bool = False) -> Tally:
         """The measures of those names of every network, over all rows of a feed; `keep` as `Learning.tally` has it."""
         tally = self.task.tally(names, self.data.outputs, keep)
         with torch.no_grad():
-            for batch in feed.batches(EVALUATION_BATCH[self.stack.flat.device.type]) if len(feed) else ():
+            for batch in feed.batches(self.evaluation_batch) if len(feed) else ():
                 x, y = feed.cut(batch)
                 tally.add(self.stack(x), y.expand(len(self.stack), *y.shape[1:]))
         return tally
@@ -288,7 +298,7 @@ def mistakes(cohort: Cohort) -> tuple[Example, ...]:
     whose most probable class is the least probable.
     """
     stack, feed, data = cohort.stack, cohort.tests, cohort.data
-    batches = feed.batches(EVALUATION_BATCH[stack.flat.device.type])
+    batches = feed.batches(cohort.evaluation_batch)
     logits = torch.cat([stack(feed.cut(batch)[0])[0].clone() for batch in batches])  # (N, C)
     rows = feed.rows[0]
     loss = F.cross_entropy(logits, data.targets[rows], reduction="none")

@@ -62,6 +62,11 @@ class Opaque(Layer):
     def __post_init__(self) -> None:
         self.form: Layer | None = None
 
+    @property
+    def is_capturable(self) -> bool:
+        """Where vmap could follow it: nothing there depends on values, and no numbers are drawn but our own."""
+        return self.form is not None and self.lane.name == "general"
+
     def forward(self, x: Tensor, noise: Noise) -> Tensor:
         if self.form is None:
             self.lane = lane_of(self, x)

@@ -45,6 +45,11 @@ class Layer:
         """Whether it has parameters, or a part of it has."""
         return bool(self.parameters) or any(part.trains for part in self.parts)
 
+    @property
+    def is_capturable(self) -> bool:
+        """Whether a CUDA graph can hold its passes: they ask the host for nothing, once they have been run."""
+        return all(part.is_capturable for part in self.parts)
+
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         """`noise`, each network's generator, is given in training only."""
         raise NotImplementedError

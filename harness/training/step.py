@@ -90,7 +90,7 @@ class CapturedStep(Step):
     """The step as one CUDA graph: a launch for hundreds of small kernels, whose launches would cost more than they.
 
     The first steps run as they are, on a stream of their own, as capturing wants it; batches of another size than
-    the first (the last of an epoch) always do.
+    the first (the last of an epoch) always do, and so do all where a layer may ask the host.
     """
 
     WARM_UP = 3
@@ -133,18 +133,35 @@ class CapturedStep(Step):
     def capture(self) -> bool:
         """Record the step, without running it; whether that was possible."""
         assert self.batch is not None
-        graph = torch.cuda.CUDAGraph()
+        if not self.stack.root.is_capturable:  # not tried: what fails halfway leaves traces
+            self.done = -1
+            return False
+        graph, states = torch.cuda.CUDAGraph(), {one: one.get_state() for one in self.noise}
         try:
-            for generator in dict.fromkeys(self.noise):
+            for generator in states:
                 graph.register_generator_state(generator)
             with torch.cuda.graph(graph):
                 self.run(self.batch)
         except RuntimeError as error:
             warnings.warn(f"no CUDA graph, training goes on more slowly: {error}", stacklevel=2)
+            for generator, state in states.items():
+                renew(generator, state)
             self.done = -1
             return False
         self.graph = graph
         return True
+
+
+def renew(generator: torch.Generator, state: Tensor) -> None:
+    """Give a generator a state again: one that a failed capture has registered takes itself to be in its middle, and
+    whatever draws from it then fails.
+    """
+    if generator.device.type == "cuda":
+        fresh = torch.Generator(generator.device)
+        fresh.set_state(state)
+        generator.graphsafe_set_state(fresh.graphsafe_get_state())
+    else:
+        generator.set_state(state)
 
 
 def make_step(
