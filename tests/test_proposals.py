@@ -1,28 +1,32 @@
 """A proposal takes about the same whatever the history, and is what Optuna's own sampler and pruner would have said."""
 
 import cProfile
-import pstats
 import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from harness.analysis.search import _lanes
 from harness.config import Config
 from harness.journal import Ledger, sampling
+from harness.journal.file import EPOCH, open_journal, open_to_read
 from harness.journal.history import History
+from harness.journal.lines import DamagedError, Lines
 from harness.journal.pruning import Judge
 from harness.journal.sampling import distributions_of, make_history, make_pruner, propose
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.trial import Level
 
-from .test_search import ENVIRONMENT, made_up
+from .conftest import SMALL
+from .test_search import ENVIRONMENT, drive, made_up
 
 Write = Callable[[str], Path]
 SEED = 7
@@ -75,7 +79,7 @@ def made(study: Study, count: int, running: int = 0) -> list[FrozenTrial]:
 
 def weighed(config: Config) -> int:
     """Some proposals are infeasible."""
-    return config.width
+    return int(config.width)
 
 
 def optunas(study: Study, level: Level, history: History, draw: tuple[int, ...]) -> FrozenTrial:
@@ -87,9 +91,7 @@ def calls(function: Callable[[], object]) -> int:
     """How many functions were called meanwhile, those in C not counted."""
     profile = cProfile.Profile(builtins=False)
     profile.runcall(function)
-    known: dict[Any, tuple[int, ...]] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
-    total: int = sum(known[name][0] for name in known)
-    return total
+    return sum(entry.callcount for entry in profile.getstats())
 
 
 @pytest.mark.parametrize(
@@ -197,3 +199,46 @@ def test_choices_are_where_optuna_has_them(write_study: Write) -> None:
     best, others = table.divided(4)
     assert (len(best), table.common()) == (4, ["activation", "batch_size"])
     assert set(table.observed(others, ["batch_size"])["batch_size"]) == {0.0, 1.0, 2.0}
+
+
+def test_a_reader_takes_no_figures_of_epochs_apart_and_sees_that_they_are_whole(
+    write_study: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, read = tmp_path / "journal.log", list[bytes]()
+    drive(read_study(write_study(SMALL)), journal)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    epochs = [number for number, line in enumerate(lines) if line.startswith(EPOCH)]
+    assert len(epochs) > len(lines) / 3
+    usual = Lines.read
+
+    def noted(self: Lines, text: bytes) -> dict[str, Any]:
+        read.append(text)
+        return usual(self, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lines, "read", noted)
+        storage, _ = open_to_read(journal)
+    assert len(read) == len(lines) - len(epochs)
+    whole = open_journal(journal)
+    for one in whole.get_all_studies():
+        for ours, theirs in zip(
+            storage.get_all_trials(one._study_id), whole.get_all_trials(one._study_id), strict=True
+        ):
+            assert (ours.user_attrs, ours.state, ours.value) == (theirs.user_attrs, theirs.state, theirs.value)
+    journal.write_bytes(
+        b"".join([*lines[: epochs[3]], lines[epochs[3]].replace(b"0.", b"1."), *lines[epochs[3] + 1 :]])
+    )
+    with pytest.raises(DamagedError, match=f"line {epochs[3] + 1} is damaged"):
+        open_to_read(journal)
+
+
+def test_lanes_are_the_first_that_are_free() -> None:
+    draw = random.Random(0)
+    runs = pd.DataFrame({"started": sorted(draw.uniform(0, 50) for _ in range(300))})
+    runs["ended"] = [began + draw.uniform(0, 3) for began in runs["started"]]
+    ends, expected = list[float](), list[int]()
+    for started, ended in zip(runs["started"], runs["ended"], strict=True):
+        lane = next((number for number, end in enumerate(ends) if end <= started), len(ends))
+        ends[lane : lane + 1] = [ended]
+        expected.append(lane)
+    assert _lanes(runs) == expected
