@@ -306,19 +306,13 @@ def sync(study: Study, folder: Path, tracker: Tracker, say: Say = print) -> None
 
 def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> Concluded:
     """Write the report, see to it that MLflow has everything, and tell what is missing and where the rest lies."""
-    from harness import analysis  # seconds to import, which no training has to wait for
-
     if told := ledger.keep():
         say(f"warning: {told}")
-    findings = analysis.find(analysis.read_results(journal))
-    for note in findings.flags:
-        say(f"warning: {note}")
-    target = write_report(findings, journal)  # while the store takes what waits
+    findings, target = reported(ledger.study.label, journal, say)  # while the store takes what waits
     recorded = list(ledger.recorded())
     hand_over(tracker, recorded, lambda: tracker.summary(findings.headline, target))
     if tracker.is_gone and renew(ledger, tracker, recorded, journal, say):
-        findings = analysis.find(analysis.read_results(journal))  # with the addresses of the runs that there are now
-        target = write_report(findings, journal)
+        findings, target = reported(ledger.study.label, journal)  # with the addresses of the runs that there are now
         hand_over(tracker, recorded, lambda: tracker.summary(findings.headline, target))
     if tracker.failure:
         number = (tracker.missing or "some") if tracker.is_open else "all"
@@ -339,15 +333,25 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> Concl
     return Concluded(findings, target / "report.html", journal)
 
 
-def write_report(findings: "Findings", journal: Path) -> Path:
-    """Write the report; its folder. Raises StudyStoppedError, which says how to have it later, where it cannot be."""
-    from harness import report
+def reported(label: str, journal: Path, say: Say | None = None) -> tuple["Findings", Path]:
+    """What came of a study, whose flags are told, and the folder of its report, which is written. Raises
+    StudyStoppedError, which says how to have it later, where it cannot be.
+    """
+    from harness.plots import begun_early
 
-    try:
-        return report.write(findings, report_folder(findings.study.label))
-    except UserError as error:
-        again = f"once it can be, {advice('report', journal)} writes it from the journal"
-        raise StudyStoppedError(f"{error}; {again}") from None
+    folder = report_folder(label)
+    with begun_early(folder / "report.html", journal) as second:  # beside pandas and scipy
+        from harness import analysis, report  # seconds to import, which no training has to wait for
+
+        findings = analysis.find(analysis.read_results(journal))
+        if say:
+            for note in findings.flags:
+                say(f"warning: {note}")
+        try:
+            return findings, report.write(findings, folder, second)
+        except UserError as error:
+            again = f"once it can be, {advice('report', journal)} writes it from the journal"
+            raise StudyStoppedError(f"{error}; {again}") from None
 
 
 def renew(ledger: Ledger, tracker: Tracker, recorded: Sequence[tuple[Trial, Outcome]], journal: Path, say: Say) -> bool:

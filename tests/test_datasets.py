@@ -1,13 +1,17 @@
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from harness.config import Config
 from harness.errors import UserError
+from harness.parts import images
 from harness.parts.data import Data, MissingDataError, load
 from harness.parts.images import FILES
 from harness.parts.preparing import floats, prepare
@@ -23,6 +27,21 @@ def test_digits_are_whole(digits: Data) -> None:
     assert digits.outputs == 10
     assert floats(digits, digits.train.inputs).max() == 1.0
     assert load("digits", "cpu").fingerprint == digits.fingerprint
+
+
+def test_digits_are_scikit_learns_and_need_no_import_of_it() -> None:
+    table = images._digits_table()
+    bunch = load_digits()
+    assert (table[:, :-1] == bunch.data).all()
+    assert (table[:, -1] == bunch.target).all()
+    code = "import sys; from harness.parts.images import digits; digits(); sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_digits_are_read_by_scikit_learn_where_its_file_lies_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = images._digits_table()
+    monkeypatch.setattr(images, "find_spec", lambda name: None)
+    assert (images._digits_table() == usual).all()
 
 
 def test_splits_are_disjoint_complete_and_the_seeds_own(digits: Data) -> None:

@@ -207,7 +207,8 @@ def _runs(records: Records, current: Iterable[Record]) -> pd.DataFrame:
     heads = (*PLACED, *hyperparameters(study.own), "status", *OF_OUTCOMES)
     table = pd.DataFrame(rows, columns=list(dict.fromkeys([*heads, *figures])))
     numbers = [name for name in figures if name not in heads]
-    return table.astype(dict.fromkeys(numbers, float)).astype({"winner": bool})
+    table = table.astype(dict.fromkeys(numbers, float)).astype({"winner": bool})
+    return table.copy()  # its columns lie together then: rows of a level are taken out thousands of times
 
 
 def _run(study: Study, record: Record, winners: Mapping[Any, int | None]) -> dict[str, Any]:

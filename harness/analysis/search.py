@@ -1,6 +1,7 @@
 """What the search did, as tables: its best so far, what each hyperparameter was worth, when each trial ran."""
 
 from collections.abc import Sequence
+from heapq import heappop, heappush
 
 import numpy as np
 import pandas as pd
@@ -111,10 +112,11 @@ def timeline_table(results: Results) -> pd.DataFrame:
 
 def _lanes(runs: pd.DataFrame) -> list[int]:
     """For each run, in order of their starts, the first lane that is free."""
-    ends: list[float] = []
-    lanes = []
+    busy, free, lanes = list[tuple[float, int]](), list[int](), list[int]()  # until when which is, as heaps
     for started, ended in zip(runs["started"], runs["ended"], strict=True):
-        lane = next((number for number, end in enumerate(ends) if end <= started), len(ends))
-        ends[lane : lane + 1] = [ended]
+        while busy and busy[0][0] <= started:
+            heappush(free, heappop(busy)[1])
+        lane = heappop(free) if free else len(busy)
+        heappush(busy, (ended, lane))
         lanes.append(lane)
     return lanes

@@ -16,10 +16,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._storage import JournalOperation
 from optuna.study import StudyDirection
 
 from harness.errors import StudyStoppedError, UserError
@@ -30,6 +30,8 @@ from harness.study.source import file_name
 from harness.study.study import Study
 
 CREATE_STUDY = 0  # Optuna's code for it
+EPOCH = b'{"op_code":7,'  # how a line begins that tells the figure of an epoch
+NOTHING = {"op_code": JournalOperation.DISCARD_TRIALS}  # a line that Optuna counts and passes over
 HEAD = 100_000  # bytes of a journal, which say what it is of
 PIECE = 2**20  # bytes of a journal that are copied at a time
 LOOK = 0.5  # seconds: whoever only looks whether somebody runs a study has its lock for a moment
@@ -50,9 +52,10 @@ class JournalFile(JournalFileBackend):
     has it open. One that somebody else replaces or cuts stops the study before another line is written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, epochs: bool = True) -> None:
+        """Without `epochs` their figures are left out, which only pruners need: they are most of the lines."""
         super().__init__(str(path))
-        self.path = path
+        self.path, self._epochs = path, epochs
         self._lines, self._end = Lines(path), 0  # what was read so far, and how many bytes
         self._open: int | None = None  # the file's descriptor, once something was written
         self.was_deleted = False
@@ -74,7 +77,11 @@ class JournalFile(JournalFileBackend):
                 left -= len(text)
                 if left < 0 or not text.endswith(b"\n"):
                     return
-                log = self._lines.read(text)
+                if self._epochs or not text.startswith(EPOCH):
+                    log = self._lines.read(text)
+                else:
+                    self._lines.skip(text)
+                    log = NOTHING
                 self._end += len(text)
                 if self._lines.line > log_number_from:
                     yield log
@@ -134,9 +141,9 @@ def _copy(descriptor: int, target: Path) -> None:
         os.fsync(file.fileno())
 
 
-def open_journal(journal: Path) -> JournalStorage:
-    """The journal as an Optuna storage; readers may open it while a driver writes."""
-    backend = JournalFile(journal)
+def open_journal(journal: Path, epochs: bool = True) -> JournalStorage:
+    """The journal as an Optuna storage; readers may open it while a driver writes, without the figures of `epochs`."""
+    backend = JournalFile(journal, epochs)
     try:
         return JournalStorage(backend)
     except (KeyError, TypeError, AttributeError, AssertionError, ValueError) as error:
@@ -158,11 +165,13 @@ def create_studies(storage: JournalStorage, names: Iterable[str], direction: Stu
 
 
 def open_to_read(journal: Path) -> tuple[JournalStorage, dict[str, dict[str, Any]]]:
-    """A journal and the attributes of the Optuna studies in it, by their names. Raises UserError when there is none."""
+    """A journal without the figures of epochs, and the attributes of the Optuna studies in it, by their names. Raises
+    UserError when there is none.
+    """
     if not journal.is_file():
         raise UserError(f"{journal.parent}: never ran (there is no {journal}); run it with: {advice('run', journal)}")
-    storage = open_journal(journal)
-    attributes = {s.study_name: s.user_attrs for s in optuna.get_all_study_summaries(storage)}
+    storage = open_journal(journal, epochs=False)
+    attributes = {one.study_name: one.user_attrs for one in storage.get_all_studies()}
     if not any("study" in own for own in attributes.values()):
         raise UserError(f"{journal}: holds no trials yet; run the study first")
     return storage, attributes

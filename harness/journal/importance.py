@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.journal.sampling import as_samplers_know_it, direction
+from harness.journal.sampling import as_samplers_know_it, make_history
 from harness.study.study import Study
 from harness.trial import Level
 
@@ -24,8 +24,8 @@ def importances_in(study: Study, level: Level, trials: Iterable[FrozenTrial]) ->
     complete = [frozen for frozen in trials if frozen.state == TrialState.COMPLETE]
     if len(complete) < ENOUGH:
         return {}
-    together = optuna.create_study(direction=direction(study))
-    together.add_trials([as_samplers_know_it(frozen, study, level) for frozen in complete])
+    together = make_history(study)
+    together.learn(complete, lambda frozen: [as_samplers_know_it(frozen, study, level)])
     return importances(together)
 
 

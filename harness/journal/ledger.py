@@ -15,6 +15,7 @@ the same trials however fast they come back, in whatever order, and however ofte
 import copy
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,6 +32,7 @@ from harness.journal.ablation import Ablations, ablations, names_of, paths
 from harness.journal.clock import StudyClock
 from harness.journal.earlier import with_earlier
 from harness.journal.file import FORMAT, JournalFile, create_studies, cut_torn_line, open_journal
+from harness.journal.history import History
 from harness.journal.left import Expected
 from harness.journal.level import (
     UNTUNED,
@@ -43,8 +45,9 @@ from harness.journal.level import (
     seeds_name,
 )
 from harness.journal.mending import Kept
+from harness.journal.pruning import Judge
 from harness.journal.records import Records
-from harness.journal.sampling import Weigh, direction, make_pruner, propose
+from harness.journal.sampling import Weigh, direction, make_history, make_pruner, propose
 from harness.journal.weights import WeightFiles
 from harness.study.labels import by_dataset
 from harness.study.own import Program, difference
@@ -65,6 +68,15 @@ STATES = {
 UNKNOWN: Mapping[str, Any] = MappingProxyType({})
 MARGIN = 1.25
 """What is laid by for the confirmations, times what the winners' trainings lead to expect: see `Ledger.reserve`."""
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """The generation at work: its trials, what each is judged by (epochs from 0, or folds), and who judges."""
+
+    asked: dict[tuple[Place, int], optuna.Trial] = field(default_factory=dict)
+    steps: dict[tuple[Place, int], set[int]] = field(default_factory=dict)
+    judges: dict[Place, Judge] = field(default_factory=dict)
 
 
 class Ledger:
@@ -94,8 +106,8 @@ class Ledger:
         self._searches = {place: self._open(search_name(study, place)) for place in self._places}
         self._seeds = {level: self._open(seeds_name(study, level)) for level in study.levels}
         self._ablations = Ablations(study, {level: self._open(name) for level, name in names_of(study).items()})
-        self._asked: dict[tuple[Place, int], optuna.Trial] = {}  # the generation at work
-        self._steps: dict[tuple[Place, int], set[int]] = {}  # what each is judged by: epochs from 0, or folds
+        self._histories: dict[Place, History] = {}  # what samplers made of the trials that they were told of
+        self._now = AtWork()
         self.clock = None if study.budget.minutes is None else StudyClock(first, self._records())
 
     @property
@@ -153,7 +165,7 @@ class Ledger:
         """Tell the pruner of an epoch, unless it judges by folds."""
         value = epoch[f"val_{self.study.metric}"]
         if trial.stage == "search" and np.isfinite(value) and not self.study.is_judged_by_folds:
-            self._steps[place_of(trial), trial.number] = set(range(epoch.number))
+            self._now.steps[place_of(trial), trial.number] = set(range(epoch.number))
             self._report(trial, value, epoch.number - 1)
 
     def report_folds(self, trial: Trial, ended: FoldsEnded) -> None:
@@ -161,26 +173,28 @@ class Ledger:
         known = {number: figures.get(f"val_{self.study.metric}", np.nan) for number, figures in ended.figures.items()}
         known = {number: value for number, value in known.items() if np.isfinite(value)}
         if known and self.study.is_judged_by_folds:
-            self._steps[place_of(trial), trial.number] = set(known)
+            self._now.steps[place_of(trial), trial.number] = set(known)
             for number, value in known.items():
                 self._report(trial, value, number)
 
     def _report(self, trial: Trial, value: float, step: int) -> None:
         if step not in self._frozen(trial).intermediate_values:  # known already when a group is run again
-            self._asked[place_of(trial), trial.number].report(value, step)
+            self._now.asked[place_of(trial), trial.number].report(value, step)
 
     def should_prune(self, trial: Trial) -> bool:
         """The pruner's verdict, which looks at completed trials of earlier generations of the same search.
 
         A trial that is run again is judged by the epochs of this run alone, as it was the first time.
         """
-        steps = self._steps.get((place_of(trial), trial.number))
+        steps = self._now.steps.get((place_of(trial), trial.number))
         if trial.is_tested or steps is None:
             return False
         so_far = copy.copy(self._frozen(trial))
         so_far.intermediate_values = {s: value for s, value in so_far.intermediate_values.items() if s in steps}
-        study = self._searches[place_of(trial)]
-        return study.pruner.prune(study, so_far)
+        place = place_of(trial)
+        if place not in self._now.judges:
+            self._now.judges[place] = Judge(self._searches[place])
+        return self._now.judges[place].stops(so_far)
 
     def record(self, trial: Trial, outcome: Outcome) -> None:
         """Write an outcome to the journal, once, and the Config that it came of; its weights beside it before."""
@@ -188,7 +202,7 @@ class Ledger:
             return
         outcome = self.weights.keep(trial, outcome)
         if trial.stage == "search":
-            self._asked[place_of(trial), trial.number].set_user_attr("outcome", outcome_record(trial, outcome))
+            self._now.asked[place_of(trial), trial.number].set_user_attr("outcome", outcome_record(trial, outcome))
             return
         if trial.stage == "ablation":
             self._ablations.record(trial, outcome)
@@ -230,13 +244,13 @@ class Ledger:
 
     def close_generation(self) -> None:
         """Tell the sampler of the generation, in the order in which it was asked for."""
-        for place, number in sorted(self._asked, key=lambda key: (self._places.index(key[0]), key[1])):
-            outcome = outcome_of(self._trials(place).search[number])
+        order = {place: row for row, place in enumerate(self._places)}
+        for place, number in sorted(self._now.asked, key=lambda key: (order[key[0]], key[1])):
+            outcome = outcome_of(self._storage.get_trial(self._now.asked[place, number]._trial_id))
             if outcome is not None:
                 value = outcome[f"val_{self.study.metric}"] if outcome.status == "finished" else None
                 self._searches[place].tell(number, value, STATES[outcome.status])
-        self._asked.clear()
-        self._steps.clear()
+        self._now = AtWork()
         if self.clock is not None:
             self.clock.generation()
 
@@ -389,19 +403,21 @@ class Ledger:
         """A search's generation: what was asked for and not told yet, and as many new trials as it lacks."""
         study, size = self._searches[place], self.study.search.generation
         known = study.get_trials(deepcopy=False)
-        told = sum(frozen.state.is_finished() for frozen in known)
+        told = sum(frozen.state is not TrialState.RUNNING for frozen in known)
         end = min((told // size + 1) * size, self.study.trials)
         level, search = place
         seed, lacking = self.study.search_seed(search), end - len(known)
-        for proposal in propose(self.study, level, seed, known, lacking, self._weigh):
+        history = self._histories.setdefault(place, make_history(self.study))
+        for proposal in propose(self.study, level, seed, known, lacking, self._weigh, history):
             study.add_trial(proposal)
         trials = self._trials(place)
         generation = trials.search[told:end]
-        self._asked |= {(place, frozen.number): optuna.Trial(study, frozen._trial_id) for frozen in generation}
+        self._now.asked.update(((place, one.number), optuna.Trial(study, one._trial_id)) for one in generation)
         return [trials.search_trial(frozen) for frozen in generation]
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
-        return self._searches[place_of(trial)].get_trials(deepcopy=False)[trial.number]
+        search = self._searches[place_of(trial)]._study_id
+        return self._storage.get_trial(self._storage.get_trial_id_from_study_id_trial_number(search, trial.number))
 
 
 def _names(study: Study) -> list[str]:

@@ -11,13 +11,16 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler, GPSampler, GridSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, GridSampler, RandomSampler
+from optuna.study import StudyDirection
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState, create_trial
 
 from harness import catalogue
 from harness.catalogue import Knob, Value
 from harness.config import Config
 from harness.errors import UserError
+from harness.journal.history import History
+from harness.journal.tpe import Tpe
 from harness.study.space import Choice, Range, grid_values, holds
 from harness.study.study import Bounds, Study
 from harness.trial import Level
@@ -45,7 +48,13 @@ DRAWS = 2000  # so often
 
 
 def propose(
-    study: Study, level: Level, seed: int, known: Sequence[FrozenTrial], count: int, weigh: Weigh | None = None
+    study: Study,
+    level: Level,
+    seed: int,
+    known: Sequence[FrozenTrial],
+    count: int,
+    weigh: Weigh | None = None,
+    history: History | None = None,
 ) -> list[FrozenTrial]:
     """The next `count` trials of a level's search of that seed, given all that it has: those that are running count as
     asked for already.
@@ -56,20 +65,29 @@ def propose(
     What does not keep to `study.constraint`, by `weigh`, is not trained: it would use up a trial, and of a value whose
     networks are large more of them than of another's. The sampler is told that it is infeasible and is asked anew, and
     the proposal that is feasible holds what came before it. Raises UserError where nothing is.
+
+    `history` is what an earlier proposal of the same search has made of its trials, and is told of these.
     """
-    history = optuna.create_study(direction=direction(study))
-    history.add_trials([one for frozen in known for one in _as_history(study, level, frozen)])
+    history = make_history(study) if history is None else history
+    history.learn(known, lambda frozen: _as_history(study, level, frozen))
     ask: Ask = catalogue.built_by("sampler", study.search.sampler)
     bounds = study.constraint.parameters
     assert bounds is None or weigh is not None, "where there is a constraint, networks must be weighed"
     scale = _Scale(bounds, weigh) if bounds is not None and weigh is not None else None
-    given, numbers = given_points(study, level, scale), range(len(known), len(known) + count)
-    return [
-        _given(study, level, history, given[number])
-        if number < len(given)
-        else _proposed(study, level, history, (seed, number - len(given)), ask, scale)
-        for number in numbers
-    ]
+    given, proposals = given_points(study, level, scale), list[FrozenTrial]()
+    for number in range(len(known), len(known) + count):
+        if number < len(given):
+            one = _given(study, level, history, given[number])
+        else:
+            one = _proposed(study, level, history, (seed, number - len(given)), ask, scale)
+        proposals.append(one)
+        history.proposed()
+    return proposals
+
+
+def make_history(study: Study) -> History:
+    """What a search of the study knows at first: nothing."""
+    return History(StudyDirection[direction(study).upper()])
 
 
 Given = tuple[str, Mapping[str, Value]]
@@ -113,15 +131,13 @@ class _Scale:
 
 
 def _proposed(
-    study: Study, level: Level, history: optuna.Study, draw: "Draw", ask: "Ask", scale: _Scale | None
+    study: Study, level: Level, history: History, draw: "Draw", ask: "Ask", scale: _Scale | None
 ) -> FrozenTrial:
     """What the sampler proposes; where there is a constraint, what keeps to it."""
     return ask(study, level, history, draw) if scale is None else _feasible(study, level, history, draw, ask, scale)
 
 
-def _feasible(
-    study: Study, level: Level, history: optuna.Study, draw: "Draw", ask: "Ask", scale: _Scale
-) -> FrozenTrial:
+def _feasible(study: Study, level: Level, history: History, draw: "Draw", ask: "Ask", scale: _Scale) -> FrozenTrial:
     """The first proposal of that number that keeps to the bounds, with all that did not."""
     rejected: list[dict[str, Any]] = []
     for attempt in range(TRIES + DRAWS):
@@ -162,7 +178,7 @@ Draw = tuple[int, ...]
 that of the attempt.
 """
 
-Ask = Callable[[Study, Level, optuna.Study, Draw], FrozenTrial]
+Ask = Callable[[Study, Level, History, Draw], FrozenTrial]
 """A sampler: the proposal of that number for a search of a level, whose history then holds it too."""
 
 
@@ -176,24 +192,25 @@ def point_of(study: Study, level: Level, draw: Draw) -> dict[str, Any]:
     return {key: _to_optuna(value) for key, value in known.items() if key in space and holds(space[key], value)}
 
 
-def tpe(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
+def tpe(study: Study, level: Level, history: History, draw: Draw) -> FrozenTrial:
     """Optuna's tree-structured Parzen estimators."""
-    return _ask(study, level, history, TPESampler(seed=_seed(draw)), draw)
+    table = history.table(distributions_of(study, level, study.space(level)))
+    return _ask(study, level, history, Tpe(_seed(draw), table), draw)
 
 
-def random(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
+def random(study: Study, level: Level, history: History, draw: Draw) -> FrozenTrial:
     """Independent draws."""
     return _ask(study, level, history, RandomSampler(seed=_seed(draw)), draw)
 
 
-def gp(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
+def gp(study: Study, level: Level, history: History, draw: Draw) -> FrozenTrial:
     """Optuna's Gaussian processes."""
     with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
         sampler = GPSampler(seed=_seed(draw))
     return _ask(study, level, history, sampler, draw)
 
 
-def grid(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
+def grid(study: Study, level: Level, history: History, draw: Draw) -> FrozenTrial:
     """The grid's point of that number, in an order that the search's seed shuffles."""
     space = {
         key: [_to_optuna(value) for value in grid_values(key, domain)] for key, domain in study.space(level).items()
@@ -201,7 +218,7 @@ def grid(study: Study, level: Level, history: optuna.Study, draw: Draw) -> Froze
     return _ask(study, level, history, GridSampler(space, seed=draw[0]), draw)
 
 
-def qmc(study: Study, level: Level, history: optuna.Study, draw: Draw) -> FrozenTrial:
+def qmc(study: Study, level: Level, history: History, draw: Draw) -> FrozenTrial:
     """The next point of a scrambled Sobol sequence."""
     drawn = [trial for trial in history.get_trials(deepcopy=False) if GIVEN not in trial.system_attrs]
     place = len(drawn)  # its number among the sampler's own, and all that was infeasible before it
@@ -222,7 +239,7 @@ def as_samplers_know_it(frozen: FrozenTrial, study: Study, level: Level) -> Froz
     return light
 
 
-def _ask(study: Study, level: Level, history: optuna.Study, sampler: BaseSampler, draw: Draw) -> FrozenTrial:
+def _ask(study: Study, level: Level, history: History, sampler: BaseSampler, draw: Draw) -> FrozenTrial:
     history.sampler = sampler
     if known := point_of(study, level, draw):
         history.enqueue_trial(known)
@@ -237,7 +254,7 @@ def _ask(study: Study, level: Level, history: optuna.Study, sampler: BaseSampler
     )
 
 
-def _given(study: Study, level: Level, history: optuna.Study, given: Given) -> FrozenTrial:
+def _given(study: Study, level: Level, history: History, given: Given) -> FrozenTrial:
     """A proposal that is known beforehand."""
     source, point = given
     values = {key: _to_optuna(value) for key, value in point.items()}
@@ -245,7 +262,7 @@ def _given(study: Study, level: Level, history: optuna.Study, given: Given) -> F
 
 
 def _fixed(
-    study: Study, level: Level, history: optuna.Study, values: dict[str, Any], attributes: dict[str, Any]
+    study: Study, level: Level, history: History, values: dict[str, Any], attributes: dict[str, Any]
 ) -> FrozenTrial:
     """The proposal of these values, as Optuna stores them; those whose `when` does not hold are left out."""
     point = FixedTrial(values)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError
 from harness.study.study import Study
@@ -16,6 +17,7 @@ from harness.trial import Epoch, Figures, Outcome, Trial
 
 from mlflow import MlflowClient  # isort: skip
 from mlflow.entities import Metric, Param  # isort: skip
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository  # isort: skip
 
 from harness.tracking.mlflow.entries import (
     arrival_metrics,
@@ -31,6 +33,7 @@ from harness.tracking.mlflow.entries import (
     write_artifacts,
 )
 from harness.tracking.mlflow.known import find_experiment, known_runs
+from harness.tracking.mlflow.together import is_database, together
 
 STATES = {"finished": "FINISHED", "pruned": "KILLED", "stopped": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 ENDED = frozenset(STATES.values())
@@ -52,6 +55,7 @@ class Running:
     """A trial's run that is being written."""
 
     run_id: str
+    place: str  # the address of its files
     pending: list[Metric] = field(default_factory=list)
     epochs: int = 0  # of which the figures were kept or written
     written: float = field(default_factory=time.monotonic)
@@ -106,8 +110,9 @@ class MlflowStore:
         tags = {**self._tags(key, level), "seed": str(trial.seed), "stage": trial.stage}
         if key in self._cut:
             tags["repeats"] = self._cut[key]
-        run = self._client.create_run(self._experiment, milliseconds(started), tags, self.study.run_name(trial))
-        self._running[key] = Running(run.info.run_id)
+        with together(self._client):
+            run = self._client.create_run(self._experiment, milliseconds(started), tags, self.study.run_name(trial))
+        self._running[key] = Running(run.info.run_id, run.info.artifact_uri)
 
     def epoch(self, key: str, epoch: Epoch) -> None:
         """Keep the figures for the run's next batch."""
@@ -126,13 +131,15 @@ class MlflowStore:
             self.epoch(key, epoch)
         run = self._running[key]
         run.pending += outcome_metrics(outcome) + arrival_metrics(self.study, trial, outcome)
-        self._write(run, [Param(name, value) for name, value in params(trial).items()])
         with tempfile.TemporaryDirectory() as folder:
             write_artifacts(Path(folder), self.study, trial, outcome)
-            self._client.log_artifacts(run.run_id, folder)
-        if outcome.status != "finished":
-            self._client.set_tag(run.run_id, "reason", outcome.reason[-5000:])
-        self._client.set_terminated(run.run_id, STATES[outcome.status], milliseconds(outcome.ended))
+            self._keep(run, folder)
+        with together(self._client):
+            self._write(run)
+            self._client.log_batch(run.run_id, params=[Param(*named) for named in params(trial).items()])
+            if outcome.status != "finished":
+                self._client.set_tag(run.run_id, "reason", outcome.reason[-5000:])
+            self._client.set_terminated(run.run_id, STATES[outcome.status], milliseconds(outcome.ended))
         self._complete.add(key)
         del self._running[key]  # only now: what fails before is tried again
 
@@ -174,11 +181,18 @@ class MlflowStore:
         """Whether the file of the runs was deleted or replaced since it was opened: the system lets MLflow write on."""
         return self._file is not None and store_file() != self._file
 
-    def _write(self, run: Running, entries: list[Param] | None = None) -> None:
+    def _keep(self, run: Running, folder: str) -> None:
+        """Lay files down with a run: of a database without asking it where, which the run's beginning has told."""
+        if is_database(self._client):
+            repository: Any = get_artifact_repository(run.place, tracking_uri=store_uri())
+            repository.log_artifacts(folder)
+        else:
+            self._client.log_artifacts(run.run_id, folder)
+
+    def _write(self, run: Running) -> None:
         run.written = time.monotonic()
-        for start in range(0, max(1, len(run.pending)), AT_ONCE):
-            metrics = run.pending[start : start + AT_ONCE]
-            self._client.log_batch(run.run_id, metrics, params=entries if entries and start == 0 else [])
+        for start in range(0, len(run.pending), AT_ONCE):
+            self._client.log_batch(run.run_id, run.pending[start : start + AT_ONCE])
         run.pending = []  # only now: what was written twice MLflow keeps once
 
     def _read_runs(self) -> None:
