@@ -2,8 +2,6 @@
 
 import gc
 import io
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -544,25 +542,18 @@ def parts(
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option(help="The port on this machine.")] = 5000,
+    port: Annotated[
+        int | None, typer.Option(help="The port on this machine: the last one, at first 5000; links follow it.")
+    ] = None,
 ) -> None:
     """Browse the runs: MLflow's UI on 127.0.0.1, with the store that studies write to.
 
     Everybody who is logged in on this machine can open it. docs/security.md says how to put a password in front.
     """
     with plain_errors():
-        from harness.tracking import shown_store, store_uri
+        from harness.tracking.mlflow.ui import browse
 
-        uri = store_uri()
-        if uri.startswith(("http://", "https://")):
-            typer.echo("the runs are on the server that MLFLOW_TRACKING_URI names; open that address in a browser")
-            return
-        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-            raise UserError(f"{shown_store()}: no runs here yet; run a study first, as in: make study NAME=depth")
-        typer.echo(f"http://127.0.0.1:{port}  (runs in {shown_store()}; stop with Ctrl-C)")
-        # Without its job runners, which are for language models: eight processes, each of which loads MLflow once more.
-        environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
-        raise typer.Exit(subprocess.call(ui_command(port), env=environment))
+        raise typer.Exit(browse(port, typer.echo))
 
 
 @app.command()
@@ -594,20 +585,6 @@ def bench(
         place = choose_device(device).type
         page = run_bench(choose_works(works, place), contenders, rounds, place, out, typer.echo, once_above)
         typer.echo(f"{page.read_text()}\nbenchmark {page}")
-
-
-def ui_command(port: int) -> list[str]:
-    """MLflow's UI for the browsers of this machine.
-
-    It is to answer to the names of this machine alone: else a page from elsewhere whose name suddenly means 127.0.0.1
-    could read the runs. Any port will do, as that of a tunnel. The store, which may hold a password, is named in the
-    environment: everybody can see the arguments of a process.
-    """
-    names = ("127.0.0.1", "localhost")
-    hosts = ",".join([*names, *(f"{name}:*" for name in names)])
-    origins = ",".join(f"http://{name}:{port}" for name in names)
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-    return [*command, "--workers", "1", "--allowed-hosts", hosts, "--cors-allowed-origins", origins]
 
 
 def found(study: Path, dataset: str | None) -> tuple["Study", Path]:
