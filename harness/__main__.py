@@ -15,6 +15,7 @@ from harness.crews.how import How, check_device
 from harness.errors import INTERRUPTED, UserError, listed, one_of
 from harness.masking import without_secrets
 from harness.programs import Write, alone, error
+from harness.telling import Teller
 
 if TYPE_CHECKING:
     from harness.alert import Alert
@@ -125,7 +126,7 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", metavar="", help="Put the old journal aside and start anew.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", metavar="", help="Show no progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", metavar="", help="Say nothing but errors.")] = False,
     grace: Grace = 30.0,
     dry_run: Annotated[
         bool,
@@ -145,23 +146,25 @@ def run(
     """Run a study, or go on with it, and write its report."""
     from harness.interface.running import changes, prepared
 
+    say = Teller(quiet)
     how = How(device, stack, workers, ray, crew, offline, fresh, quiet, grace)
     changed = changes(trials, minutes, searches, seeds, epochs) + (overrides or [])
     with answering(as_json, lines=True) as write:
         checked, folder = prepared(study, changed, dataset, how)
+        say(f"{study}: loading torch …")  # for seconds
         if dry_run:
             from harness.driver import dry_run as tell
             from harness.events import planned
 
-            write(planned(checked, tell(checked, folder, how, typer.echo)))
+            write(planned(checked, tell(checked, folder, how, say)))
             return
         from harness.alert import alert_of
 
-        alert = alert_of(checked.label, typer.echo, on_done, on_failure)
-        train(checked, folder, how, alert, write if as_json else None)
+        alert = alert_of(checked.label, say, on_done, on_failure)
+        train(checked, folder, how, say, alert, write if as_json else None)
 
 
-def train(checked: "Study", folder: Path, how: How, alert: "Alert", write: Write | None) -> None:
+def train(checked: "Study", folder: Path, how: How, say: Teller, alert: "Alert", write: Write | None) -> None:
     """Run the study in the folder; `write` tells programs what happens, without it people are told."""
     from harness.alert import announced
     from harness.interface.running import start
@@ -170,10 +173,11 @@ def train(checked: "Study", folder: Path, how: How, alert: "Alert", write: Write
         from harness.console import Progress
         from harness.events import Events
 
+        say.clear()
         return Events(study, write) if write else Progress(study, quiet)
 
     with announced(alert):
-        done = start(checked, folder, how, typer.echo, show)
+        done = start(checked, folder, how, say, show)
         alert.page, alert.message = str(done.page), done.findings.answer
     if write:
         from harness.events import finished
@@ -617,10 +621,12 @@ def plain_errors(stopped: str = STOPPED, write: Write = lambda _: None) -> Itera
     try:
         yield
     except UserError as trouble:
+        Teller.clear()
         typer.echo(without_secrets("\n".join([f"harness: {trouble}", *trouble.below])), err=True)
         write(error(trouble, trouble.code))
         raise typer.Exit(trouble.code) from None
     except KeyboardInterrupt:
+        Teller.clear()
         typer.echo(f"harness: {stopped}", err=True)
         write(error(UserError(stopped), INTERRUPTED))
         raise typer.Exit(INTERRUPTED) from None

@@ -66,6 +66,7 @@ def run(
     """
     keep_freed_memory()
     device = _device(how)
+    say("loading the data …")
     study, data = _loaded(study, folder, device, how, say)
     if not tracker.offline:
         shown_store()  # an address that MLflow would misread is refused before anything is trained
@@ -176,6 +177,8 @@ def _done(study: Study, journal: Path, left: plan.Left) -> str:
 
 def show_runs(ledger: Ledger, tracker: Tracker, facts: Mapping[str, str], journal: Path, say: Say) -> None:
     """Open the store of runs. One that cannot be opened holds up nothing: the journal has all, and is told in time."""
+    if not tracker.offline:
+        say("opening MLflow's store …")
     try:
         ledger.note_runs(tracker.open(ledger.study, ledger.id, facts))
     except UserError as error:
@@ -190,6 +193,7 @@ def before_first_trial(
     Nothing that a user wrote is executed before it is known that the journal goes on with it, and told. Raises
     UserError for what only data and networks can tell to be wrong.
     """
+    say("checking models on the data …")
     if study.own:
         check_edits(study, folder / study.journal)
         say(runs_code(study.own, folder))
@@ -217,6 +221,7 @@ def _start(
     """Tell what to know beforehand and how long what is left will take, which the journal keeps."""
     for note in notes(ledger.study):
         say(f"note: {note}")
+    say("timing a few steps …")
     pace = plan.Pace(data, workplace, size, scale(data))
     told = _estimated(ledger.study, pace, ledger.left(), ledger.used(), journal, lambda line: say(f"estimate: {line}"))
     ledger.note_expected(told.expected)
@@ -276,11 +281,15 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> Concl
 
     if told := ledger.keep():
         say(f"warning: {told}")
+    say("looking at what came of it …")
     findings = analysis.find(analysis.read_results(journal))
     for note in findings.flags:
         say(f"warning: {note}")
+    say("writing the report …")
     target = write_report(findings, journal)  # while the store takes what waits
     recorded = list(ledger.recorded())
+    if tracker.is_open:
+        say("waiting for MLflow …")
     hand_over(tracker, recorded, lambda: tracker.summary(findings.headline, target))
     if tracker.is_gone and renew(ledger, tracker, recorded, journal, say):
         findings = analysis.find(analysis.read_results(journal))  # with the addresses of the runs that there are now
@@ -292,6 +301,7 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> Concl
             f"warning: MLflow lacks {number} runs of this study ({tracker.failure}); "
             f"{advice('sync', journal)} writes them from the journal"
         )
+    say(f"answer   {findings.answer}")
     say(f"report   {target / 'report.html'}")
     say(f"tables   {target / 'tables' / 'compare.csv'}")
     say(f"journal  {journal}")

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 from harness.console import Progress, named
@@ -18,6 +17,7 @@ from harness.errors import StudyStoppedError, UserError
 from harness.journal import Records, find_journal, holder
 from harness.study.places import advice
 from harness.study.study import Study
+from harness.telling import timed
 
 EVERY = 2.0  # seconds between two looks at the journal,
 BESIDE = 4.0  # times what a look takes, if that is more: watching is not to slow training down
@@ -72,12 +72,13 @@ class Watch:
         self.seen = state.st_size, state.st_mtime_ns
         if self.progress is None:
             self.progress = Progress(records.study, quiet=not is_live, on=sys.stdout)
+            self.progress.began = None
             if is_live:
                 self.progress.__enter__()
         self.tell(self.progress, records)
-        if not is_live and (line := ", ".join(self.progress.caption().splitlines())) and line != self.said:
+        if not is_live and (line := self.progress.line()) and line != self.said:
             self.said = line
-            self.say(f"{datetime.now():%H:%M:%S}  {line}")
+            self.say(timed(line))
 
     def tell(self, progress: Progress, records: Records) -> None:
         """Show what has come since the last look."""

@@ -379,7 +379,7 @@ def test_a_study_runs_goes_on_and_refuses_other_data(write_study: Write, trained
     planned = trained("run", "studies/mine", "--dry-run")
     assert (planned.returncode, planned.stderr) == (0, "")
     assert not (folder / "journal.log").exists()
-    ran = trained("run", "studies/mine", "--offline", "--quiet", "--device", "cpu")
+    ran = trained("run", "studies/mine", "--offline", "--device", "cpu")
     assert ran.returncode == 0, ran.stderr
     told = "data     prices.csv: 60 rows, 12 for the test; 2 columns; regression of price in EUR"
     assert told in ran.stdout
@@ -409,7 +409,7 @@ def test_a_changed_program_is_refused_before_it_is_executed(write_study: Write, 
     tuned = trained("run", "studies/mine", "--dry-run", "--set", "tune.lr={low=0.01,high=0.1}")
     assert (tuned.returncode, tuned.stderr) == (0, ""), "what is searched is told before its metric is known"
     assert "tunes     lr from 0.01 to 0.1" in tuned.stdout
-    ran = trained("run", "studies/mine", "--offline", "--quiet", "--device", "cpu")
+    ran = trained("run", "studies/mine", "--offline", "--device", "cpu")
     assert ran.returncode == 0, ran.stderr
     assert "runs studies/mine/data.py (sha256 " in ran.stdout
     assert ran.stdout.index("runs studies") < ran.stdout.index("executed")
@@ -497,7 +497,7 @@ def test_they_are_told_before_the_first_trial_and_not_afterwards(
         WINDOWS + "[fixed]\nkernel = 9\nchannels = [4]\nepochs = 1\n[budget]\nseeds = 1\nfailures = 1.0\n"
     )
     for more in (["--dry-run"], ["--offline"]):
-        done = command("run", "studies/mine", "--quiet", *more)
+        done = command("run", "studies/mine", *more)
         assert done.returncode == 2
         assert done.stderr == "harness: fixed.kernel: 9 is larger than the 8x8 pixels that the images have\n"
     assert not (folder / "journal.log").exists()

@@ -522,7 +522,7 @@ def test_without_a_store_training_goes_on_and_says_so(
     (folder / "study.toml").write_text(SMALL.replace('"digits"', '"mnist"'))
     folder.rename(tmp_path / "studies" / "a b")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}")
-    done = command("run", "studies/a b", "--dataset", "digits", "--quiet")
+    done = command("run", "studies/a b", "--dataset", "digits")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     again = "harness sync 'studies/a b' --dataset digits"
