@@ -126,6 +126,9 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", metavar="", help="Put the old journal aside and start anew.")
     ] = False,
+    resume: Annotated[
+        list[str] | None, typer.Option(metavar="VALUE", help="Go on with a value that harness stop had ended.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", metavar="", help="Say nothing but errors.")] = False,
     grace: Grace = 30.0,
     dry_run: Annotated[
@@ -147,7 +150,7 @@ def run(
     from harness.interface.running import changes, prepared
 
     say = Teller(quiet)
-    how = How(device, stack, workers, ray, crew, offline, fresh, quiet, grace)
+    how = How(device, stack, workers, ray, crew, offline, fresh, quiet, grace, resume=tuple(resume or ()))
     changed = changes(trials, minutes, searches, seeds, epochs) + (overrides or [])
     with answering(as_json, lines=True) as write:
         checked, folder = prepared(study, changed, dataset, how)
@@ -387,16 +390,21 @@ def watch(
 @app.command()
 def stop(
     study: Folder,
+    level: Level = None,
     dataset: Dataset = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for it to end.")] = 60.0,
 ) -> None:
-    """End a study that runs on this machine, as Ctrl-C does: after the epoch in hand. The same command goes on."""
+    """End a study that runs on this machine, as Ctrl-C does: after the epoch in hand. The same command goes on.
+
+    With a compared value end only that one: what it has stays, what remains of it is not begun, the others go on.
+    """
     with plain_errors():
         checked, folder = found(study, dataset)
-        from harness.journal import find_journal
+        from harness.journal import find_journal, stop_level
         from harness.journal import stop as end
 
-        typer.echo(end(find_journal(checked, folder), wait))
+        journal = find_journal(checked, folder)
+        typer.echo(end(journal, wait) if level is None else stop_level(journal, level, wait))
 
 
 @app.command()

@@ -118,6 +118,9 @@ class Screen(Protocol):
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """A trial has its outcome, now or in an earlier run of the study."""
 
+    def stopped(self, study: Study, level: Level) -> None:
+        """Somebody has ended a value of the study, which is now this one: nothing more of that is begun."""
+
 
 class Progress:
     """Counts what came of the trials of each level and shows it: live on a terminal, elsewhere a line a stack."""
@@ -181,6 +184,17 @@ class Progress:
         """A trial has its outcome, now or in an earlier run of the study."""
         self._outcomes[trial.level].append((trial, outcome))
         self.timing.end(trial, outcome)
+
+    def stopped(self, study: Study, level: Level) -> None:
+        """Somebody has ended a value of the study, which is now this one: nothing more of that is begun."""
+        self.now_of(study)
+        if not self._terminal.is_terminal:
+            self._terminal.print(timed(f"{study.level_name(level)} is stopped"), highlight=False, markup=False)
+
+    def now_of(self, study: Study) -> None:
+        """The study as it is by now."""
+        self.study = study
+        self.timing.now_of(study)
 
     def at_work(self, what: str) -> None:
         """What trains now, in words."""
@@ -255,7 +269,9 @@ class Progress:
         tests = self._of(level, "confirm")
         return [
             *map(escape, self.study.shown(level).values()),
-            f"{len(search)}{wanted}" if self.study.space(level) else NONE,
+            f"{len(search)}{wanted}{' stopped' if self.study.is_stopped(level) else ''}"
+            if self.study.space(level)
+            else NONE,
             str(sum(outcome.status == "pruned" for outcome in search)),
             str(sum(outcome.status in ("failed", "diverged") for outcome in search)),
             self._best(self._of(level, "search")),

@@ -28,7 +28,7 @@ from harness.crews.grouping import by_cost, group_trials
 from harness.crews.how import How
 from harness.crews.schedule import Group, Stopping, Workplace, train_all
 from harness.errors import INTERRUPTED, StudyStoppedError, UserError
-from harness.journal import Ledger, Records, check_data_name, check_edits, hold, look, make_whole, put_aside
+from harness.journal import Ledger, Records, check_data_name, check_edits, hold, look, make_whole, put_aside, resuming
 from harness.journal.earlier import with_earlier
 from harness.loading import load_study
 from harness.parts.data import Data
@@ -76,6 +76,7 @@ def run(
         facts = before_first_trial(study, folder, data, device, workplace, say)
         size = how.group_size or workplace.group_size
         ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
+        ledger.resume(how.resume)
         study = ledger.study
         show_runs(ledger, tracker, facts, journal, say)
         start = _start(ledger, data, workplace, size, journal, say)
@@ -219,13 +220,19 @@ def _start(
     ledger: Ledger, data: Mapping[str, Data], workplace: Workplace, size: int | None, journal: Path, say: Say
 ) -> Start:
     """Tell what to know beforehand and how long what is left will take, which the journal keeps."""
-    for note in notes(ledger.study):
+    for note in (*notes(ledger.study), *stopped_notes(ledger.study, journal)):
         say(f"note: {note}")
     say("timing a few steps …")
     pace = plan.Pace(data, workplace, size, scale(data))
     told = _estimated(ledger.study, pace, ledger.left(), ledger.used(), journal, lambda line: say(f"estimate: {line}"))
     ledger.note_expected(told.expected)
     return told
+
+
+def stopped_notes(study: Study, journal: Path) -> Iterator[str]:
+    """Which values do not go on, and how they would."""
+    for name in study.stopped:
+        yield f"{name} was stopped and does not go on; {resuming(journal, name)}"
 
 
 def _estimated(study: Study, pace: plan.Pace, left: plan.Left, used: float, journal: Path, say: Say) -> Start:
@@ -380,6 +387,7 @@ class Driver:
         while trials := self.ledger.generation():
             self.train(trials)
             self.ledger.close_generation()
+            self.heed()
         self.train(self.ledger.confirmations())
         self.train(self.ledger.ablations())
         self.ledger.end()
@@ -394,8 +402,12 @@ class Driver:
         self.screen.begin([trial for group in groups for trial in group])
         budget, failed = self.ledger.study.budget, list[Outcome]()
         crew = self.workplace.crew(groups, watched=budget.trial_timeout is not None)
-        stop = folds.stop_as(self.ledger.should_prune)
-        events = train_all(groups, crew, stop, budget.retries, budget.trial_timeout, self.checkpoints, self.stopping)
+        stop, limits = folds.stop_as(self.ledger.should_prune), (budget.retries, budget.trial_timeout)
+
+        def unwanted(group: Group) -> bool:
+            return self.is_stopped([folds.whole[member] for member in group])
+
+        events = train_all(groups, crew, stop, *limits, self.checkpoints, self.stopping, unwanted)
         with closing(events):
             for trial, told in chain.from_iterable(folds.take(*event) for event in events):
                 self.take(trial, told)
@@ -407,6 +419,16 @@ class Driver:
             raise KeyboardInterrupt
         if self.checkpoints:
             self.checkpoints.clear()
+
+    def heed(self) -> None:
+        """Stop the values that somebody asked for since."""
+        for level in self.ledger.heed():
+            self.screen.stopped(self.ledger.study, level)
+
+    def is_stopped(self, trials: Sequence[Trial]) -> bool:
+        """Whether nothing of a group is wanted any more: all that it lacks are trials of values that were stopped."""
+        self.heed()
+        return all(self.ledger.is_stopped(trial.level) or self.ledger.is_recorded(trial) for trial in trials)
 
     def left(self, folds: Folds) -> list[Group]:
         """The groups to train, the longest first.
@@ -427,6 +449,7 @@ class Driver:
             self.ledger.report(trial, event)
             self.tracker.epoch(trial, event)
             self.screen.epoch(trial, event)
+            self.heed()
         elif isinstance(event, FoldsEnded):
             self.ledger.report_folds(trial, event)
         else:

@@ -82,6 +82,7 @@ class Watch:
 
     def tell(self, progress: Progress, records: Records) -> None:
         """Show what has come since the last look."""
+        progress.now_of(records.study)
         progress.timing.expected = records.expected
         for record in records.all:
             if record.current and record.outcome and record.trial not in self.known:
@@ -111,6 +112,7 @@ def at_work(records: Records) -> str:
     """What trains now, as far as a journal tells; nothing where all is done."""
     timing, study = records.timing, records.study
     waiting = [r.trial for r in records.all if r.outcome is None and r.trial.stage == "search"]
+    waiting = [trial for trial in waiting if not study.is_stopped(trial.level)]
     searched, after = timing.wanted()
     if waiting:
         levels = {trial.level for trial in waiting}

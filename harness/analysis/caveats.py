@@ -79,13 +79,16 @@ def _not_too_many(study: Study, said: list[str]) -> list[str]:
 def _of_the_search(seen: Seen) -> Iterator[str]:
     """Whether all values had the same chances."""
     study, table = seen.study, seen.table
-    trials = table["trials"][[bool(study.space(level)) for level in study.levels]]
+    compared = [bool(study.space(level)) and not study.is_stopped(level) for level in study.levels]
+    trials = table["trials"][compared]
     if trials.nunique() > 1:
         yield (
             f"The budgets are not equal yet: {trials.min()} to {trials.max()} search trials; "
             "a value with more trials had more chances."
         )
-    done = searched(seen.results.runs).groupby("level")["status"].agg(lambda status: (status == "finished").mean())
+    runs = searched(seen.results.runs)
+    runs = runs[[compared[row] for row in runs["level"]]]
+    done = runs.groupby("level")["status"].agg(lambda status: (status == "finished").mean())
     if len(done) > 1:
         most, least = int(done.idxmax()), int(done.idxmin())
         error = math.sqrt(sum(max(p * (1 - p), 0.01) / table["trials"][row] for row, p in done[[most, least]].items()))
@@ -120,9 +123,21 @@ def _of_the_levels(seen: Seen) -> Iterator[str]:
             yield f"{names(study, [row for row, own in known if own == note])}: {note}"
 
 
+def _stopped(study: Study, cells: Cells, planned: int) -> str:
+    """What a value had when somebody ended it."""
+    trials = f"{cells['trials']}{'' if study.open_ended else f' of {planned}'} search trials and " if planned else ""
+    return (
+        f"was stopped by hand after {trials}{cells['seeds']} of {study.budget.seeds} confirmation runs. "
+        "No fair comparison with it is claimed: answer, differences and their tests leave it out."
+    )
+
+
 def _of_a_level(study: Study, row: int, cells: Cells, runs: pd.DataFrame) -> Iterator[str]:
     is_searched = bool(study.space(study.levels[row]))
     planned = study.searches * study.trials
+    if study.is_stopped(study.levels[row]):
+        yield _stopped(study, cells, planned if is_searched else 0)
+        return
     if study.open_ended and is_searched:
         yield f"{cells['trials']} search trials so far; its {study.budget.minutes:g} minutes are not known to be spent."
     elif is_searched and cells["trials"] < planned:
