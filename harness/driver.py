@@ -75,8 +75,7 @@ def run(
         begin(journal, how, say)
         facts = before_first_trial(study, folder, data, device, workplace, say)
         size = how.group_size or workplace.group_size
-        ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
-        ledger.resume(how.resume)
+        ledger = _opened(study, journal, facts, how, size, data)
         study = ledger.study
         show_runs(ledger, tracker, facts, journal, say)
         start = _start(ledger, data, workplace, size, journal, say)
@@ -103,6 +102,15 @@ def _loaded(study: Study, folder: Path, device: torch.device, how: How, say: Say
     settled, data = load_study(study, folder, device, say)
     report_folder(settled.label)  # one that leads out is refused before anything is trained
     return settled, data
+
+
+def _opened(
+    study: Study, journal: Path, facts: Mapping[str, str], how: How, size: int | None, data: Mapping[str, Data]
+) -> Ledger:
+    """The journal, in which values that were stopped go on, if that is wanted."""
+    ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
+    ledger.resume(how.resume)
+    return ledger
 
 
 @dataclass(frozen=True)

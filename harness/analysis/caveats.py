@@ -87,7 +87,7 @@ def _of_the_search(seen: Seen) -> Iterator[str]:
             "a value with more trials had more chances."
         )
     runs = searched(seen.results.runs)
-    runs = runs[[compared[row] for row in runs["level"]]]
+    runs = runs[runs["level"].isin([row for row, is_compared in enumerate(compared) if is_compared])]
     done = runs.groupby("level")["status"].agg(lambda status: (status == "finished").mean())
     if len(done) > 1:
         most, least = int(done.idxmax()), int(done.idxmin())
@@ -115,7 +115,10 @@ def _lucky(seen: Seen) -> Iterator[str]:
 def _of_the_levels(seen: Seen) -> Iterator[str]:
     study, known = seen.study, list[tuple[int, str]]()
     for row, cells in enumerate(seen.table.to_dict("records")):
-        known += [(row, note) for note in _of_a_level(study, row, cells, seen.results.by_level[row])]
+        if study.is_stopped(study.levels[row]):
+            known.append((row, _stopped(study, row, cells)))
+        else:
+            known += [(row, note) for note in _of_a_level(study, row, cells, seen.results.by_level[row])]
     if len(study.levels) <= SIDE_BY_SIDE:
         yield from (f"{_name(study, row)}: {note}" for row, note in known)
     else:  # what is said of many is said once
@@ -123,8 +126,9 @@ def _of_the_levels(seen: Seen) -> Iterator[str]:
             yield f"{names(study, [row for row, own in known if own == note])}: {note}"
 
 
-def _stopped(study: Study, cells: Cells, planned: int) -> str:
+def _stopped(study: Study, row: int, cells: Cells) -> str:
     """What a value had when somebody ended it."""
+    planned = study.searches * study.trials if study.space(study.levels[row]) else 0
     trials = f"{cells['trials']}{'' if study.open_ended else f' of {planned}'} search trials and " if planned else ""
     return (
         f"was stopped by hand after {trials}{cells['seeds']} of {study.budget.seeds} confirmation runs. "
@@ -135,9 +139,6 @@ def _stopped(study: Study, cells: Cells, planned: int) -> str:
 def _of_a_level(study: Study, row: int, cells: Cells, runs: pd.DataFrame) -> Iterator[str]:
     is_searched = bool(study.space(study.levels[row]))
     planned = study.searches * study.trials
-    if study.is_stopped(study.levels[row]):
-        yield _stopped(study, cells, planned if is_searched else 0)
-        return
     if study.open_ended and is_searched:
         yield f"{cells['trials']} search trials so far; its {study.budget.minutes:g} minutes are not known to be spent."
     elif is_searched and cells["trials"] < planned:
