@@ -411,11 +411,7 @@ class Driver:
         budget, failed = self.ledger.study.budget, list[Outcome]()
         crew = self.workplace.crew(groups, watched=budget.trial_timeout is not None)
         stop, limits = folds.stop_as(self.ledger.should_prune), (budget.retries, budget.trial_timeout)
-
-        def unwanted(group: Group) -> bool:
-            return self.is_stopped([folds.whole[member] for member in group])
-
-        events = train_all(groups, crew, stop, *limits, self.checkpoints, self.stopping, unwanted)
+        events = train_all(groups, crew, stop, *limits, self.checkpoints, self.stopping, self.unwanted(folds))
         with closing(events):
             for trial, told in chain.from_iterable(folds.take(*event) for event in events):
                 self.take(trial, told)
@@ -433,10 +429,15 @@ class Driver:
         for level in self.ledger.heed():
             self.screen.stopped(self.ledger.study, level)
 
-    def is_stopped(self, trials: Sequence[Trial]) -> bool:
-        """Whether nothing of a group is wanted any more: all that it lacks are trials of values that were stopped."""
-        self.heed()
-        return all(self.ledger.is_stopped(trial.level) or self.ledger.is_recorded(trial) for trial in trials)
+    def unwanted(self, folds: Folds) -> Callable[[Group], bool]:
+        """What says of a group whether nothing of it is wanted any more: it lacks trials of stopped values alone."""
+
+        def is_unwanted(group: Group) -> bool:
+            self.heed()
+            trials = {folds.whole[member] for member in group}
+            return all(self.ledger.is_stopped(trial.level) or self.ledger.is_recorded(trial) for trial in trials)
+
+        return is_unwanted
 
     def left(self, folds: Folds) -> list[Group]:
         """The groups to train, the longest first.
