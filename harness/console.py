@@ -32,14 +32,21 @@ MINUTE = 60.0
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on standard output; where that is no terminal, which has a width, no line is folded."""
-    terminal, table = Terminal(), Table(box=SIMPLE)
-    if not terminal.is_terminal:
+    """A table on standard output; where that is no terminal, which has a width, no line is folded. On one that is small
+    names of rows are not folded as long as they leave room for the rest, and columns without a cell are left out.
+    """
+    terminal, known = Terminal(), [list(map(printable, row)) for row in rows]
+    shown = range(len(headings))
+    if terminal.is_terminal:
+        shown = [place for place in shown if not known or any(row[place] for row in known)]
+    else:
         terminal.width = UNFOLDED
-    for column in headings:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(printable(cell)) for cell in row))
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0) if terminal.width < UNFOLDED else (0, 1))
+    for place in shown:
+        wide = max((len(row[place]) for row in known), default=0)
+        table.add_column(headings[place], overflow="fold", no_wrap=place == 0 and wide < terminal.width / 4)
+    for row in known:
+        table.add_row(*(escape(row[place]) for place in shown))
     terminal.print(table)
 
 

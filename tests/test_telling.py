@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness import telling
-from harness.console import Progress
+from harness.console import Progress, print_table
 from harness.journal.left import Expected
 from harness.study.study import Study
 from harness.telling import Teller, done_only
@@ -98,3 +98,14 @@ def test_the_bar_counts_trainings(small: Study) -> None:
     assert progress.line().startswith("searching depth 1: 2 trainings; 4 of 16 done, 0:00 elapsed")
     open_ended = small.model_copy(update={"budget": small.budget.model_copy(update={"minutes": 5.0})})
     assert Progress(open_ended, quiet=True).bar() == ""
+
+
+def test_a_narrow_table_keeps_names_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    rows = [["early_stopping", "a" * 40, "", "finished"], ["depth", "b" * 30, "", "not begun"]]
+    print_table(["study", "data", "left", "state"], rows)
+    said = re.sub("\x1b[^m]*m", "", capsys.readouterr().out)
+    assert "early_stopping" in said
+    assert "left" not in said, "nothing stands there"
+    assert all(len(line) <= 60 for line in said.splitlines())
