@@ -2,8 +2,6 @@
 
 import gc
 import io
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from harness.crews.how import How, check_device
 from harness.errors import INTERRUPTED, UserError, listed, one_of
 from harness.masking import without_secrets
 from harness.programs import Write, alone, error
+from harness.telling import Teller
 
 if TYPE_CHECKING:
     from harness.alert import Alert
@@ -127,7 +126,10 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", metavar="", help="Put the old journal aside and start anew.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", metavar="", help="Show no progress.")] = False,
+    resume: Annotated[
+        list[str] | None, typer.Option(metavar="VALUE", help="Go on with a value that harness stop had ended.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", metavar="", help="Say nothing but errors.")] = False,
     grace: Grace = 30.0,
     dry_run: Annotated[
         bool,
@@ -147,23 +149,25 @@ def run(
     """Run a study, or go on with it, and write its report."""
     from harness.interface.running import changes, prepared
 
-    how = How(device, stack, workers, ray, crew, offline, fresh, quiet, grace)
+    say = Teller(quiet)
+    how = How(device, stack, workers, ray, crew, offline, fresh, quiet, grace, resume=tuple(resume or ()))
     changed = changes(trials, minutes, searches, seeds, epochs) + (overrides or [])
     with answering(as_json, lines=True) as write:
         checked, folder = prepared(study, changed, dataset, how)
+        say(f"{study}: loading torch …")  # for seconds
         if dry_run:
             from harness.driver import dry_run as tell
             from harness.events import planned
 
-            write(planned(checked, tell(checked, folder, how, typer.echo)))
+            write(planned(checked, tell(checked, folder, how, say)))
             return
         from harness.alert import alert_of
 
-        alert = alert_of(checked.label, typer.echo, on_done, on_failure)
-        train(checked, folder, how, alert, write if as_json else None)
+        alert = alert_of(checked.label, say, on_done, on_failure)
+        train(checked, folder, how, say, alert, write if as_json else None)
 
 
-def train(checked: "Study", folder: Path, how: How, alert: "Alert", write: Write | None) -> None:
+def train(checked: "Study", folder: Path, how: How, say: Teller, alert: "Alert", write: Write | None) -> None:
     """Run the study in the folder; `write` tells programs what happens, without it people are told."""
     from harness.alert import announced
     from harness.interface.running import start
@@ -172,10 +176,11 @@ def train(checked: "Study", folder: Path, how: How, alert: "Alert", write: Write
         from harness.console import Progress
         from harness.events import Events
 
+        say.clear()
         return Events(study, write) if write else Progress(study, quiet)
 
     with announced(alert):
-        done = start(checked, folder, how, typer.echo, show)
+        done = start(checked, folder, how, say, show)
         alert.page, alert.message = str(done.page), done.findings.answer
     if write:
         from harness.events import finished
@@ -385,16 +390,21 @@ def watch(
 @app.command()
 def stop(
     study: Folder,
+    level: Level = None,
     dataset: Dataset = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for it to end.")] = 60.0,
 ) -> None:
-    """End a study that runs on this machine, as Ctrl-C does: after the epoch in hand. The same command goes on."""
+    """End a study that runs on this machine, as Ctrl-C does: after the epoch in hand. The same command goes on.
+
+    With a compared value end only that one: what it has stays, what remains of it is not begun, the others go on.
+    """
     with plain_errors():
         checked, folder = found(study, dataset)
-        from harness.journal import find_journal
+        from harness.journal import find_journal, stop_level
         from harness.journal import stop as end
 
-        typer.echo(end(find_journal(checked, folder), wait))
+        journal = find_journal(checked, folder)
+        typer.echo(end(journal, wait) if level is None else stop_level(journal, level, wait))
 
 
 @app.command()
@@ -544,25 +554,18 @@ def parts(
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option(help="The port on this machine.")] = 5000,
+    port: Annotated[
+        int | None, typer.Option(help="The port on this machine: the last one, at first 5000; links follow it.")
+    ] = None,
 ) -> None:
     """Browse the runs: MLflow's UI on 127.0.0.1, with the store that studies write to.
 
     Everybody who is logged in on this machine can open it. docs/security.md says how to put a password in front.
     """
     with plain_errors():
-        from harness.tracking import shown_store, store_uri
+        from harness.tracking.mlflow.ui import browse
 
-        uri = store_uri()
-        if uri.startswith(("http://", "https://")):
-            typer.echo("the runs are on the server that MLFLOW_TRACKING_URI names; open that address in a browser")
-            return
-        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-            raise UserError(f"{shown_store()}: no runs here yet; run a study first, as in: make study NAME=depth")
-        typer.echo(f"http://127.0.0.1:{port}  (runs in {shown_store()}; stop with Ctrl-C)")
-        # Without its job runners, which are for language models: eight processes, each of which loads MLflow once more.
-        environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
-        raise typer.Exit(subprocess.call(ui_command(port), env=environment))
+        raise typer.Exit(browse(port, typer.echo))
 
 
 @app.command()
@@ -596,20 +599,6 @@ def bench(
         typer.echo(f"{page.read_text()}\nbenchmark {page}")
 
 
-def ui_command(port: int) -> list[str]:
-    """MLflow's UI for the browsers of this machine.
-
-    It is to answer to the names of this machine alone: else a page from elsewhere whose name suddenly means 127.0.0.1
-    could read the runs. Any port will do, as that of a tunnel. The store, which may hold a password, is named in the
-    environment: everybody can see the arguments of a process.
-    """
-    names = ("127.0.0.1", "localhost")
-    hosts = ",".join([*names, *(f"{name}:*" for name in names)])
-    origins = ",".join(f"http://{name}:{port}" for name in names)
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-    return [*command, "--workers", "1", "--allowed-hosts", hosts, "--cors-allowed-origins", origins]
-
-
 def found(study: Path, dataset: str | None) -> tuple["Study", Path]:
     """The study that the command line names, on that data set or its own, and its folder."""
     from harness.study.file import read_study
@@ -640,10 +629,12 @@ def plain_errors(stopped: str = STOPPED, write: Write = lambda _: None) -> Itera
     try:
         yield
     except UserError as trouble:
+        Teller.clear()
         typer.echo(without_secrets("\n".join([f"harness: {trouble}", *trouble.below])), err=True)
         write(error(trouble, trouble.code))
         raise typer.Exit(trouble.code) from None
     except KeyboardInterrupt:
+        Teller.clear()
         typer.echo(f"harness: {stopped}", err=True)
         write(error(UserError(stopped), INTERRUPTED))
         raise typer.Exit(INTERRUPTED) from None

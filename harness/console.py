@@ -1,4 +1,6 @@
-"""What the terminal shows while a study runs: one line per compared value, drawn anew as trials come in."""
+"""What the terminal shows while a study runs: one line per compared value, drawn anew as trials come in; below it how
+far it is. A log gets a line with its time for each generation, and one a minute.
+"""
 
 import statistics
 import sys
@@ -17,23 +19,34 @@ from rich.table import Table
 
 from harness.catalogue import show
 from harness.errors import printable
-from harness.figures import NONE, duration, text
+from harness.figures import NONE, SOON, clock, duration, text
 from harness.journal.left import Expected, Timing
 from harness.study.study import Study
+from harness.telling import timed
 from harness.trial import Epoch, Level, Outcome, Trial
 
 UNFOLDED = 1000  # columns
+BAR = 12  # columns
+NARROW = 72  # columns, below which a table says less
+MINUTE = 60.0
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on standard output; where that is no terminal, which has a width, no line is folded."""
-    terminal, table = Terminal(), Table(box=SIMPLE)
-    if not terminal.is_terminal:
+    """A table on standard output; where that is no terminal, which has a width, no line is folded. On one that is small
+    names of rows are not folded as long as they leave room for the rest, and columns without a cell are left out.
+    """
+    terminal, known = Terminal(), [list(map(printable, row)) for row in rows]
+    shown = range(len(headings))
+    if terminal.is_terminal:
+        shown = [place for place in shown if not known or any(row[place] for row in known)]
+    else:
         terminal.width = UNFOLDED
-    for column in headings:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(printable(cell)) for cell in row))
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0) if terminal.width < UNFOLDED else (0, 1))
+    for place in shown:
+        wide = max((len(row[place]) for row in known), default=0)
+        table.add_column(headings[place], overflow="fold", no_wrap=place == 0 and wide < terminal.width / 4)
+    for row in known:
+        table.add_row(*(escape(row[place]) for place in shown))
     terminal.print(table)
 
 
@@ -112,15 +125,20 @@ class Screen(Protocol):
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """A trial has its outcome, now or in an earlier run of the study."""
 
+    def stopped(self, study: Study, level: Level) -> None:
+        """Somebody has ended a value of the study, which is now this one: nothing more of that is begun."""
+
 
 class Progress:
     """Counts what came of the trials of each level and shows it: live on a terminal, elsewhere a line a stack."""
 
     def __init__(self, study: Study, quiet: bool, on: TextIO | None = None) -> None:
-        self.study = study
+        self.study, self._on = study, on
         self._outcomes: dict[Level, list[tuple[Trial, Outcome]]] = {level: [] for level in study.levels}
         self._now = ""
         self.timing = Timing(study)
+        self.began: float | None = time.monotonic()  # None where that is not known
+        self._logged = 0.0  # when a log got its last line
         self._terminal = Terminal(file=on or sys.stderr, quiet=quiet)
         self._live = Live(get_renderable=self.table, console=self._terminal, refresh_per_second=4)
 
@@ -135,8 +153,8 @@ class Progress:
         self._now = ""
         if self._terminal.is_terminal:
             self._live.stop()
-        else:
-            self._terminal.print(self.table())
+        elif not self._terminal.quiet:
+            Terminal(file=self._on or sys.stdout).print(self.table())  # what came of it belongs to the results
 
     def start(self, start: Start) -> None:
         """Everything is ready for the first training."""
@@ -150,19 +168,40 @@ class Progress:
         what = {"search": "searching", "confirm": "confirming", "ablation": "taking apart"}[first.stage]
         levels = list(dict.fromkeys(trial.level for trial in trials))
         self._now = f"{what} {named(self.study, levels)}: {len(trials)} trainings"
-        if not self._terminal.is_terminal:  # a log file gets a line for each of these instead of a live table
-            line = f"{self._now}, after {sum(map(len, self._outcomes.values()))}{self.left()}"
-            self._terminal.print(line, highlight=False, markup=False)
+        self.log()
 
     def epoch(self, trial: Trial, epoch: Epoch) -> None:
         """An epoch of a trial at work."""
         head = self._now.split(",  ")[0]
         self._now = f"{head},  epoch {epoch.number} of {trial.config.epochs}"
+        if time.monotonic() - self._logged > MINUTE:
+            self.log()
+
+    def log(self) -> None:
+        """Where this is no terminal a line instead of the live table."""
+        self._logged = time.monotonic()
+        if not self._terminal.is_terminal:
+            self._terminal.print(timed(self.line()), highlight=False, markup=False, soft_wrap=True)
+
+    def line(self) -> str:
+        """What trains now, how far all is and what did best so far, in one line; nothing when all is done."""
+        return "; ".join(filter(None, [self._now, self.so_far(), self.leader()])) if self._now else ""
 
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """A trial has its outcome, now or in an earlier run of the study."""
         self._outcomes[trial.level].append((trial, outcome))
         self.timing.end(trial, outcome)
+
+    def stopped(self, study: Study, level: Level) -> None:
+        """Somebody has ended a value of the study, which is now this one: nothing more of that is begun."""
+        self.now_of(study)
+        if not self._terminal.is_terminal:
+            self._terminal.print(timed(f"{study.level_name(level)} is stopped"), highlight=False, markup=False)
+
+    def now_of(self, study: Study) -> None:
+        """The study as it is by now."""
+        self.study = study
+        self.timing.now_of(study)
 
     def at_work(self, what: str) -> None:
         """What trains now, in words."""
@@ -190,21 +229,44 @@ class Progress:
     def left(self) -> str:
         """How long it still takes, in words; nothing while that is not known."""
         seconds = self.timing.left(time.time())
-        return f", about {duration(seconds)} left" if seconds else ""
+        about = "about " if seconds and seconds >= SOON else ""  # "a few seconds" says so itself
+        return f", {about}{duration(seconds)} left" if seconds else ""
+
+    def so_far(self) -> str:
+        """How many trainings are done, the time they took and what is left, in words."""
+        done, wanted = self.timing.done("search", "confirm", "ablation"), sum(self.timing.wanted())
+        of = "" if self.study.open_ended else f" of {wanted}"
+        elapsed = "" if self.began is None else f", {clock(time.monotonic() - self.began)} elapsed"
+        return f"{done}{of} done{elapsed}{self.left()}"
+
+    def bar(self, columns: int = BAR) -> str:
+        """The share of the trainings that are done, drawn; nothing where only time will tell how many there are."""
+        if self.study.open_ended:
+            return ""
+        share = min(1.0, self.timing.done("search", "confirm", "ablation") / max(1, sum(self.timing.wanted())))
+        return "━" * round(share * columns) + "─" * (columns - round(share * columns))
 
     def caption(self) -> str:
-        """What trains now, for how long, and what did best so far; nothing when all is done."""
-        return "\n".join(filter(None, [f"{self._now}{self.left()}", self.leader()])) if self._now else ""
+        """What trains now, how far all is, and what did best so far; nothing when all is done."""
+        if not self._now:
+            return ""
+        far = " ".join(filter(None, [self.bar(), self.so_far()]))
+        return "\n".join(filter(None, [self._now, far, self.leader()]))
 
     def table(self) -> Table:
         """The present state."""
         table = Table(title=escape(self.study.label), caption=escape(self.caption()) or None, caption_justify="left")
         for key in self.study.axes:
             table.add_column(key)
-        for column in ("trials", "pruned", "failed", "best validation", "seeds", "test"):
-            table.add_column(column, justify="right")
+        narrow = self._terminal.is_terminal and self._terminal.width < NARROW
+        headings = ("trials", "pruned", "failed", "best validation", "seeds", "test")
+        shown = [place for place, name in enumerate(headings) if not (narrow and name in ("pruned", "failed"))]
+        for place in shown:
+            table.add_column(headings[place], justify="right")
+        keys = len(self.study.axes)
         for level in self.study.levels:
-            table.add_row(*self._row(level))
+            row = self._row(level)
+            table.add_row(*row[:keys], *(row[keys + place] for place in shown))
         return table
 
     def _row(self, level: Level) -> list[str]:
@@ -214,7 +276,9 @@ class Progress:
         tests = self._of(level, "confirm")
         return [
             *map(escape, self.study.shown(level).values()),
-            f"{len(search)}{wanted}" if self.study.space(level) else NONE,
+            f"{len(search)}{wanted}{' stopped' if self.study.is_stopped(level) else ''}"
+            if self.study.space(level)
+            else NONE,
             str(sum(outcome.status == "pruned" for outcome in search)),
             str(sum(outcome.status in ("failed", "diverged") for outcome in search)),
             self._best(self._of(level, "search")),

@@ -29,7 +29,7 @@ from harness.crews.how import How
 from harness.crews.schedule import Group, Stopping, Workplace, train_all
 from harness.crews.sizing import Gpu, Room
 from harness.errors import INTERRUPTED, StudyStoppedError, UserError
-from harness.journal import Ledger, Records, check_data_name, check_edits, hold, look, make_whole, put_aside
+from harness.journal import Ledger, Records, check_data_name, check_edits, hold, look, make_whole, put_aside, resuming
 from harness.journal.earlier import with_earlier
 from harness.loading import load_study
 from harness.parts.data import Data
@@ -67,6 +67,7 @@ def run(
     """
     keep_freed_memory()
     device = _device(how)
+    say("loading the data …")
     study, data = _loaded(study, folder, device, how, say)
     if not tracker.offline:
         shown_store()  # an address that MLflow would misread is refused before anything is trained
@@ -176,6 +177,8 @@ def _done(study: Study, journal: Path, left: plan.Left) -> str:
 
 def show_runs(ledger: Ledger, tracker: Tracker, facts: Mapping[str, str], journal: Path, say: Say) -> None:
     """Open the store of runs. One that cannot be opened holds up nothing: the journal has all, and is told in time."""
+    if not tracker.offline:
+        say("opening MLflow's store …")
     try:
         ledger.note_runs(tracker.open(ledger.study, ledger.id, facts))
     except UserError as error:
@@ -190,6 +193,7 @@ def before_first_trial(
     Nothing that a user wrote is executed before it is known that the journal goes on with it, and told. Raises
     UserError for what only data and networks can tell to be wrong.
     """
+    say("checking models on the data …")
     if study.own:
         check_edits(study, folder / study.journal)
         say(runs_code(study.own, folder))
@@ -215,12 +219,19 @@ def _start(
     ledger: Ledger, data: Mapping[str, Data], workplace: Workplace, size: int | None, journal: Path, say: Say
 ) -> Start:
     """Tell what to know beforehand and how long what is left will take, which the journal keeps."""
-    for note in notes(ledger.study):
+    for note in (*notes(ledger.study), *stopped_notes(ledger.study, journal)):
         say(f"note: {note}")
+    say("timing a few steps …")
     pace = plan.Pace(data, workplace, size, scale(data))
     told = _estimated(ledger.study, pace, ledger.left(), ledger.used(), journal, lambda line: say(f"estimate: {line}"))
     ledger.note_expected(told.expected)
     return told
+
+
+def stopped_notes(study: Study, journal: Path) -> Iterator[str]:
+    """Which values do not go on, and how they would."""
+    for name in study.stopped:
+        yield f"{name} was stopped and does not go on; {resuming(journal, name)}"
 
 
 def _estimated(study: Study, pace: plan.Pace, left: plan.Left, used: float, journal: Path, say: Say) -> Start:
@@ -259,9 +270,10 @@ def _opened(
     workplace: Workplace,
     say: Say,
 ) -> tuple[Ledger, int | None]:
-    """The study's trials, and the most in a group."""
+    """The study's trials, in which values that were stopped go on if that is wanted, and the most in a group."""
     size = how.group_size or workplace.group_size
     ledger = Ledger(study, journal, facts, how_record(how, size), scale(data))
+    ledger.resume(how.resume)
     return ledger, size or group_size_of(ledger, data, workplace, say)
 
 
@@ -310,6 +322,8 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> Concl
         say(f"warning: {told}")
     findings, target = reported(ledger.study.label, journal, say)  # while the store takes what waits
     recorded = list(ledger.recorded())
+    if tracker.is_open:
+        say("waiting for MLflow …")
     hand_over(tracker, recorded, lambda: tracker.summary(findings.headline, target))
     if tracker.is_gone and renew(ledger, tracker, recorded, journal, say):
         findings, target = reported(ledger.study.label, journal)  # with the addresses of the runs that there are now
@@ -320,6 +334,7 @@ def conclude(ledger: Ledger, journal: Path, tracker: Tracker, say: Say) -> Concl
             f"warning: MLflow lacks {number} runs of this study ({tracker.failure}); "
             f"{advice('sync', journal)} writes them from the journal"
         )
+    say(f"answer   {findings.answer}")
     say(f"report   {target / 'report.html'}")
     say(f"tables   {target / 'tables' / 'compare.csv'}")
     say(f"journal  {journal}")
@@ -343,10 +358,12 @@ def reported(label: str, journal: Path, say: Say | None = None) -> tuple["Findin
     with begun_early(folder / "report.html", journal) as second:  # beside pandas and scipy
         from harness import analysis, report  # seconds to import, which no training has to wait for
 
+        tell = say or (lambda line: None)
+        tell("looking at what came of it …")
         findings = analysis.find(analysis.read_results(journal))
-        if say:
-            for note in findings.flags:
-                say(f"warning: {note}")
+        for note in findings.flags:
+            tell(f"warning: {note}")
+        tell("writing the report …")
         try:
             return findings, report.write(findings, folder, second)
         except UserError as error:
@@ -408,6 +425,7 @@ class Driver:
         while trials := self.ledger.generation():
             self.train(trials)
             self.ledger.close_generation()
+            self.heed()
         self.train(self.ledger.confirmations())
         self.train(self.ledger.ablations())
         self.ledger.end()
@@ -422,8 +440,8 @@ class Driver:
         self.screen.begin([trial for group in groups for trial in group])
         budget, failed = self.ledger.study.budget, list[Outcome]()
         crew = self.workplace.crew(groups, watched=budget.trial_timeout is not None)
-        stop = folds.stop_as(self.ledger.should_prune)
-        events = train_all(groups, crew, stop, budget.retries, budget.trial_timeout, self.checkpoints, self.stopping)
+        stop, limits = folds.stop_as(self.ledger.should_prune), (budget.retries, budget.trial_timeout)
+        events = train_all(groups, crew, stop, *limits, self.checkpoints, self.stopping, self.unwanted(folds))
         with closing(events):
             for trial, told in chain.from_iterable(folds.take(*event) for event in events):
                 self.take(trial, told)
@@ -435,6 +453,21 @@ class Driver:
             raise KeyboardInterrupt
         if self.checkpoints:
             self.checkpoints.clear()
+
+    def heed(self) -> None:
+        """Stop the values that somebody asked for since."""
+        for level in self.ledger.heed():
+            self.screen.stopped(self.ledger.study, level)
+
+    def unwanted(self, folds: Folds) -> Callable[[Group], bool]:
+        """What says of a group whether nothing of it is wanted any more: it lacks trials of stopped values alone."""
+
+        def is_unwanted(group: Group) -> bool:
+            self.heed()
+            trials = {folds.whole[member] for member in group}
+            return all(self.ledger.is_stopped(trial.level) or self.ledger.is_recorded(trial) for trial in trials)
+
+        return is_unwanted
 
     def left(self, folds: Folds) -> list[Group]:
         """The groups to train, the longest first.
@@ -455,6 +488,7 @@ class Driver:
             self.ledger.report(trial, event)
             self.tracker.epoch(trial, event)
             self.screen.epoch(trial, event)
+            self.heed()
         elif isinstance(event, FoldsEnded):
             self.ledger.report_folds(trial, event)
         else:

@@ -17,7 +17,7 @@ from harness.journal.left import Timing
 from harness.programs import Write
 from harness.study.labels import asked
 from harness.study.study import Study
-from harness.trial import Epoch, Figures, Outcome, Trial
+from harness.trial import Epoch, Figures, Level, Outcome, Trial
 
 if TYPE_CHECKING:
     from harness.analysis import Findings
@@ -68,6 +68,12 @@ class Events:
         self._timing.end(trial, outcome)
         told = {**of_trial(self.study, trial), **of_outcome(outcome), "earlier": self._earlier}
         self._tell(OUTCOMES[trial.stage], told)
+
+    def stopped(self, study: Study, level: Level) -> None:
+        """Somebody has ended a value of the study, which is now this one."""
+        self.study = study
+        self._timing.now_of(study)
+        self._tell("stopped", {"level": study.level_name(level), "seconds_left": self._left()})
 
     def _left(self) -> float | None:
         seconds = self._timing.left(time.time())

@@ -98,6 +98,13 @@ def _with(written: str, unit: str) -> str:
 SOON = 10.0  # seconds, which need not be told apart
 
 
+def clock(seconds: float) -> str:
+    """A time that has passed, as a clock shows it: 0:07, 12:30, 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def duration(seconds: float) -> str:
     """A time as people plan with it."""
     if seconds < SOON:

@@ -6,18 +6,20 @@ Files and folders are read by `parts/sources.py`; a program of the user's is exe
 and only for `run`, `replay` and `export`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 
 from harness import catalogue
-from harness.errors import listed
-from harness.parts.data import Data, MissingDataError, load
+from harness.errors import UserError, listed
+from harness.parts.data import Column, Data, MissingDataError, load
 from harness.parts.loader import read_loader
 from harness.parts.sources import read
+from harness.parts.targets import NoNumbersError
 from harness.study.places import data_file
-from harness.study.settle import settled
+from harness.study.settle import settled, uses
 from harness.study.source import is_built_in, is_loader
 from harness.study.study import About, Study
 
@@ -39,6 +41,8 @@ def load_study(study: Study, folder: Path, device: torch.device, say: Say) -> tu
     """
     try:
         data = {name: load_data(study, name, folder, device) for name in study.datasets}
+    except NoNumbersError as error:
+        raise UserError(f"{error}{_asked_for(study)}") from None
     except MissingDataError as missing:
         if study.dataset != study.written_for or "dataset" in study.axes or not _is_of_images(study.dataset):
             raise  # asked for by name, or nothing like digits
@@ -52,6 +56,15 @@ def load_study(study: Study, folder: Path, device: torch.device, say: Say) -> tu
         for note in one.notes:
             say(f"note: {name}: {note}")
     return study, data
+
+
+def _asked_for(study: Study) -> str:
+    """What of the study makes it a regression, where it does not say so itself."""
+    said = [f"{where} = {loss!r}" for where, loss in uses(study, "loss")]
+    said = said or ([f"metric = {study.metric!r}"] if study.metric else [])
+    return (
+        f"; the study asks for one by {listed(dict.fromkeys(said))}, so leave that out to learn classes" if said else ""
+    )
 
 
 def _is_of_images(name: str) -> bool:
@@ -88,14 +101,17 @@ def about(data: Data) -> About:
     )
 
 
+def _counted(columns: Sequence[Column]) -> str:
+    """How many columns a table has, and of how many another one says where they are empty."""
+    gaps = sum(later.name == f"{one.name} is missing" for one, later in pairwise(columns))
+    own = len(columns) - gaps
+    return f"{own} column{'s' * (own > 1)}{f' ({gaps} with gaps)' if gaps else ''}"
+
+
 def told(data: Data, unit: str) -> str:
     """What was found in data of the user's own, on a line."""
     known = about(data)
-    inputs = (
-        f"{len(data.columns)} column{'s' * (len(data.columns) > 1)}"
-        if data.is_table
-        else f"{'x'.join(map(str, data.shape))} numbers each"
-    )
+    inputs = _counted(data.columns) if data.is_table else f"{'x'.join(map(str, data.shape))} numbers each"
     if data.classes:
         learned = f"classification: {len(data.classes)} classes"
     else:

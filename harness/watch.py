@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 from harness.console import Progress, named
@@ -18,6 +17,7 @@ from harness.errors import StudyStoppedError, UserError
 from harness.journal import Records, find_journal, holder
 from harness.study.places import advice
 from harness.study.study import Study
+from harness.telling import timed
 
 EVERY = 2.0  # seconds between two looks at the journal,
 BESIDE = 4.0  # times what a look takes, if that is more: watching is not to slow training down
@@ -72,15 +72,17 @@ class Watch:
         self.seen = state.st_size, state.st_mtime_ns
         if self.progress is None:
             self.progress = Progress(records.study, quiet=not is_live, on=sys.stdout)
+            self.progress.began = None
             if is_live:
                 self.progress.__enter__()
         self.tell(self.progress, records)
-        if not is_live and (line := ", ".join(self.progress.caption().splitlines())) and line != self.said:
+        if not is_live and (line := self.progress.line()) and line != self.said:
             self.said = line
-            self.say(f"{datetime.now():%H:%M:%S}  {line}")
+            self.say(timed(line))
 
     def tell(self, progress: Progress, records: Records) -> None:
         """Show what has come since the last look."""
+        progress.now_of(records.study)
         progress.timing.expected = records.expected
         for record in records.all:
             if record.current and record.outcome and record.trial not in self.known:
@@ -110,6 +112,7 @@ def at_work(records: Records) -> str:
     """What trains now, as far as a journal tells; nothing where all is done."""
     timing, study = records.timing, records.study
     waiting = [r.trial for r in records.all if r.outcome is None and r.trial.stage == "search"]
+    waiting = [trial for trial in waiting if not study.is_stopped(trial.level)]
     searched, after = timing.wanted()
     if waiting:
         levels = {trial.level for trial in waiting}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,8 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def harness(
     *arguments: str, cwd: Path, environment: Mapping[str, str] = MappingProxyType({})
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does."""
-    return subprocess.run(
+    """Run the command as a user does; what it says of what it is doing now is left out."""
+    done = subprocess.run(
         [sys.executable, "-m", "harness", *arguments],
         cwd=cwd,
         env={**clean_environment(), **environment},
@@ -53,6 +54,13 @@ def harness(
         timeout=240,
         check=False,
     )
+    done.stderr = without_doing(done.stderr)
+    return done
+
+
+def without_doing(said: str) -> str:
+    """What a log has on standard error, without what was being done: such lines have a time."""
+    return re.sub(r"^\d\d:\d\d:\d\d  .*\n", "", said, flags=re.MULTILINE)
 
 
 def begun(
@@ -87,7 +95,8 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         capfd.readouterr()
         monkeypatch.setattr(sys, "argv", ["harness", *arguments])
         code = one_line(app, list(arguments))
-        return Done(code, *capfd.readouterr())
+        said = capfd.readouterr()
+        return Done(code, said.out, without_doing(said.err))
 
     return run
 

@@ -59,6 +59,7 @@ ORDER = [
         "errors",
         "masking",
         "programs",
+        "telling",
         "processes",
         "catalogue",
         "figures",

@@ -68,7 +68,7 @@ def test_an_edited_study_is_refused_and_fresh_starts_anew(smoke: Path, command: 
     assert done.returncode == 2
     assert "fixed.epochs was 6, is 1" in done.stderr
     assert "--fresh" in done.stderr
-    few = ["--epochs", "1", "--trials", "1", "--seeds", "1", "--quiet", "--offline"]
+    few = ["--epochs", "1", "--trials", "1", "--seeds", "1", "--offline"]
     done = command("run", "studies/smoke", "--fresh", *few)
     assert done.returncode == 0, done.stderr
     assert "journal.old1.log" in done.stdout

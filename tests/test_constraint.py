@@ -188,7 +188,7 @@ def test_the_page_counts_and_marks_it(write_study: Callable[[str], Path], tmp_pa
 
 def test_the_command_keeps_to_it(write_study: Callable[..., Path], command: Any) -> None:
     write_study(BOUNDED.replace("trials = 14", "trials = 3"), "bounded")
-    done: Done = command("run", "studies/bounded", "--offline", "--quiet")
+    done: Done = command("run", "studies/bounded", "--offline")
     assert done.returncode == 0, done.stderr
     findings = find(read_results(Path("studies/bounded/journal.log")))
     assert findings.table["parameters"].max() <= 3000

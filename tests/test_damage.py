@@ -259,7 +259,7 @@ def test_every_command_says_it_in_a_line(smoke: Path, command: Callable[..., Don
     done = command("check", "studies/smoke")
     assert done.returncode == 1
     assert f"line {place + 1} is damaged" in done.stdout
-    done = command("run", "studies/smoke", "--offline", "--quiet")
+    done = command("run", "studies/smoke", "--offline")
     assert done.returncode == 0, done.stderr
     assert f"warning: {said}" in done.stdout
     pd.testing.assert_frame_equal(compared(tmp_path), compared(smoke), check_exact=True)

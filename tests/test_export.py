@@ -324,6 +324,19 @@ def test_torch_export_holds_the_preprocessing(name: str, level: str, here: Path)
     torch.testing.assert_close(again(x), model(x), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(("name", "level"), [("plain", "2"), ("numbers", "standard")])
+def test_onnx_holds_the_preprocessing(name: str, level: str, here: Path) -> None:
+    """Not in the lock file: 45 MB of wheels (pip install onnx onnxscript onnxruntime) for one test."""
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    folder = take(name, Wish(level, vote=True, format="onnx"))
+    model = open_model(folder, quiet)
+    x = torch.randint(0, 17, (7, *model.spec["inputs"]["shape"])).float()
+    session = runtime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    [said] = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(said), model(x), rtol=1e-4, atol=1e-5)
+
+
 # Predictions
 
 

@@ -44,7 +44,7 @@ def strike(write_study: Write, command: Callable[..., Done], tmp_path: Path, mon
 
         with monkeypatch.context() as patch:
             patch.setattr("harness.driver.Driver", Struck)
-            done = command("run", "studies/mine", "--quiet", *more)
+            done = command("run", "studies/mine", *more)
         table = tmp_path / "reports" / "mine" / "tables" / "compare.csv"
         return done, pd.read_csv(table).drop(columns="seconds") if table.exists() else None
 
@@ -60,7 +60,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "studies" / "mine").mkdir(parents=True)
     (folder / "studies" / "mine" / "study.toml").write_text(SMALL)
-    done = harness("run", "studies/mine", "--offline", "--quiet", cwd=folder, environment={"OMP_NUM_THREADS": "1"})
+    done = harness("run", "studies/mine", "--offline", cwd=folder, environment={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     return pd.read_csv(folder / "reports" / "mine" / "tables" / "compare.csv").drop(columns="seconds")
 

@@ -197,7 +197,7 @@ def test_a_study_keeps_the_learning_rate_and_replays(
     write_study: Callable[[str], Path], command: Callable[..., Done]
 ) -> None:
     folder = write_study(STUDY)
-    done = command("run", "studies/mine", "--offline", "--quiet")
+    done = command("run", "studies/mine", "--offline")
     assert done.returncode == 0, done.stderr
     known = Records(folder / "journal.log").all
     assert len(known) == 8

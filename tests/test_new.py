@@ -48,7 +48,7 @@ def test_a_study_for_a_table_runs_to_a_report_as_it_is(house: Path, command: Com
     study = read_study("studies/prices")
     assert (study.task, study.metric, study.axis) == ("regression", "rmse", "width")
     assert "width" not in study.tune
-    small = ["--trials", "2", "--seeds", "3", "--searches", "3", "--epochs", "3", "--offline", "--quiet"]
+    small = ["--trials", "2", "--seeds", "3", "--searches", "3", "--epochs", "3", "--offline"]
     done = command("run", "studies/prices", *small)
     assert done.returncode == 0, done.stderr
     assert "country" in done.stdout, "what is the same in every row is left out, and told"

@@ -81,7 +81,7 @@ def test_finished_it_trains_nothing_and_no_run_is_written_twice(here: Path, comm
     client = MlflowClient(f"sqlite:///{here}/mlflow.db")
     before, outcomes = runs_of(client, "old"), journal(here).read_text().count('"outcome"')
     table = figures(read_results(journal(here)))
-    done = command("run", "studies/old", "--quiet")
+    done = command("run", "studies/old")
     assert done.returncode == 0, done.stderr
     assert journal(here).read_text().count('"outcome"') == outcomes
     after = {run.info.run_id: run for run in runs_of(client, "old")}

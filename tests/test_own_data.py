@@ -16,7 +16,7 @@ from harness.catalogue import SCORES
 from harness.checks import check_data, check_windows
 from harness.errors import UserError
 from harness.journal import Records, edits
-from harness.loading import load_study
+from harness.loading import _counted, load_study
 from harness.parts.data import Column, Data, Split, data_of
 from harness.report.methods import methods
 from harness.study.file import read_study
@@ -211,6 +211,9 @@ def test_data_settles_a_study(write_study: Write) -> None:
     assert study.figure("test_r2") == catalogue.figure("test_r2")
     config = study.config(1, {})
     assert (config.task, config.metric, config.dataset) == ("regression", "rmse", "prices.csv")
+    gaps = [Column("a"), Column("a is missing", ("no", "yes")), Column("b")]
+    assert _counted(gaps) == "2 columns (1 with gaps)"
+    assert _counted(gaps[2:]) == "1 column"
     assert said[0] == "data     prices.csv: 60 rows, 12 for the test; 2 columns; regression of price in EUR"
     assert Study.model_validate_json(study.model_dump_json()) == study
     classes, _, _ = loaded(read_study(folder, ["target=kind", 'unit=""']), folder)
@@ -379,7 +382,7 @@ def test_a_study_runs_goes_on_and_refuses_other_data(write_study: Write, trained
     planned = trained("run", "studies/mine", "--dry-run")
     assert (planned.returncode, planned.stderr) == (0, "")
     assert not (folder / "journal.log").exists()
-    ran = trained("run", "studies/mine", "--offline", "--quiet", "--device", "cpu")
+    ran = trained("run", "studies/mine", "--offline", "--device", "cpu")
     assert ran.returncode == 0, ran.stderr
     told = "data     prices.csv: 60 rows, 12 for the test; 2 columns; regression of price in EUR"
     assert told in ran.stdout
@@ -409,7 +412,7 @@ def test_a_changed_program_is_refused_before_it_is_executed(write_study: Write, 
     tuned = trained("run", "studies/mine", "--dry-run", "--set", "tune.lr={low=0.01,high=0.1}")
     assert (tuned.returncode, tuned.stderr) == (0, ""), "what is searched is told before its metric is known"
     assert "tunes     lr from 0.01 to 0.1" in tuned.stdout
-    ran = trained("run", "studies/mine", "--offline", "--quiet", "--device", "cpu")
+    ran = trained("run", "studies/mine", "--offline", "--device", "cpu")
     assert ran.returncode == 0, ran.stderr
     assert "runs studies/mine/data.py (sha256 " in ran.stdout
     assert ran.stdout.index("runs studies") < ran.stdout.index("executed")
@@ -497,7 +500,19 @@ def test_they_are_told_before_the_first_trial_and_not_afterwards(
         WINDOWS + "[fixed]\nkernel = 9\nchannels = [4]\nepochs = 1\n[budget]\nseeds = 1\nfailures = 1.0\n"
     )
     for more in (["--dry-run"], ["--offline"]):
-        done = command("run", "studies/mine", "--quiet", *more)
+        done = command("run", "studies/mine", *more)
         assert done.returncode == 2
         assert done.stderr == "harness: fixed.kernel: 9 is larger than the 8x8 pixels that the images have\n"
     assert not (folder / "journal.log").exists()
+
+
+def test_a_text_that_is_to_be_learned_as_a_number_names_what_asks_for_that(
+    write_study: Write, command: Command
+) -> None:
+    Path("pets.csv").write_text("x,y\n" + "".join(f"{row},{'cat' if row % 2 else 'dog'}\n" for row in range(40)))
+    write_study('dataset = "pets.csv"\ntarget = "y"\n[compare]\ndepth = [1, 2]\n[fixed]\nloss = "mse"\n')
+    done = command("run", "studies/mine", "--offline")
+    assert done.stderr == (
+        "harness: pets.csv, row 2, column y: a regression learns numbers, got 'dog'; the study asks for one by "
+        "fixed.loss = 'mse', so leave that out to learn classes\n"
+    )

@@ -143,7 +143,7 @@ def test_a_study_in_which_too_much_fails_stops(
     )
     write_study(text)  # three poolings are too many for 8 x 8 pixels: every training raises
     monkeypatch.setattr("harness.checks.check_windows", lambda study, data: None)  # which would tell before the first
-    done = command("run", "studies/mine", "--offline", "--quiet")
+    done = command("run", "studies/mine", "--offline")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert (
@@ -177,7 +177,7 @@ def with_small_files(*arguments: str, cwd: Path, limit: int) -> subprocess.Compl
 
 def test_a_full_disk_is_told_and_costs_nothing(write_study: Write, command: Command, tmp_path: Path) -> None:
     journal = write_study(SMALL) / "journal.log"
-    done = with_small_files("run", "studies/mine", "--offline", "--quiet", cwd=tmp_path, limit=20_000)
+    done = with_small_files("run", "studies/mine", "--offline", cwd=tmp_path, limit=20_000)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "File too large" in done.stderr
@@ -191,7 +191,7 @@ def test_a_full_disk_is_told_and_costs_nothing(write_study: Write, command: Comm
 def test_reports_that_cannot_be_written(write_study: Write, command: Command, tmp_path: Path) -> None:
     write_study(SMALL)
     (tmp_path / "reports").write_text("in the way")
-    done = command("run", "studies/mine", "--offline", "--quiet")
+    done = command("run", "studies/mine", "--offline")
     assert done.returncode == 1
     assert "the report cannot be written" in done.stderr
     assert "harness report studies/mine writes it from the journal" in done.stderr
@@ -201,7 +201,7 @@ def test_reports_that_cannot_be_written(write_study: Write, command: Command, tm
 
 def test_a_journal_that_cannot_be_opened(write_study: Write, command: Command) -> None:
     (write_study(SMALL) / "journal.log").mkdir()
-    done = command("run", "studies/mine", "--offline", "--quiet")
+    done = command("run", "studies/mine", "--offline")
     assert done.returncode == 1
     assert "Is a directory" in done.stderr
     assert "Traceback" not in done.stderr

@@ -32,6 +32,7 @@ from harness.study.file import read_study
 from harness.study.places import report_folder
 from harness.study.study import Study
 from harness.tracking import Tracker, shown_store
+from harness.tracking.mlflow import address
 
 from .conftest import ROOT, SMALL, Done, clean_environment, resealed
 from .test_report import Page
@@ -347,7 +348,7 @@ def test_the_terminal_takes_words_as_words(small: Study, capsys: pytest.CaptureF
     assert "[red]a[/]" in told.out
     assert r"b\x1b]0;title\x07" in told.out
     assert "\x1b" not in told.out
-    assert "[red]e[/] [/f]" in told.err
+    assert "[red]e[/] [/f]" in told.out  # where it is no terminal the table is among the results
 
 
 # No secret is written
@@ -526,15 +527,69 @@ def ui(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         start_new_session=True,
     )
     limit = time.monotonic() + 120
-    while time.monotonic() < limit and process.poll() is None:
-        with contextlib.suppress(OSError):
-            if ask(port, f"127.0.0.1:{port}") == 200:
-                break
-        time.sleep(0.5)
+    while "viewState" not in Path(log.name).read_text():  # the last that it says
+        assert time.monotonic() < limit
+        assert process.poll() is None
+        time.sleep(0.2)
     yield port
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait(timeout=30)
+    process.terminate()
+    assert process.wait(timeout=30) == 0
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    with pytest.raises(ConnectionRefusedError):  # its servers are gone too
+        ask(port, "127.0.0.1")
     log.close()
+    said = Path(log.name).read_text()
+    page = f"http://127.0.0.1:{port}/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=harness"
+    assert f"  smoke  {page}\n" in said
+    assert "Traceback" not in said
+    with pytest.MonkeyPatch.context() as patch:  # links follow
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{smoke}/mlflow.db")
+        assert address.pages() == f"http://127.0.0.1:{port}"
+        assert address.at_port("http://127.0.0.1:5000/#/a") == f"http://127.0.0.1:{port}/#/a"
+        assert address.at_port("http://127.0.0.1.evil.example/#/a") == "http://127.0.0.1.evil.example/#/a"
+    (smoke / "mlflow.db-port").unlink()
+
+
+FAKE = """
+import subprocess, sys
+from harness.tracking.mlflow import ui
+ui.ui_command = lambda port: [sys.executable, "-c", "import os, time; print(os.fork(), flush=True); time.sleep(60)"]
+sys.exit(ui.browse(int(sys.argv[1]), lambda line: None))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_ui_ends_with_all_that_it_started_and_without_a_traceback(number: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").touch()
+    process = subprocess.Popen(
+        [sys.executable, "-c", FAKE, str(free_port())],
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    process.send_signal(number)
+    assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_a_port_that_is_taken_is_told(command: Callable[..., Done], tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").touch()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        done = command("ui", "--port", str(port := other.getsockname()[1]))
+    assert done.returncode == 2
+    assert (
+        done.stderr
+        == f"harness: --port {port}: Address already in use; another one, as --port {port + 1}, may be free\n"
+    )
 
 
 def ask(port: int, host: str, method: str = "GET", path: str = "/", **headers: str) -> int:

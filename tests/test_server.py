@@ -102,7 +102,7 @@ def test_a_server_that_is_not_there_is_told_at_once(
     folder = write_study(SMALL)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     began = time.monotonic()
-    done = command("run", "studies/mine", "--quiet")
+    done = command("run", "studies/mine")
     assert time.monotonic() - began < 60
     assert done.returncode == 0, done.stderr
     assert "no MLflow server answers there" in done.stdout

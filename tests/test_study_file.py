@@ -178,6 +178,10 @@ BAD = {
         HEAD + '[tune]\nlr = { low = 1, high = 2, when = { optimzer = "sgd" } }',
         "tune.lr.when.optimzer",
     ),
+    "published by nobody": (
+        HEAD + "[published]\ntest_accuracy = [0.9, 0.9]",
+        'published.source: who reported these figures, and where? Say it, as source = "somebody, 2019"',
+    ),
     "published length": (
         HEAD + '[published]\nsource = "x"\ntest_accuracy = [0.9]',
         "one figure for each of the 2 compared",

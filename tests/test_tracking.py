@@ -38,6 +38,7 @@ from harness.tracking.mlflow.address import store_trouble
 from harness.tracking.mlflow.entries import epoch_metrics
 from harness.tracking.mlflow.known import ASKED, known_runs, searched, selected
 from harness.tracking.mlflow.sqlite import make_store
+from harness.tracking.mlflow.views import view
 from harness.trial import Epoch, Outcome
 
 from .conftest import ROOT, SMALL, Done, harness, make_trial
@@ -148,6 +149,59 @@ def test_level_runs_carry_the_headline(smoke: Path, runs: dict[str, Run]) -> Non
     table = pd.read_csv(smoke / "reports" / "smoke" / "tables" / "compare.csv")
     for row in table.itertuples():
         assert runs[f"depth={row.depth}"].data.metrics["test/accuracy"] == pytest.approx(row.test_accuracy, rel=1e-5)
+
+
+def test_values_can_be_compared_by_their_parameters(runs: dict[str, Run]) -> None:
+    own = [runs[f"depth={depth}"].data.params for depth in (1, 2, 3)]
+    assert [params["depth"] for params in own] == ["1", "2", "3"]
+    assert own[0]["epochs"] == "6"
+    assert own[0]["dataset"] == "digits"
+    assert not {"lr", "width", "dropout"} & set(own[0])  # each search has found others
+
+
+def test_parameters_have_all_their_digits(runs: dict[str, Run], smoke: Path) -> None:
+    for record in Records(smoke / "studies" / "smoke" / "journal.log").all[:5]:
+        trial = record.trial
+        which = f"{trial.stage}-{trial.search}" if trial.search else trial.stage
+        params = runs[f"{trial.level}/{which}/{trial.number}"].data.params
+        assert params["lr"] == repr(trial.config["lr"])
+
+
+def test_the_page_of_the_runs_opens_on_the_values_the_best_first(client: MlflowClient, smoke: Path) -> None:
+    experiment = client.get_experiment_by_name("smoke")
+    assert experiment is not None
+    state = json.loads(experiment.tags["mlflow.sharedViewState.harness"])
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`test/accuracy`", False)
+    assert "params.`depth`" in state["selectedColumns"]
+    found = client.search_runs(
+        [experiment.experiment_id], state["searchFilter"], order_by=[f"{state['orderByKey']} DESC"]
+    )
+    names = [run.info.run_name for run in found]
+    assert sorted(map(str, names)) == ["depth=1", "depth=2", "depth=3"]
+    figures = [run.data.metrics["test/accuracy"] for run in found]
+    assert figures == sorted(figures, reverse=True)
+    records = Records(smoke / "studies" / "smoke" / "journal.log")
+    page = f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey=harness"
+    assert records.links["all values, the best first"] == f"http://127.0.0.1:5000/{page}"
+    regression = records.study.model_copy(update={"task": "regression", "metric": "rmse"})
+    assert json.loads(view(regression, "id"))["orderByAsc"] is True
+
+
+def test_a_store_of_before_gets_the_page_and_the_parameters(small: Study, store: str) -> None:
+    with tracking(small):
+        pass
+    client = MlflowClient(store)
+    before = {run.info.run_name: run.data.params for run in runs_of(client, "mine")}
+    experiment = client.get_experiment_by_name("mine")
+    assert experiment is not None
+    with contextlib.closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as database:
+        database.execute("delete from params")
+        database.execute("delete from experiment_tags where key like 'mlflow.shared%'")
+        database.commit()
+    with tracking(small):
+        pass
+    assert {run.info.run_name: run.data.params for run in runs_of(client, "mine")} == before
+    assert client.get_experiment_by_name("mine").tags == experiment.tags  # type: ignore[union-attr]
 
 
 def test_a_database_says_what_mlflows_search_says(client: MlflowClient, runs: dict[str, Run], smoke: Path) -> None:
@@ -468,7 +522,7 @@ def test_without_a_store_training_goes_on_and_says_so(
     (folder / "study.toml").write_text(SMALL.replace('"digits"', '"mnist"'))
     folder.rename(tmp_path / "studies" / "a b")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}")
-    done = command("run", "studies/a b", "--dataset", "digits", "--quiet")
+    done = command("run", "studies/a b", "--dataset", "digits")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     again = "harness sync 'studies/a b' --dataset digits"

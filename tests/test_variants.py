@@ -236,7 +236,7 @@ def test_a_whole_run(command: Command, tmp_path: Path) -> None:
     folder = tmp_path / "studies" / "recipes"
     folder.mkdir(parents=True)
     (folder / "study.toml").write_text(RECIPES)
-    done = command("run", "studies/recipes", "--set", "budget.ablation=true", "--quiet")
+    done = command("run", "studies/recipes", "--set", "budget.ablation=true")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "reports/recipes/report.md").read_text()
     assert "The variants' spaces differ" in page
@@ -259,7 +259,7 @@ def test_a_whole_run(command: Command, tmp_path: Path) -> None:
         assert replay(checked, Path("studies/recipes"), wanted, 0.0, said.append).is_same
     assert said[-1] == "same: all figures are equal to the last bit"
 
-    again = command("run", "studies/recipes", "--quiet", "--set", 'compare.variant."SGD, tuned".lr=0.3')
+    again = command("run", "studies/recipes", "--set", 'compare.variant."SGD, tuned".lr=0.3')
     assert again.returncode == 2
     assert 'compare.variant."SGD, tuned".lr was 0.2, is 0.3' in again.stderr
     assert command("power", "studies/recipes").returncode == 0

@@ -99,7 +99,7 @@ def test_the_screen_says_what_is_best_so_far(small: Study) -> None:
     progress = Progress(small, quiet=True)
     assert progress.caption() == ""
     progress.at_work("searching depth 1, 2: 6 trainings")
-    assert progress.caption() == "searching depth 1, 2: 6 trainings"
+    assert progress.caption() == f"searching depth 1, 2: 6 trainings\n{'─' * 12} 0 of 16 done, 0:00 elapsed"
     for level, value in ((1, 0.9), (2, 0.8)):
         trial = small.search_trial(level, 0, 0, small.config(level, {}))
         progress.end(trial, Outcome("finished", "", 0.0, 1.0, 1.0, figures={"val_accuracy": value}))
@@ -151,7 +151,7 @@ def driver(write_study: Write) -> Iterator[tuple[Path, "subprocess.Popen[str]"]]
     """A study that runs in a process of its own."""
     folder = write_study(SMALL.replace("epochs = 4", "epochs = 5000").replace("patience = 2", "patience = 5000"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "harness", "run", "studies/mine", "--offline", "--quiet"],
+        [sys.executable, "-m", "harness", "run", "studies/mine", "--offline"],
         env=clean_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -151,11 +151,11 @@ def test_a_grid_is_not_widened(write_study: Callable[[str], Path], tmp_path: Pat
 
 def test_the_command_goes_on(write_study: Callable[..., Path], command: Any) -> None:
     write_study(SMALL.replace("trials = 6", "trials = 2"), "wide")
-    assert command("run", "studies/wide", "--offline", "--quiet").returncode == 0
+    assert command("run", "studies/wide", "--offline").returncode == 0
     edit = ["--set", "tune.lr.high=0.5", "--trials", "3"]
     dry: Done = command("run", "studies/wide", "--dry-run", *edit)
     assert "widened   lr was from 0.001 to 0.1 (log scale) for the first 2 trials of a search" in dry.stdout, dry.stderr
-    done: Done = command("run", "studies/wide", "--offline", "--quiet", *edit)
+    done: Done = command("run", "studies/wide", "--offline", *edit)
     assert done.returncode == 0, done.stderr
     page = Path("reports/wide/report.md").read_text()
     assert "The space was widened while the study ran" in page

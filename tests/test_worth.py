@@ -360,7 +360,7 @@ ablation = true
 
 def test_it_is_really_trained_and_read_again(write_study: Write, command: Callable[..., Done]) -> None:
     folder = write_study(TINY)
-    assert command("run", "studies/mine", "--offline", "--quiet").returncode == 0
+    assert command("run", "studies/mine", "--offline").returncode == 0
     records = [record for record in Records(folder / "journal.log").all if record.trial.stage == "ablation"]
     assert len(records) == 2
     for record in records:
@@ -369,5 +369,5 @@ def test_it_is_really_trained_and_read_again(write_study: Write, command: Callab
         assert record.outcome["test_accuracy"] > 0
         assert record.outcome.examples == ()
     size = (folder / "journal.log").read_text().count("seed_number")
-    assert command("run", "studies/mine", "--offline", "--quiet").returncode == 0
+    assert command("run", "studies/mine", "--offline").returncode == 0
     assert (folder / "journal.log").read_text().count("seed_number") == size

@@ -79,13 +79,16 @@ def _not_too_many(study: Study, said: list[str]) -> list[str]:
 def _of_the_search(seen: Seen) -> Iterator[str]:
     """Whether all values had the same chances."""
     study, table = seen.study, seen.table
-    trials = table["trials"][[bool(study.space(level)) for level in study.levels]]
+    compared = [bool(study.space(level)) and not study.is_stopped(level) for level in study.levels]
+    trials = table["trials"][compared]
     if trials.nunique() > 1:
         yield (
             f"The budgets are not equal yet: {trials.min()} to {trials.max()} search trials; "
             "a value with more trials had more chances."
         )
-    done = searched(seen.results.runs).groupby("level")["status"].agg(lambda status: (status == "finished").mean())
+    runs = searched(seen.results.runs)
+    runs = runs[runs["level"].isin([row for row, is_compared in enumerate(compared) if is_compared])]
+    done = runs.groupby("level")["status"].agg(lambda status: (status == "finished").mean())
     if len(done) > 1:
         most, least = int(done.idxmax()), int(done.idxmin())
         error = math.sqrt(sum(max(p * (1 - p), 0.01) / table["trials"][row] for row, p in done[[most, least]].items()))
@@ -112,12 +115,25 @@ def _lucky(seen: Seen) -> Iterator[str]:
 def _of_the_levels(seen: Seen) -> Iterator[str]:
     study, known = seen.study, list[tuple[int, str]]()
     for row, cells in enumerate(seen.table.to_dict("records")):
-        known += [(row, note) for note in _of_a_level(study, row, cells, seen.results.by_level[row])]
+        if study.is_stopped(study.levels[row]):
+            known.append((row, _stopped(study, row, cells)))
+        else:
+            known += [(row, note) for note in _of_a_level(study, row, cells, seen.results.by_level[row])]
     if len(study.levels) <= SIDE_BY_SIDE:
         yield from (f"{_name(study, row)}: {note}" for row, note in known)
     else:  # what is said of many is said once
         for note in dict.fromkeys(note for _, note in known):
             yield f"{names(study, [row for row, own in known if own == note])}: {note}"
+
+
+def _stopped(study: Study, row: int, cells: Cells) -> str:
+    """What a value had when somebody ended it."""
+    planned = study.searches * study.trials if study.space(study.levels[row]) else 0
+    trials = f"{cells['trials']}{'' if study.open_ended else f' of {planned}'} search trials and " if planned else ""
+    return (
+        f"was stopped by hand after {trials}{cells['seeds']} of {study.budget.seeds} confirmation runs. "
+        "No fair comparison with it is claimed: answer, differences and their tests leave it out."
+    )
 
 
 def _of_a_level(study: Study, row: int, cells: Cells, runs: pd.DataFrame) -> Iterator[str]:

@@ -49,7 +49,8 @@ def told(findings: Findings, page: Path, journal: Path) -> dict[str, Any]:
 def progress(findings: Findings) -> dict[str, dict[str, int | None]]:
     """How many search trials and confirmations have an outcome, and of how many; None where only time will tell."""
     study, runs = findings.study, findings.results.runs
-    ended = runs[runs["status"] != "waiting"]["stage"].value_counts()
+    stopped = [row for row, level in enumerate(study.levels) if study.is_stopped(level)]
+    ended = runs[(runs["status"] != "waiting") & ~runs["level"].isin(stopped)]["stage"].value_counts()
     searches, confirmations = study.whole
     return {
         "search": {"ended": int(ended.get("search", 0)), "of": None if study.open_ended else searches},

@@ -179,8 +179,11 @@ def as_cell(level: Value) -> Value:
 
 
 def best_row(study: Study, table: pd.DataFrame) -> int | None:
-    """The row of a compare table with the best mean on the test images; None where nothing was measured."""
-    means = study.measure.sign() * table[f"test_{study.metric}"]
+    """The row of a compare table with the best mean on the test images, of values that were not stopped; None where
+    nothing was measured.
+    """
+    going = [row for row in table.index if not study.is_stopped(study.levels[row])]
+    means = study.measure.sign() * table[f"test_{study.metric}"][going]
     return None if means.isna().all() else int(means.idxmax())
 
 
@@ -287,11 +290,12 @@ MOST_PAIRS = SIDE_BY_SIDE * (SIDE_BY_SIDE - 1) // 2
 
 
 def tested_pairs(results: Results) -> list[tuple[int, int]]:
-    """All pairs of values that were measured. Of two keys those that differ in one of them: within the columns of the
-    grid, then within its rows.
+    """All pairs of values that were measured, and that nobody has stopped. Of two keys those that differ in one of
+    them: within the columns of the grid, then within its rows.
     """
     study = results.study
-    known = [row for row in range(len(study.levels)) if len(by_unit(results, row, f"test_{study.metric}"))]
+    rows = [row for row, level in enumerate(study.levels) if not study.is_stopped(level)]
+    known = [row for row in rows if len(by_unit(results, row, f"test_{study.metric}"))]
     if not study.is_grid:
         return list(combinations(known, 2))
     differing = {pair: study.differing(*pair) for pair in combinations(known, 2)}

@@ -136,8 +136,11 @@ def interaction(study: Study, effects: pd.DataFrame, unit: Unit) -> list[str]:
 
 
 def _unmeasured(study: Study, table: pd.DataFrame) -> list[str]:
-    missing = [row for row in table.index if not table["seeds"][row]]
-    return [f"{names(study, missing)} {'has' if len(missing) == 1 else 'have'} no finished run."] if missing else []
+    stopped = [row for row in table.index if study.is_stopped(study.levels[row])]
+    missing = [row for row in table.index if not table["seeds"][row] and row not in stopped]
+    said = [f"{names(study, missing)} {'has' if len(missing) == 1 else 'have'} no finished run."] if missing else []
+    how = "was stopped by hand and is" if len(stopped) == 1 else "were stopped by hand and are"
+    return [*said, f"{names(study, stopped)} {how} not compared."] if stopped else said
 
 
 def names(study: Study, rows: Sequence[int]) -> str:

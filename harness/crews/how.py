@@ -14,7 +14,7 @@ class How:
 
     `workers` and `ray`, a cluster's address, have Ray's processes train; `crew` names another part of the catalogue
     that does. `offline` writes nothing to MLflow, `fresh` puts the old journal aside, `quiet` shows no progress.
-    `grace` is how many seconds there are from a SIGTERM to the end.
+    `resume` are stopped values that go on. `grace` is how many seconds there are from a SIGTERM to the end.
     `is_guest` is said by a program that runs a study within itself: Ctrl-C is then the program's.
     """
 
@@ -28,6 +28,7 @@ class How:
     quiet: bool = False
     grace: float = 30.0
     is_guest: bool = False
+    resume: tuple[str, ...] = ()
 
     @property
     def who(self) -> str:

@@ -177,6 +177,7 @@ class _Schedule:
     waiting: deque[_Work]
     keeping: Keeping | None
     stopping: Stopping
+    unwanted: Callable[[Group], bool]
     at_work: dict[int, _Work] = field(default_factory=dict)
 
     @property
@@ -190,6 +191,8 @@ class _Schedule:
         """Start what the crew has hands for."""
         while self.waiting and not self.stopping.asked and self.crew.free():
             work = self.waiting.popleft()
+            if self.unwanted(work.group):
+                continue
             found = self.keeping.find(work.group) if self.keeping else None
             work.started = time.time()
             work.since = work.kept = time.monotonic()
@@ -267,14 +270,16 @@ def train_all(
     timeout: float | None = None,
     keeping: Keeping | None = None,
     stopping: Stopping | None = None,
+    unwanted: Callable[[Group], bool] = lambda group: False,
 ) -> Generator[tuple[Trial, Event], None, None]:
     """Train the groups in their order, as many at a time as the crew can. `stop` is asked in this thread, each epoch.
 
     A group whose worker died is trained again up to `retries` times; after the first time in halves, so that what kills
-    its worker is left alone in the end. `timeout` is in seconds of training for each trial of a group.
+    its worker is left alone in the end. `timeout` is in seconds of training for each trial of a group. A group that is
+    `unwanted` when its turn comes is not begun.
     """
     stopping = stopping or Stopping()
-    schedule = _Schedule(crew, stop, retries, timeout, deque(map(_Work, groups)), keeping, stopping)
+    schedule = _Schedule(crew, stop, retries, timeout, deque(map(_Work, groups)), keeping, stopping, unwanted)
     try:
         while schedule.goes_on:
             yield from schedule.begin()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.crews.how import How
+from harness.telling import done_only
 
 if TYPE_CHECKING:
     from harness.catalogue import Value
@@ -121,7 +122,7 @@ def start(study: "Study", folder: Path, how: How, say: Say, show: Show) -> "Conc
 def run_checked(study: "Study", folder: Path, how: How) -> "ShownFindings":
     """Run it in somebody's own program."""
     without_widgets()
-    done = start(study, folder, how, _nothing if how.quiet else print, _screen)
+    done = start(study, folder, how, done_only(_nothing if how.quiet else print), _screen)
     from harness.interface.findings import ShownFindings
 
     return ShownFindings(done.findings.results)

@@ -7,6 +7,7 @@ from harness.journal.file import check_data_name, find_journal, hold, holder, pu
 from harness.journal.ledger import Ledger, begun, changed_code, check_edits, edits, look, programs
 from harness.journal.mending import make_whole
 from harness.journal.records import Record, Records
+from harness.journal.stopping import resuming, stop_level
 
 __all__ = [
     "Ledger",
@@ -25,5 +26,7 @@ __all__ = [
     "programs",
     "put_aside",
     "ran_on",
+    "resuming",
     "stop",
+    "stop_level",
 ]

@@ -13,6 +13,7 @@ the same trials however fast they come back, in whatever order, and however ofte
 """
 
 import copy
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from harness.errors import UserError
 from harness.journal.ablation import Ablations, ablations, names_of, paths
+from harness.journal.choose import find_level
 from harness.journal.clock import StudyClock
 from harness.journal.earlier import with_earlier
 from harness.journal.file import FORMAT, JournalFile, create_studies, cut_torn_line, open_journal
@@ -46,8 +48,9 @@ from harness.journal.level import (
 )
 from harness.journal.mending import Kept
 from harness.journal.pruning import Judge
-from harness.journal.records import Records
+from harness.journal.records import ASKED, Records
 from harness.journal.sampling import Weigh, direction, make_history, make_pruner, propose
+from harness.journal.stopping import asked, forget, note
 from harness.journal.weights import WeightFiles
 from harness.study.labels import by_dataset
 from harness.study.own import Program, difference
@@ -55,7 +58,7 @@ from harness.study.settle import settled_as
 from harness.study.space import describe
 from harness.study.study import Study
 from harness.study.widening import as_wide, widened
-from harness.trial import Epoch, FoldsEnded, Outcome, Trial
+from harness.trial import Epoch, FoldsEnded, Level, Outcome, Trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -66,6 +69,7 @@ STATES = {
     "failed": TrialState.FAIL,  # says nothing about the hyperparameters
 }
 UNKNOWN: Mapping[str, Any] = MappingProxyType({})
+HEED = 0.5  # seconds between two looks whether somebody wants a value to be stopped
 MARGIN = 1.25
 """What is laid by for the confirmations, times what the winners' trainings lead to expect: see `Ledger.reserve`."""
 
@@ -94,7 +98,7 @@ class Ledger:
         how: Mapping[str, Any] = UNKNOWN,
         weigh: Weigh | None = None,
     ) -> None:
-        self._weigh = weigh
+        self._weigh, self._journal, self._heeded = weigh, journal, 0.0
         cut_torn_line(journal)
         known = open_journal(journal) if journal.is_file() else None
         self._kept = Kept(journal, environment)
@@ -118,7 +122,42 @@ class Ledger:
     @property
     def _searching(self) -> list[Place]:
         """The searches that have trials: a variant may have nothing to search."""
-        return [place for place in self._places if self.study.space(place[0])]
+        return [place for place in self._going if self.study.space(place[0])]
+
+    @property
+    def _going(self) -> list[Place]:
+        """The searches of values that nobody has stopped."""
+        return [place for place in self._places if not self.study.is_stopped(place[0])]
+
+    def heed(self) -> list[Level]:
+        """Stop the values that somebody asked for since, and write that down; which they are."""
+        if time.monotonic() < self._heeded + HEED:
+            return []
+        self._heeded = time.monotonic()
+        names = asked(self._journal)
+        levels = [one for one in self.study.levels if self.study.level_name(one) in names and not self.is_stopped(one)]
+        for level in levels:
+            self.study = self.study.stop(level, time.time())
+        if names:
+            note(self._storage, self.study)
+            forget(self._journal)
+        return levels
+
+    def is_stopped(self, level: Level) -> bool:
+        """Whether what remains of a value is not to be begun."""
+        return self.study.is_stopped(level)
+
+    def resume(self, wanted: Iterable[str]) -> None:
+        """Take up again the stopped values that are written so. Raises UserError where one is not stopped."""
+        for level in (find_level(self.study, text) for text in wanted):
+            if not self.is_stopped(level):
+                raise UserError(f"--resume {self.study.level_name(level)}: it is not stopped")
+            self.study = self.study.resume(level)
+            for place in (place for place in self._places if place[0] == level):
+                for frozen in self._trials(place).search:
+                    if not frozen.state.is_finished():  # its company from now on is another one
+                        self._storage.set_trial_user_attr(frozen._trial_id, ASKED, time.time())
+            note(self._storage, self.study)
 
     @property
     def measured_group_size(self) -> int | None:
@@ -245,14 +284,21 @@ class Ledger:
     def close_generation(self) -> None:
         """Tell the sampler of the generation, in the order in which it was asked for."""
         order = {place: row for row, place in enumerate(self._places)}
-        for place, number in sorted(self._now.asked, key=lambda key: (order[key[0]], key[1])):
-            outcome = outcome_of(self._storage.get_trial(self._now.asked[place, number]._trial_id))
+        known = {key: self._asked_for(*key) for key in sorted(self._now.asked, key=lambda key: (order[key[0]], key[1]))}
+        cut = {place for (place, _), outcome in known.items() if outcome is None and self.is_stopped(place[0])}
+        for (place, number), outcome in known.items():
+            if place in cut:  # as after a kill: the generation is taken up whole, if ever
+                continue
             if outcome is not None:
                 value = outcome[f"val_{self.study.metric}"] if outcome.status == "finished" else None
                 self._searches[place].tell(number, value, STATES[outcome.status])
         self._now = AtWork()
         if self.clock is not None:
             self.clock.generation()
+
+    def _asked_for(self, place: Place, number: int) -> Outcome | None:
+        """What came of a trial of the generation at work, if anything."""
+        return outcome_of(self._storage.get_trial(self._now.asked[place, number]._trial_id))
 
     def reserve(self) -> float:
         """How many seconds the confirmations that are not recorded yet will take, as far as trainings can tell.
@@ -273,7 +319,8 @@ class Ledger:
         }
         mean = sum(each.values()) / max(1, len(each))
         lacks = {
-            place: self.study.shared_out(place[1]) - len(known[place].confirmed(winners[place])) for place in known
+            place: self.study.shared_out(place[1]) - len(known[place].confirmed(winners[place]))
+            for place in self._going
         }
         left = sum(number * each.get(place, mean) for place, number in lacks.items())
         return float(MARGIN * left * self.clock.used() / trained)
@@ -295,7 +342,7 @@ class Ledger:
         A generation that was asked for is trained, and a study has at least one.
         """
         told, study = self._told(), self.study
-        asked = max(len(self._trials(place).search) for place in self._places)
+        asked = max(len(self._trials(place).search) for place in self._searching)
         if study.spent is not None or study.budget.minutes is None or asked > max(told.values()) or not asked:
             return
         left = 60 * study.budget.minutes - clock.used() - self.reserve()
@@ -331,21 +378,25 @@ class Ledger:
 
     def is_over(self) -> bool:
         """Whether the budget is spent and every confirmation recorded."""
-        left = [*self.confirmations(), *self.ablations()]
+        left = [trial for trial in (*self.confirmations(), *self.ablations()) if not self.is_stopped(trial.level)]
         return all(told >= self.study.trials for told in self._told().values()) and all(map(self.is_recorded, left))
 
     def confirmations(self) -> list[Trial]:
-        """Every fresh-seed trial of every search that has a winner, recorded or not."""
+        """Every fresh-seed trial of every search that has a winner, recorded or not. Of a value that was stopped all or
+        none: those that were begun are in stacks with others, which stay as they are.
+        """
         found = []
         for trials in map(self._trials, self._places):
             winner = trials.winner()
-            found += trials.confirmations(winner) if winner is not None else []
+            if winner is not None and (trials.seeds or not self.is_stopped(trials.place[0])):
+                found += trials.confirmations(winner)
         return found
 
     def ablations(self) -> list[Trial]:
         """Every training between the defaults and the winners that the study asks for, recorded or not."""
         steps = paths(self.study, {place: self._trials(place) for place in self._places})
-        return [trial for place, own in steps.items() for trial in ablations(self.study, *place, own)]
+        every = [trial for place, own in steps.items() for trial in ablations(self.study, *place, own)]
+        return [trial for trial in every if not self.is_stopped(trial.level) or trial in self._ablations.known]
 
     def recorded(self) -> Iterable[tuple[Trial, Outcome]]:
         """Everything that the journal knows, but for confirmations of earlier winners."""
@@ -480,6 +531,7 @@ def look(study: Study, journal: Path, environment: Mapping[str, Any] = UNKNOWN) 
 
 def _left(study: Study, known: Sequence[SearchTrials]) -> tuple[int, int]:
     """How many trainings a study lacks of which that is known: search trials, and confirmations."""
+    known = [trials for trials in known if not study.is_stopped(trials.place[0])]
     told = sum(frozen.state.is_finished() for trials in known for frozen in trials.search)
     confirmed = sum(len(trials.confirmed(trials.winner())) for trials in known)
     searches, confirmations = study.whole
@@ -492,7 +544,7 @@ def _gone_on_with(now: Study, then: Study, asked: int) -> Study:
     wider = tuple(
         f"{key} was {describe(old)} for the first {asked} trials of a search" for key, old in widened(now, then).items()
     )
-    settled = {"seeding": then.seeding, "found": then.found, "spent": _still_spent(now, then)}
+    settled = {"seeding": then.seeding, "found": then.found, "spent": _still_spent(now, then), "stopped": then.stopped}
     return now.model_copy(update={**settled, "widened": (*then.widened, *(wider if asked else ()))})
 
 

@@ -61,6 +61,11 @@ class Timing:
         self.known[trial] = outcome
         self._seen = None
 
+    def now_of(self, study: Study) -> None:
+        """The study has other values that go on than before."""
+        if study.stopped != self.study.stopped:
+            self.study, self._seen = study, None
+
     def done(self, *stages: str) -> int:
         """How many trainings of these stages have one."""
         return len(self._of(*stages))
@@ -146,7 +151,9 @@ class Timing:
         return TESTS * together(searched.values()) / len(searched) * beside * longer
 
     def _of(self, *stages: str) -> dict[Trial, Outcome]:
-        return {trial: outcome for trial, outcome in self.known.items() if trial.stage in stages}
+        known = {trial: outcome for trial, outcome in self.known.items() if trial.stage in stages}
+        stopped = {level for level in self.study.levels if self.study.is_stopped(level)}
+        return {trial: outcome for trial, outcome in known.items() if trial.level not in stopped} if stopped else known
 
     def _steps(self) -> int:
         """How many trainings there are with each seed between the defaults and winners, at most, of all levels."""

@@ -7,7 +7,7 @@ for record in records.all:
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +37,9 @@ from harness.journal.sampling import CONSTRAINT, INFEASIBLE
 from harness.study.places import advice
 from harness.study.study import Budget, Study
 from harness.trial import Level, Outcome, Trial
+
+ASKED = "asked"
+"""The attribute of a trial of a value that was stopped and goes on: when it was asked for again, as Unix time."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Circumstances:
     group_size: int | None = None
     crew: str = "local"
     threads: int | None = None
+    stopped: frozenset[str] = frozenset()  # values, by name, that somebody had ended by then
 
 
 class Records:
@@ -118,11 +122,16 @@ class Records:
             return [other.trial for other in search if other.asked <= record.told and record.asked <= other.told]
         budget = self.then(record).budget
         study = self.study.model_copy(update={"budget": budget})
-        chosen = {place: self.searches[place].winner(budget.trials) for place in places(study)}
+        chosen = {place: self.searches[place].winner(budget.trials) for place in self._begun(study, record)}
         confirmed = [
             self.searches[place].confirmations(winner, study) for place, winner in chosen.items() if winner is not None
         ]
         return [trial for trials in confirmed for trial in trials]
+
+    def _begun(self, study: Study, record: Record) -> list[Place]:
+        """The searches whose confirmations had been begun beside that one: not those of values stopped before."""
+        stopped = self.then(record).stopped
+        return [p for p in places(study) if self.searches[p].seeds or study.level_name(p[0]) not in stopped]
 
     def then(self, record: Record) -> Circumstances:
         """How a run was trained; of one that has no outcome yet, how it would be now."""
@@ -187,8 +196,11 @@ class Records:
     def _records(self, place: Place) -> Iterator[Record]:
         trials = self.searches[place]
         current = trials.confirmed(trials.winner())
+        end = self.study.stopped.get(self.study.level_name(place[0]))
         for frozen in trials.search:
-            yield _record(trials.search_trial(frozen), frozen, None, True)
+            record = _record(trials.search_trial(frozen), frozen, None, True)
+            is_cut = end is not None and frozen.datetime_complete is None
+            yield replace(record, told=max(record.asked, datetime.fromtimestamp(end))) if is_cut and end else record
         for frozen in trials.seeds:
             is_current = current.get(seed_number(frozen)) is frozen
             yield _record(trials.seed_trial(frozen), frozen, confirmed_winner(frozen), is_current)
@@ -196,6 +208,8 @@ class Records:
 
 def _record(trial: Trial, frozen: FrozenTrial, chosen: int | None, current: bool) -> Record:
     asked, told = frozen.datetime_start or datetime.min, frozen.datetime_complete or datetime.max
+    if ASKED in frozen.user_attrs:
+        asked = datetime.fromtimestamp(frozen.user_attrs[ASKED])
     return Record(trial, outcome_of(frozen), chosen, current, asked, told, str(frozen.user_attrs.get("given", "")))
 
 
@@ -219,17 +233,18 @@ def _circumstances(journal: Path) -> Iterator[tuple[float | None, Circumstances]
 
     Optuna shows the last value of an attribute only, and every start of a study writes these anew; the log has all.
     """
-    budget, environment = Budget(), dict[str, str]()
+    budget, environment, stopped = Budget(), dict[str, str](), frozenset[str]()
     how: Mapping[str, Any] | None = None
     for attributes in map(attributes_of, sound(journal)):
         if "study" in attributes:
             study = Study.model_validate_json(attributes["study"])
             budget = study.budget.model_copy(update={"trials": study.trials})
+            stopped = frozenset(study.stopped)
         environment = attributes.get("environment", environment)
         how = attributes.get("how", how)
         if "outcome" in attributes:
-            yield attributes["outcome"]["ended"], _circumstance(budget, environment, how)
-    yield None, _circumstance(budget, environment, how)
+            yield attributes["outcome"]["ended"], replace(_circumstance(budget, environment, how), stopped=stopped)
+    yield None, replace(_circumstance(budget, environment, how), stopped=stopped)
 
 
 def _circumstance(budget: Budget, environment: Mapping[str, str], how: Mapping[str, Any] | None) -> Circumstances:

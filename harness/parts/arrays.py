@@ -251,7 +251,7 @@ def _targets(
         values, classes = targets.classes(whole.tolist(), where, f"{name}: {names[0]}")
         return torch.from_numpy(values), classes, notes
     if _is_text(whole):
-        raise UserError(f"{where(0)}: a regression learns numbers, got {whole.tolist()[0]!r}")
+        raise targets.NoNumbersError(f"{where(0)}: a regression learns numbers, got {whole.tolist()[0]!r}")
     columns = whole.reshape(len(whole), -1)
     made = np.column_stack([targets.numbers(column, where) for column in columns.T])
     if len(same := np.flatnonzero(np.ptp(made, axis=0) == 0)):

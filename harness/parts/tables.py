@@ -400,7 +400,7 @@ def _learned(name: str, frame: Frame, wanted: tuple[str, ...], task: str) -> _Le
     made = []
     for place, values in zip(places, columns, strict=True):
         if values.dtype == object:
-            raise UserError(f"{place.row(0)}: a regression learns numbers, got {values[0]!r}")
+            raise targets.NoNumbersError(f"{place.row(0)}: a regression learns numbers, got {values[0]!r}")
         made.append(targets.numbers(values, place.row))
         if not np.ptp(made[-1]):
             raise UserError(

@@ -57,6 +57,10 @@ def _check_classes(found: NDArray[np.int64], names: tuple[str, ...], where: Wher
         raise UserError(f"{where(row)}: class {names[number]} has this row only; training and test need one each")
 
 
+class NoNumbersError(UserError):
+    """What is to be learned by a regression are no numbers."""
+
+
 def check_all_trained(train: NDArray[np.int64], names: tuple[str, ...], what: str) -> None:
     """Every class must have a row among the classes (N,) of training rows, which are called `what`."""
     counts = np.bincount(train, minlength=len(names))

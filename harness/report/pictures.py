@@ -10,6 +10,7 @@ from harness.analysis import Findings
 from harness.analysis.results import finished
 from harness.analysis.tables import matters
 from harness.analysis.units import searched
+from harness.analysis.words import NAMED
 from harness.catalogue import Unit, Value, show
 from harness.errors import listed
 from harness.figures import SIDE_BY_SIDE, difference, text
@@ -144,6 +145,7 @@ def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
             if len(names) <= SIDE_BY_SIDE
             else "Loss per epoch of the confirmation runs on validation data (of training, where none is held out): a "
             "line for each value, the mean over seeds, log axis.",
+            alt=f"Lines of the loss by epoch, of {_some_of(names)}.",
         ),
     )
 
@@ -168,6 +170,29 @@ def _means_said(findings: Findings) -> str:
     rows = list(figures.index) if len(figures) <= SIDE_BY_SIDE else [figures.idxmax(), figures.idxmin()]
     told = [f"{study.level_name(study.levels[row])} {text(figures[row], measure.unit)}" for row in rows]
     return f"Chart of the mean test {measure.words}: {listed(told)}."
+
+
+def _some_of(names: Sequence[str]) -> str:
+    """All of the names, or the first ones and how many more there are."""
+    shown = [*names[:NAMED], f"{len(names) - NAMED:,} more"] if len(names) > SIDE_BY_SIDE else names
+    return listed(shown)
+
+
+def _cost_said(findings: Findings) -> str:
+    """Which values none beats in seconds and figure together."""
+    known = [findings.study.level_name(findings.study.levels[row]) for row in findings.front("seconds").index]
+    return f"Dots of figures against costs; none is better and faster than {_some_of(known)}."
+
+
+def _search_said(findings: Findings) -> str:
+    """What the best value's search had found first, and in the end."""
+    measure, table = findings.measure, findings.tuning
+    own = table[(table["level"] == (findings.best or 0)) & table["best"].notna()]
+    if own.empty:
+        return "Steps of the best figure so far."
+    name = findings.study.level_name(findings.study.levels[findings.best or 0])
+    first, last = (text(own["best"].iloc[place], measure.unit) for place in (0, -1))
+    return f"Steps of the best figure so far: {name} began with {first} and had {last} in the end."
 
 
 def _enlarged(findings: Findings, near: Closeup | None) -> str:
@@ -275,6 +300,7 @@ def _of_costs(findings: Findings, label: str, names: list[str]) -> Named:
                 (table, fronts, names, measure, f"{label}: what {wanted} costs", *_outside(findings), near),
                 f"Mean test {measure.words} against {' and '.join(COSTS[one] for one in costs)}; dotted: Pareto front."
                 f"{cut}{OUTSIDE if findings.study.constraint.parameters else ''}",
+                alt=_cost_said(findings),
             ),
         )
 
@@ -300,6 +326,8 @@ def _of_classes(findings: Findings, label: str, names: list[str]) -> Named:
                 (table, [names[row] for row in rows], f"{label}: test {things} of all seeds, % of each class", classes),
                 "What each true class (a row) was taken for, in percent over all seeds; grey: what was right; empty: "
                 f"below 0.05 %.{' The best and the worst value; tables have all.' if len(rows) < len(names) else ''}",
+                alt=f"Squares of shares, a row for each of {len(classes[0])} true classes and a column for each that "
+                f"was said, of {_some_of([names[row] for row in rows])}.",
             ),
         )
 
@@ -337,6 +365,7 @@ def _of_numbers(findings: Findings, label: str, names: list[str]) -> Named:
                 (*arguments, f"{label}: predicted and true{titled}"),
                 f"Predicted against true {target} of test {things}, by the first seed{of}; dotted: where both are "
                 "equal.",
+                alt=f"Dots along a diagonal, one for each of the test {things}.",
             ),
         )
         yield (
@@ -345,6 +374,7 @@ def _of_numbers(findings: Findings, label: str, names: list[str]) -> Named:
                 "numbers:residuals_figure",
                 (*arguments, f"{label}: residuals{titled}"),
                 f"Predicted minus true against predicted {target}, of the same {things}.",
+                alt="Dots around a line at 0.",
             ),
         )
 
@@ -401,6 +431,7 @@ def _of_search(findings: Findings, label: str, names: list[str]) -> Named:
                 "search:tuning_figure",
                 (_only(findings.tuning, _best(findings)), names, measure, f"{label}: what the search found"),
                 f"Best validation {measure.words} after k search trials{_over_searches(findings)}.{_of_best(findings)}",
+                alt=_search_said(findings),
             ),
         )
     rows = _best(findings)
@@ -416,6 +447,7 @@ def _of_search(findings: Findings, label: str, names: list[str]) -> Named:
                 ),
                 "Importance of each hyperparameter within its range (Optuna's PED-ANOVA on the finished trials). "
                 f"Faded: no effect was seen; shares add up to 1 even where nothing matters.{_of_best(findings)}",
+                alt=f"Squares of the importance of each of {_some_of(findings.study.tuned)}.",
             ),
         )
 
@@ -453,6 +485,7 @@ def _of_slices(findings: Findings, label: str, names: list[str]) -> Named:
                 (done, scales, names, measure, f"{label}: finished search trials"),
                 f"Validation {measure.words} of each finished search trial by its hyperparameters; {cut}."
                 f"{_shared(done, list(study.tuned))}{_of_best(findings)}",
+                alt=f"{len(done)} dots against each of {_some_of(study.tuned)}.",
             ),
         )
 
@@ -499,5 +532,6 @@ def _of_time(findings: Findings, label: str, names: list[str]) -> Named:
                 "search:timeline_figure",
                 (findings.timeline, names, f"{label}: when each trial ran"),
                 "Every trial from its start to its end, coloured by what came of it.",
+                alt=f"{len(findings.timeline)} bars, one for each trial, against time.",
             ),
         )

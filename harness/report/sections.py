@@ -35,6 +35,7 @@ from harness.report.pictures import OF_NUMBERS, means_name
 from harness.report.reach import reach_grid, reach_texts
 from harness.report.worth import ABLATION, worth_grids, worth_texts
 from harness.study.study import Study
+from harness.tracking import at_port
 
 WEB = re.compile(r"https?://[^\s()<>\"'`\\]+")  # a journal may come from anybody
 PREDICTED = (
@@ -354,7 +355,7 @@ def _worth(findings: Findings, captions: Captions) -> Iterator[Section]:
 
 
 def _runs(findings: Findings) -> Iterator[Section]:
-    links = {name: address for name, address in findings.results.links.items() if WEB.fullmatch(address)}
+    links = {name: at_port(link) for name, link in findings.results.links.items() if WEB.fullmatch(link)}
     if links:
         yield Section("The runs in MLflow", [STORE], links=links)
 

@@ -26,6 +26,7 @@ from harness.journal import Record, Records, find_journal
 from harness.journal.choose import find_level, find_run
 from harness.study.labels import asked
 from harness.study.study import Study
+from harness.tracking import at_port
 from harness.trial import Level, Outcome, Trial
 
 Facts = list[tuple[str, str]]
@@ -242,7 +243,7 @@ def _in_full(value: object) -> str:
 def _seen_at(records: Records, name: str) -> Facts:
     """Where it can be seen: its run in MLflow, and the page of the study."""
     page = Path("reports") / records.study.label / "report.html"
-    facts = [("MLflow", records.links[name])] if name in records.links else []
+    facts = [("MLflow", at_port(records.links[name]))] if name in records.links else []
     return [*facts, *([("page", str(page))] if page.is_file() else []), ("journal", str(records.journal))]
 
 

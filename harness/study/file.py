@@ -803,6 +803,10 @@ def _table(kind: type[Table], name: str, raw: Mapping[str, Any]) -> Any:
     return _parse(TypeAdapter(kind), name, listed)
 
 
+WANTED = {"published.source": 'who reported these figures, and where? Say it, as source = "somebody, 2019"'}
+"""What is said where a key is missing that only its author can fill, instead of that it is required."""
+
+
 def _parse(adapter: TypeAdapter[Parsed], where: str, raw: Any) -> Parsed:
     """Pydantic's verdict, its first complaint told in our words."""
     try:
@@ -811,6 +815,8 @@ def _parse(adapter: TypeAdapter[Parsed], where: str, raw: Any) -> Parsed:
         first = error.errors()[0]
         inner = [str(part) for part in first["loc"] if isinstance(part, str) and part.isidentifier()]
         where = ".".join([where, *inner] if where else inner)
+        if first["type"] == "missing" and where in WANTED:
+            raise UserError(f"{where}: {WANTED[where]}") from None
         rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
         got = "" if "got" in rule or first["type"] == "missing" else f", got {first['input']!r}"
         raise UserError(f"{where}: {rule[0].lower()}{rule[1:]}{got}") from None

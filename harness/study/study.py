@@ -277,6 +277,7 @@ class Study(Table):
     found: tuple[Point, ...] = ()  # what `search.earlier` had chosen when this study began: a fact, like the next one
     widened: tuple[str, ...] = ()  # how the space was widened since this study began, and when
     spent: int | None = None  # the trials of each search when `budget.minutes` were spent: a fact, once it is known
+    stopped: dict[str, float] = Field(default_factory=dict)  # values that somebody ended, by name, and when (Unix)
     about: tuple[About, ...] = ()  # of each data set: facts, once they have been loaded
 
     @model_validator(mode="after")
@@ -399,8 +400,23 @@ class Study(Table):
 
     @property
     def whole(self) -> tuple[int, int]:
-        """How many search trials, and confirmations, there are to be, at most."""
-        return len(self.searching) * self.searches * self.trials, len(self.levels) * self.budget.seeds
+        """How many search trials, and confirmations, there are to be, at most; none of values that were stopped."""
+        going = [level for level in self.levels if not self.is_stopped(level)]
+        searching = [level for level in going if self.space(level)]
+        return len(searching) * self.searches * self.trials, len(going) * self.budget.seeds
+
+    def is_stopped(self, level: Level) -> bool:
+        """Whether somebody has ended this value of the study: nothing more of it is begun, and it is not compared."""
+        return bool(self.stopped) and self.level_name(level) in self.stopped
+
+    def stop(self, level: Level, when: float) -> "Study":
+        """The study without what remains of a value, from a Unix time on."""
+        return self.model_copy(update={"stopped": {**self.stopped, self.level_name(level): when}})
+
+    def resume(self, level: Level) -> "Study":
+        """The study with all of a value again."""
+        left = {name: when for name, when in self.stopped.items() if name != self.level_name(level)}
+        return self.model_copy(update={"stopped": left})
 
     @property
     def tuned(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@
 """
 
 from harness.tracking.keys import key, old_key
-from harness.tracking.mlflow.address import shown_store, store_uri
+from harness.tracking.mlflow.address import at_port, shown_store, store_uri
 from harness.tracking.tracker import WAIT, Tracker
 
-__all__ = ["WAIT", "Tracker", "key", "old_key", "shown_store", "store_uri"]
+__all__ = ["WAIT", "Tracker", "at_port", "key", "old_key", "shown_store", "store_uri"]

@@ -1,17 +1,21 @@
 """Where MLflow's runs lie: MLFLOW_TRACKING_URI, else the file that a bare `mlflow ui` finds. Does not load MLflow."""
 
 import os
+import re
 import socket
 import sqlite3
 import warnings
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from harness import masking
 from harness.errors import UserError
 
-LOCAL_UI = "http://127.0.0.1:5000"
+UI = "http://127.0.0.1:"
+HERE = re.compile(rf"^{re.escape(UI)}\d+(?=/|$)")
+PORT = 5000
+"""Of `harness ui`, until another one is wanted."""
 DEFAULT_STORE = "sqlite:///mlflow.db"
 SERVER = ("http://", "https://")
 FILE = "sqlite:///"
@@ -40,7 +44,38 @@ def shown_store() -> str:
 def pages() -> str:
     """Where runs can be seen: the server that holds them, or `harness ui`."""
     server = _server()
-    return server if server.startswith(SERVER) else LOCAL_UI
+    return server if server.startswith(SERVER) else f"{UI}{ui_port()}"
+
+
+def at_port(link: str) -> str:
+    """A link to `harness ui` as it is today: that may have another port than when the link was made."""
+    try:
+        now = pages()
+    except UserError:  # whoever writes to the store is told
+        return link
+    return HERE.sub(now, link, count=1) if now.startswith(UI) else link
+
+
+def ui_port() -> int:
+    """The port that `harness ui` had last for this store, which lies beside it; else MLflow's own."""
+    file = _port_file()
+    try:
+        return int(file.read_text()) if file else PORT
+    except (OSError, ValueError):
+        return PORT
+
+
+def keep_port(port: int) -> None:
+    """Keep the port of `harness ui` for links that are written from now on, where the store is a file."""
+    file = _port_file()
+    if file and port != ui_port():
+        with suppress(OSError):
+            file.write_text(f"{port}\n")
+
+
+def _port_file() -> Path | None:
+    path = _path(store_uri())
+    return path.with_name(f"{path.name}-port") if path else None
 
 
 def store_file() -> tuple[int, int] | None:

@@ -16,7 +16,8 @@ from harness import catalogue
 from harness.catalogue import show
 from harness.study.labels import class_names, target_names
 from harness.study.study import Study
-from harness.trial import Epoch, Figures, Outcome, Trial
+from harness.tracking.mlflow.views import metric_name
+from harness.trial import Epoch, Figures, Level, Outcome, Trial
 
 if TYPE_CHECKING:
     from harness.plots.runs import RunPictures
@@ -63,25 +64,25 @@ def measured(figures: Figures) -> dict[str, float]:
     return {name: value for name, value in figures.items() if value == value}  # NaN is not
 
 
-def metric_name(figure: str) -> str:
-    """A run's figure as MLflow's pages group it: val_loss is best/val_loss, test_loss test/loss."""
-    images, _, what = figure.partition("_")
-    return {
-        "train": f"best/{figure}",
-        "val": f"best/{figure}",
-        "test": f"test/{what}",
-        "untrained": f"test/{figure}",
-        "best": f"best/{what}",
-        "learning": f"best/{figure}",
-    }.get(images, figure)
-
-
 def params(trial: Trial) -> dict[str, str]:
     """The trial's hyperparameters and seed; what selects the winner only where that is not the usual one."""
     known = {name: value for name, value in trial.config if value is not None}
     if known.get("metric") == catalogue.task(str(known["task"])).metric:
         del known["metric"]
-    return {name: show(value) for name, value in {**known, "seed": trial.seed}.items()}
+    return {name: in_full(value) for name, value in {**known, "seed": trial.seed}.items()}
+
+
+def level_params(study: Study, level: Level) -> dict[str, str]:
+    """What all trainings of a compared value have in common: its name, and every setting that it does not search."""
+    named = {key: value for key, value in study.values_of(level).items() if key in study.naming}
+    space = study.space(level)
+    common = {name: value for name, value in study.config(level, {}) if name not in space and value is not None}
+    return {name: in_full(value) for name, value in {**named, **common}.items()}
+
+
+def in_full(value: object) -> str:
+    """A setting with all its digits, with which a training can be repeated."""
+    return repr(value) if isinstance(value, float) else show(value)
 
 
 def write_artifacts(folder: Path, study: Study, trial: Trial, outcome: Outcome) -> None:

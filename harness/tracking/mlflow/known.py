@@ -19,12 +19,13 @@ ASKED = ("key", "incomplete", "container")
 
 @dataclass(frozen=True)
 class Known:
-    """A run: its state and its tags, of a trial's at least those that are `ASKED` for. Metrics only a container has."""
+    """A run: its state and its tags, of a trial's at least those that are `ASKED` for. Only a container has more."""
 
     run_id: str
     status: str
     tags: Mapping[str, str]
     metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    params: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def is_container(self) -> bool:
@@ -32,11 +33,19 @@ class Known:
         return "container" in self.tags
 
 
-def find_experiment(client: MlflowClient, name: str) -> str:
-    """The id of the experiment of that name, which is made if need be."""
+def find_experiment(
+    client: MlflowClient, name: str, tags: Mapping[str, str] = MappingProxyType({})
+) -> tuple[str, Mapping[str, str]]:
+    """The id and the tags of the experiment of that name, which is made if need be and given these tags."""
     known = client.get_experiment_by_name(name)
-    kind = {"mlflow.experimentKind": "custom_model_development"}  # which of its two layouts MLflow's UI shows
-    return known.experiment_id if known else client.create_experiment(name, tags=kind)
+    if known is None:
+        tags = {"mlflow.experimentKind": "custom_model_development", **tags}  # which of its two layouts its UI shows
+        return client.create_experiment(name, tags=tags), tags
+    then = dict(known.tags)
+    for key, value in tags.items():
+        if then.get(key) != value:
+            client.set_experiment_tag(known.experiment_id, key, value)
+    return known.experiment_id, {**then, **tags}
 
 
 def known_runs(client: MlflowClient, experiment: str, journal: str) -> Iterator[Known]:
@@ -56,7 +65,8 @@ def searched(client: MlflowClient, experiment: str, where: str) -> Iterator[Know
     while token is not None:
         page = client.search_runs([experiment], where, page_token=token or None)
         for run in page:
-            yield Known(run.info.run_id, run.info.status, dict(run.data.tags), dict(run.data.metrics))
+            data = run.data
+            yield Known(run.info.run_id, run.info.status, dict(data.tags), dict(data.metrics), dict(data.params))
         token = page.token or None
 
 

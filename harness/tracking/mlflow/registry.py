@@ -31,7 +31,7 @@ def register(name: str, folder: Path, spec: Mapping[str, Any]) -> str:
     try:
         make_store(store_uri())
         mlflow.set_tracking_uri(store_uri())
-        experiment = find_experiment(mlflow.MlflowClient(), spec["study"])
+        experiment = find_experiment(mlflow.MlflowClient(), spec["study"])[0]
         tags = {"mlflow.source.name": "harness", "seeds": ", ".join(str(run["seed"]) for run in spec["runs"])}
         with (
             warnings.catch_warnings(action="ignore"),  # that a signature comes without an example

@@ -13,7 +13,8 @@ from harness.study.study import Study
 from harness.tracking.calls import Ending, Opened, in_one_line
 from harness.tracking.mlflow.address import check_store, pages, shown_store, store_file, store_trouble, store_uri
 from harness.tracking.mlflow.sqlite import make_store  # first: it sets MLflow's ways before MLflow is imported
-from harness.trial import Epoch, Figures, Outcome, Trial
+from harness.tracking.mlflow.views import BEST_FIRST, TAG, metric_name, runs_page, view
+from harness.trial import Epoch, Figures, Level, Outcome, Trial
 
 from mlflow import MlflowClient  # isort: skip
 from mlflow.entities import Metric, Param  # isort: skip
@@ -23,8 +24,8 @@ from harness.tracking.mlflow.entries import (
     arrival_metrics,
     digest,
     epoch_metrics,
+    level_params,
     measured,
-    metric_name,
     milliseconds,
     outcome_metrics,
     params,
@@ -48,6 +49,7 @@ class Container:
     status: str = "RUNNING"
     tags: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -87,15 +89,16 @@ class MlflowStore:
         self.study, self.journal, self.environment = study, journal, environment
         check_store()
         try:
-            self._experiment = find_experiment(self._client, study.label)
+            self._experiment, tags = find_experiment(self._client, study.label, {TAG: view(study, journal)})
             self._file = store_file()
             self._read_runs()
             top = self._container("study", study.label, None)
-            levels = {name: self._container(name, name, top) for name in map(study.level_name, study.levels)}
+            levels = {study.level_name(level): self._level(level, top) for level in study.levels}
         except Exception as error:
             raise UserError(f"{shown_store()}: MLflow cannot open it: {in_one_line(error)}") from error
         place = f"{pages()}/#/experiments/{self._experiment}/runs"
         addresses = {name: f"{place}/{container.run_id}" for name, container in {study.label: top, **levels}.items()}
+        addresses = {BEST_FIRST: f"{pages()}/{runs_page(self._experiment, tags)}", **addresses}
         return Opened(addresses, frozenset(self._complete), frozenset(self._cut))
 
     def begin(self, key: str, trial: Trial, started: float) -> None:
@@ -200,7 +203,7 @@ class MlflowStore:
         for run in known_runs(self._client, self._experiment, self.journal):
             key = run.tags["key"]
             if run.is_container:
-                found = Container(run.run_id, run.status, dict(run.tags), dict(run.metrics))
+                found = Container(run.run_id, run.status, dict(run.tags), dict(run.metrics), dict(run.params))
                 self._containers.setdefault(key, found)
             elif run.status not in ENDED:
                 self._close_cut(key, run.run_id, "FAILED", "its driver was killed; the trial is run again")
@@ -224,6 +227,16 @@ class MlflowStore:
                 self._client.log_text(run_id, resolved(self.study), "study.json")
             self._containers[key] = Container(run_id)
         return self._containers[key]
+
+    def _level(self, level: Level, top: Container) -> Container:
+        """A level's run with its parameters, also where an earlier version made it without any."""
+        name = self.study.level_name(level)
+        run = self._container(name, name, top)
+        lacking = {key: value for key, value in level_params(self.study, level).items() if key not in run.params}
+        if lacking:
+            self._client.log_batch(run.run_id, params=[Param(key, value) for key, value in lacking.items()])
+            run.params |= lacking
+        return run
 
     def _reopen(self) -> None:
         """The containers are running again: only now, so that a study that is over writes nothing."""
