@@ -145,6 +145,87 @@ def test_a_store_that_is_deleted_is_written_anew(what: str, strike: Run, table: 
         assert named <= {run for (run,) in database.execute("select run_uuid from runs")}
 
 
+TABLE = Path("studies/mine/rows.csv")
+OWN = SMALL.replace('dataset = "digits"', 'dataset = "rows.csv"\ntarget = "y"')
+FEW = ["--trials", "3", "--offline"]
+
+
+def rows(shift: int = 0, number: int = 40) -> str:
+    return "x,y\n" + "".join(f"{row + shift},{'ab'[row % 2]}\n" for row in range(number))
+
+
+def swapped(folder: Path) -> None:
+    (folder / "other").write_text(rows(shift=1))  # of the same size, and renamed as editors do
+    (folder / "other").replace(folder / TABLE)
+
+
+@pytest.mark.parametrize("more", [(), pytest.param(("--workers", "2"), marks=pytest.mark.soak)])
+def test_a_data_file_that_is_swapped_is_told(more: tuple[str, ...], write_study: Write, strike: Run) -> None:
+    write_study(OWN)
+    TABLE.write_text(rows())
+    done, table = strike(None, *FEW, *more)
+    assert done.returncode == 0, done.stderr
+    assert "changed" not in done.stdout
+    JOURNAL.unlink()
+    done, found = strike(swapped, *FEW, *more)
+    assert done.returncode == 0, done.stderr
+    [told] = [line for line in done.stdout.splitlines() if "changed" in line]
+    assert re.fullmatch(
+        r"warning: studies/mine: rows\.csv changed while this study ran: rows\.csv had sha256 \w{12}, has \w{12}; "
+        r"what was trained and measured is of what was read when it began; put it back .*",
+        told,
+    )
+    assert done.stdout.index(told) < done.stdout.index("report   ")
+    pd.testing.assert_frame_equal(found, table)  # what was read is what is trained on, here and in Ray's workers
+    done, _ = strike(None, *FEW)
+    assert done.returncode == 2
+    assert "its journal holds trials on other data: rows.csv had sha256" in done.stderr
+
+
+def gone(folder: Path) -> None:
+    (folder / TABLE).unlink()
+
+
+def no_table(folder: Path) -> None:
+    (folder / TABLE).write_bytes(b"\x00\xff")
+
+
+def the_same(folder: Path) -> None:
+    (folder / TABLE).write_text(rows())
+
+
+@pytest.mark.parametrize(("happens", "told"), [(gone, "there is no rows.csv"), (no_table, "rows.csv"), (the_same, "")])
+def test_a_data_file_that_is_gone_is_told_and_one_written_again_is_not(
+    happens: Strike, told: str, write_study: Write, strike: Run
+) -> None:
+    write_study(OWN)
+    TABLE.write_text(rows())
+    done, _ = strike(happens, *FEW)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stdout.splitlines() if "changed while" in line]
+    assert len(said) == bool(told)
+    assert all("it cannot be read any more" in line and told in line for line in said)
+
+
+def test_of_a_folder_the_files_are_named(write_study: Write, strike: Run) -> None:
+    from PIL import Image
+
+    folder = write_study(SMALL.replace('dataset = "digits"', 'dataset = "shapes"'))
+    for number in range(40):
+        file = folder / "shapes" / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), 5 * number).save(file)
+
+    def painted(_: Path) -> None:
+        for number in range(0, 10, 2):
+            Image.new("L", (4, 4), 255).save(folder / "shapes" / "a" / f"{number}.png")
+
+    done, _ = strike(painted, *FEW)
+    assert done.returncode == 0, done.stderr
+    said = "studies/mine: shapes/a/0.png, shapes/a/2.png, shapes/a/4.png and 2 files more changed while this study ran"
+    assert said in done.stdout
+
+
 def test_the_report_waits_for_no_store(strike: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     write, drain = report.write, Tracker.drain
