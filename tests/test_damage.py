@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from harness.study.file import read_study
 from harness.study.study import Study
 from harness.trial import Trial
 
-from .conftest import SMALL, Done, unsealed
+from .conftest import SMALL, Done, Tell, unsealed
+from .soak import times
 from .test_kill import compared
 from .test_search import ENVIRONMENT, drive, made_up, table
 
@@ -274,3 +276,26 @@ def test_every_command_says_it_in_a_line(smoke: Path, command: Callable[..., Don
     assert f"mended   {journal.relative_to(tmp_path)}: line 4 is damaged (1 before it is missing)" in done.stdout
     assert command("check", "studies/smoke").returncode == 0
     assert "never ran" in command("check", "studies/smoke", "--dataset", "iris").stderr
+
+
+@pytest.mark.soak
+def test_damage_of_every_kind(whole: Whole, tmp_path: Path, tell: Tell) -> None:
+    """Of journals of any length, some twice: what a study goes on with, and the table that it ends with."""
+    study, lines, wanted, _ = whole
+    chance, journal, again, counted = random.Random(0), tmp_path / "journal.log", 0, Counter[str]()
+    for kind, lose in (OF_ANY_FORMAT | OF_THIS).items():
+        for _ in range(times(100)):
+            for made in tmp_path.glob("journal*"):
+                made.unlink()
+            damaged = lines[: chance.randint(10, len(lines))]
+            for _ in range(chance.randint(1, 2)):
+                damaged, _ = lose(damaged, chance.randrange(len(damaged) - 1))
+            journal.write_bytes(b"".join(damaged))
+            trained, told = go_on(study, journal)
+            assert told is not None
+            assert "is damaged" in told
+            assert told.isprintable()
+            assert table(journal) == wanted, kind
+            again += len(trained)
+            counted[f"{kind}_lines".lower().replace(" ", "_")] += 1
+    tell(f"in journals cut anywhere: same tables, {again:,} trainings again", **counted)

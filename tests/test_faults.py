@@ -3,10 +3,14 @@ what can be kept is.
 """
 
 import os
+import random
 import re
+import shutil
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +18,14 @@ import pandas as pd
 import pytest
 
 from harness import report
+from harness.analysis.results import read_results
 from harness.driver import Driver
 from harness.tracking import Tracker
 from harness.trial import Outcome, Told, Trial
 
-from .conftest import SMALL, Done, harness
+from .conftest import SMALL, Done, Tell, harness
+from .soak import times
+from .test_kill import figures
 
 Write = Callable[..., Path]
 Strike = Callable[[Path], object]
@@ -26,24 +33,31 @@ HALF = 9
 """Outcomes after which something happens: of 12 trials and 4 confirmations."""
 
 
+@contextmanager
+def struck(happens: Callable[[], object] | None, at: int = HALF) -> Iterator[None]:
+    """Something happens to a study once so many of its outcomes are there."""
+    outcomes = 0
+
+    class Struck(Driver):
+        def take(self, trial: Trial, event: Told) -> None:
+            nonlocal outcomes
+            super().take(trial, event)
+            outcomes += isinstance(event, Outcome)
+            if outcomes == at and isinstance(event, Outcome) and happens:
+                happens()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.driver.Driver", Struck)
+        yield
+
+
 @pytest.fixture
-def strike(write_study: Write, command: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+def strike(write_study: Write, command: Callable[..., Done], tmp_path: Path) -> object:
     """Run the small study, to which something happens in the middle; what the command said, and its table."""
     write_study(SMALL)
 
     def run(happens: Strike | None, *more: str) -> tuple[Done, pd.DataFrame | None]:
-        outcomes = 0
-
-        class Struck(Driver):
-            def take(self, trial: Trial, event: Told) -> None:
-                nonlocal outcomes
-                super().take(trial, event)
-                outcomes += isinstance(event, Outcome)
-                if outcomes == HALF and isinstance(event, Outcome) and happens:
-                    happens(tmp_path)
-
-        with monkeypatch.context() as patch:
-            patch.setattr("harness.driver.Driver", Struck)
+        with struck((lambda: happens(tmp_path)) if happens else None):
             done = command("run", "studies/mine", "--quiet", *more)
         table = tmp_path / "reports" / "mine" / "tables" / "compare.csv"
         return done, pd.read_csv(table).drop(columns="seconds") if table.exists() else None
@@ -73,21 +87,42 @@ def runs_in(store: Path) -> int:
 JOURNAL = Path("studies/mine/journal.log")
 
 
-@pytest.mark.parametrize("what", ["journal", "folder"])
-def test_a_journal_that_is_deleted_is_written_anew(what: str, strike: Run, table: pd.DataFrame) -> None:
-    def delete(folder: Path) -> None:
-        for file in (folder / "studies" / "mine").iterdir():
-            if what == "folder" or file.name == "journal.log":
-                file.unlink()
-        if what == "folder":
-            (folder / "studies" / "mine").rmdir()
+def delete_journal(folder: Path) -> None:
+    (folder / JOURNAL).unlink()
 
+
+def delete_folder(folder: Path) -> None:
+    shutil.rmtree(folder / JOURNAL.parent)
+
+
+def replace_journal(folder: Path) -> None:
+    """By half of itself, as a backup would be."""
+    text = (folder / JOURNAL).read_bytes()
+    (folder / "other").write_bytes(text[: text.rfind(b"\n", 0, len(text) // 2) + 1])
+    (folder / "other").replace(folder / JOURNAL)
+
+
+def cut_journal(folder: Path) -> None:
+    os.truncate(folder / JOURNAL, (folder / JOURNAL).stat().st_size // 2)
+
+
+def delete_store(folder: Path) -> None:
+    (folder / "mlflow.db").unlink()
+
+
+def replace_store(folder: Path) -> None:
+    (folder / "mlflow.db").unlink()
+    (folder / "mlflow.db").touch()
+
+
+@pytest.mark.parametrize("delete", [delete_journal, delete_folder])
+def test_a_journal_that_is_deleted_is_written_anew(delete: Strike, strike: Run, table: pd.DataFrame) -> None:
     done, found = strike(delete, "--offline")
     assert done.returncode == 0, done.stderr
     said = f"warning: {JOURNAL}: was deleted while the study ran, and was written anew, whole"
     assert said in done.stdout.splitlines()
     pd.testing.assert_frame_equal(found, table)
-    if what == "journal":
+    if delete is delete_journal:
         before = JOURNAL.read_bytes()
         done, found = strike(None, "--offline")  # nothing is left to do
         assert done.returncode == 0
@@ -100,8 +135,7 @@ def test_a_journal_that_is_replaced_stops_the_study(strike: Run, table: pd.DataF
     def replace(folder: Path) -> None:
         nonlocal wrote
         wrote = JOURNAL.read_bytes()
-        JOURNAL.with_name("other").write_bytes(wrote[: wrote.rfind(b"\n", 0, len(wrote) // 2) + 1])
-        JOURNAL.with_name("other").replace(JOURNAL)
+        replace_journal(folder)
 
     done, _ = strike(replace, "--offline")
     assert done.returncode == 1
@@ -116,7 +150,7 @@ def test_a_journal_that_is_replaced_stops_the_study(strike: Run, table: pd.DataF
 
 
 def test_a_journal_that_is_cut_stops_the_study(strike: Run, table: pd.DataFrame) -> None:
-    done, _ = strike(lambda _: os.truncate(JOURNAL, JOURNAL.stat().st_size // 2), "--offline")
+    done, _ = strike(cut_journal, "--offline")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "bytes while this study ran; the same command goes on from what is left" in done.stderr
@@ -125,14 +159,11 @@ def test_a_journal_that_is_cut_stops_the_study(strike: Run, table: pd.DataFrame)
     pd.testing.assert_frame_equal(found, table)
 
 
-@pytest.mark.parametrize("what", ["deleted", "replaced"])
-def test_a_store_that_is_deleted_is_written_anew(what: str, strike: Run, table: pd.DataFrame, tmp_path: Path) -> None:
-    def delete(folder: Path) -> None:
-        (folder / "mlflow.db").unlink()
-        if what == "replaced":
-            (folder / "mlflow.db").touch()
-
-    done, found = strike(delete)
+@pytest.mark.parametrize("happens", [delete_store, replace_store])
+def test_a_store_that_is_deleted_is_written_anew(
+    happens: Strike, strike: Run, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    done, found = strike(happens)
     assert done.returncode == 0, done.stderr
     said = "warning: sqlite:///mlflow.db was deleted or replaced while the study ran; its runs are written anew"
     assert said in done.stdout.splitlines()
@@ -243,3 +274,45 @@ def test_the_report_waits_for_no_store(strike: Run, monkeypatch: pytest.MonkeyPa
     done, _ = strike(None)
     assert done.returncode == 0, done.stderr
     assert order == ["report", "store"]
+
+
+STRUCK: dict[str, Strike] = {
+    "journals deleted": delete_journal,
+    "folders deleted": delete_folder,
+    "journals replaced": replace_journal,
+    "journals cut": cut_journal,
+    "stores deleted": delete_store,
+    "stores replaced": replace_store,
+}
+
+
+@pytest.mark.soak
+def test_faults_while_a_study_runs(
+    write_study: Write, command: Callable[..., Done], tmp_path: Path, tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each kind again and again, each time at a random moment: the study goes on, or is told in a line and goes on when
+    it is asked to, to the same figures.
+    """
+    monkeypatch.setattr("harness.report.write", lambda findings, folder: folder)  # is tested where it is written
+    chance, told = random.Random(0), 0
+    words, often = ["run", "studies/mine", "--quiet"], Counter[str]()
+    write_study(SMALL)
+    assert command(*words, "--offline").returncode == 0
+    wanted = figures(read_results(JOURNAL))
+    for kind, happens in STRUCK.items():
+        offline = [] if kind.startswith("stores") else ["--offline"]
+        for _ in range(times(4 if kind.startswith("stores") else 25)):
+            for place in ("studies", "mlruns", "mlflow.db"):
+                shutil.rmtree(place) if Path(place).is_dir() else Path(place).unlink(missing_ok=True)
+            write_study(SMALL)
+            at = chance.randint(1, 16)  # of 12 trials and 4 confirmations
+            with struck(partial(happens, tmp_path), at):
+                done = command(*words, *offline)
+            if done.returncode:
+                assert (done.returncode, done.stderr.count("\n")) == (1, 1), (kind, at, done)
+                told, done = told + 1, command(*words, *offline)
+            assert (done.returncode, done.stderr) == (0, ""), (kind, at)
+            pd.testing.assert_frame_equal(figures(read_results(JOURNAL)), wanted, obj=f"{kind} at {at}")
+            assert offline or runs_in(tmp_path / "mlflow.db") == 19, at
+            often[kind.replace(" ", "_")] += 1
+    tell(f"at random moments; {told} stopped the study in one line; figures equal to the last bit", **often)
