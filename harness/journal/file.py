@@ -33,6 +33,8 @@ CREATE_STUDY = 0  # Optuna's code for it
 HEAD = 100_000  # bytes of a journal, which say what it is of
 PIECE = 2**20  # bytes of a journal that are copied at a time
 LOOK = 0.5  # seconds: whoever only looks whether somebody runs a study has its lock for a moment
+CONTRADICTIONS = (LookupError, TypeError, AttributeError, AssertionError, ValueError)
+"""What is raised by those who make something of lines that contradict one another."""
 FORMAT = 4
 """Of what is written into journals: since 2 figures lie there by name, and with every outcome its Config; since 3 a
 level may have several searches, and all seeds come from one sequence; since 4 lines have numbers and checksums, and
@@ -56,6 +58,11 @@ class JournalFile(JournalFileBackend):
         self._lines, self._end = Lines(path), 0  # what was read so far, and how many bytes
         self._open: int | None = None  # the file's descriptor, once something was written
         self.was_deleted = False
+
+    @property
+    def is_old(self) -> bool:
+        """Whether lines of it are of before they had checksums: those that have are numbered."""
+        return self._lines.line > self._lines.number
 
     @property
     def line(self) -> int:
@@ -139,10 +146,27 @@ def open_journal(journal: Path) -> JournalStorage:
     backend = JournalFile(journal)
     try:
         return JournalStorage(backend)
-    except (KeyError, TypeError, AttributeError, AssertionError, ValueError) as error:
+    except CONTRADICTIONS as error:
         if isinstance(error, UserError):
             raise
         raise DamagedError(journal, backend.line, "Optuna cannot take it in") from error  # has no checksum
+
+
+@contextmanager
+def consistent(journal: Path, is_old: bool = True) -> Iterator[None]:
+    """Lines that were lost or changed before they had checksums may contradict one another wherever something is made
+    of them. Raises StudyStoppedError then, in one line; of a journal that is not old it is a mistake of ours.
+    """
+    try:
+        yield
+    except CONTRADICTIONS as error:
+        if isinstance(error, UserError) or not is_old:
+            raise
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise StudyStoppedError(
+            f"{journal}: its lines contradict one another ({type(error).__name__}: {first}), so some were lost or "
+            f"changed before they had checksums; {advice('run', journal)} --fresh puts it aside and starts anew"
+        ) from error
 
 
 def create_studies(storage: JournalStorage, names: Iterable[str], direction: StudyDirection) -> None:
@@ -185,7 +209,7 @@ def check_data_name(study: Study, journal: Path) -> None:
     of = study.dataset
     with suppress(ValueError, TypeError, AttributeError):  # what is no study is told by those who read it
         said = (attributes_of(log).get("study") for log in legible(journal))
-        of = json.loads(next(filter(None, said), "{}")).get("dataset", of)
+        of = str(json.loads(next(filter(None, said), "{}")).get("dataset", of))
     if of != study.dataset and file_name(of) == file_name(study.dataset):
         raise UserError(
             f"{journal}: is of {of}, and {study.dataset} would share it, since / and - are alike in names of files; "
