@@ -7,9 +7,10 @@ import random
 import re
 import shutil
 import sqlite3
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,107 @@ def test_of_a_folder_the_files_are_named(write_study: Write, strike: Run) -> Non
     assert done.returncode == 0, done.stderr
     said = "studies/mine: shapes/a/0.png, shapes/a/2.png, shapes/a/4.png and 2 files more changed while this study ran"
     assert said in done.stdout
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
+    """Mounts a disk of a size, of its own, on a folder; or mounts it anew with other options."""
+    mounted: list[Path] = []
+
+    def mount(name: str, options: str) -> Path:
+        place = tmp_path / name
+        place.mkdir(parents=True, exist_ok=True)
+        options = f"remount,{options}" if place in mounted else options
+        words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        if subprocess.run(words, capture_output=True, check=False).returncode:
+            pytest.skip("only root may mount a disk that can be full")
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in set(mounted):
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(disk: Path) -> None:
+    """To its last byte."""
+    with suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(512))
+
+
+Disk = Callable[[str, str], Path]
+LACKS = re.compile(
+    r"warning: MLflow lacks \d+ runs of this study \(.*\); harness sync studies/mine writes them from the j.*"
+)
+
+
+SOAK = pytest.mark.soak
+
+
+@pytest.mark.parametrize("fault", ["full", pytest.param("read-only", marks=SOAK), pytest.param("a file", marks=SOAK)])
+def test_artifacts_that_cannot_be_written_hold_nothing_up(
+    fault: str, strike: Run, disk: Disk, table: pd.DataFrame, command: Callable[..., Done], tmp_path: Path
+) -> None:
+    artifacts = tmp_path / "mlruns"
+    if fault != "a file":
+        disk("mlruns", "size=2m")
+
+    def happens(folder: Path) -> None:
+        if fault == "read-only":
+            disk("mlruns", "ro")
+        elif fault == "full":
+            fill(artifacts)
+        else:
+            shutil.rmtree(artifacts)
+            artifacts.write_text("")
+
+    done, found = strike(happens)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len([line for line in done.stdout.splitlines() if LACKS.fullmatch(line)]) == 1, done.stdout
+    pd.testing.assert_frame_equal(found, table)
+    if fault == "a file":
+        artifacts.unlink()
+    else:
+        (disk("mlruns", "rw,size=64m") / "ballast").unlink(missing_ok=True)
+    done = command("sync", "studies/mine")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "lacks" not in done.stdout
+    assert runs_in(tmp_path / "mlflow.db") >= 12 + 4 + 2 + 1
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        whole = "select count(*) from runs where run_uuid not in (select run_uuid from tags where key = 'incomplete')"
+        assert database.execute(whole).fetchone() == (12 + 4 + 2 + 1,)
+        assert database.execute("select count(*) from runs where status = 'RUNNING'").fetchone() == (0,)
+
+
+def test_a_full_disk_stops_the_study_in_a_line_and_loses_nothing(strike: Run, disk: Disk, table: pd.DataFrame) -> None:
+    text = Path("studies/mine/study.toml").read_text()
+    folder = disk("studies/mine", "size=2m")
+    (folder / "study.toml").write_text(text)
+
+    done, _ = strike(lambda _: fill(folder), "--offline")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "No space left on device; what studies/mine/journal.log holds is whole, and once the disk" in done.stderr
+    before = len(read_results(JOURNAL).runs.query("status == 'finished' or status == 'pruned'"))
+    assert before >= HALF - 1
+    (folder / "ballast").unlink()
+    done, found = strike(None, "--offline")
+    assert (done.returncode, done.stderr) == (0, "")
+    pd.testing.assert_frame_equal(found, table)
+
+
+def test_an_export_to_a_full_disk_is_told_in_a_line(
+    strike: Run, disk: Disk, command: Callable[..., Done], tmp_path: Path
+) -> None:
+    assert strike(None, "--offline")[0].returncode == 0
+    small = disk("small", "size=16k")
+    done = command("export", "studies/mine", "depth=1", "small/model")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
+    assert "small/model: cannot be written: No space left on device" in done.stderr
+    assert not any(small.iterdir())
+    disk("small", "size=8m")
+    assert command("export", "studies/mine", "depth=1", "small/model").returncode == 0
 
 
 def test_the_report_waits_for_no_store(strike: Run, monkeypatch: pytest.MonkeyPatch) -> None:
