@@ -70,7 +70,7 @@ def run(
     if not tracker.offline:
         shown_store()  # an address that MLflow would misread is refused before anything is trained
     journal = folder / study.journal
-    with writing(journal), hold(journal), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
+    with keeping(journal, say), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
         begin(journal, how, say)
         facts = before_first_trial(study, folder, data, device, workplace, say)
         size = how.group_size or workplace.group_size
@@ -267,7 +267,7 @@ def sync(study: Study, folder: Path, tracker: Tracker, say: Say = print) -> None
     check_data_name(study, journal)
     records = Records(journal)
     check_copy(folder, records.study.name)
-    with writing(journal), hold(journal):
+    with keeping(journal, say):
         ledger = Ledger(records.study, journal, records.environment)
         ledger.note_runs(tracker.open(records.study, ledger.id, records.environment))
         tracker.complete = ledger.is_over()
@@ -448,6 +448,13 @@ def writing(journal: Path) -> Iterator[None]:
         raise StudyStoppedError(
             f"{what}; what {journal} holds is whole, and once the disk can be written to the same command goes on"
         ) from error
+
+
+@contextmanager
+def keeping(journal: Path, say: Say) -> Iterator[None]:
+    """A journal is written by this process alone."""
+    with writing(journal), hold(journal, say):
+        yield
 
 
 def caught(how: How) -> tuple[signal.Signals, ...]:

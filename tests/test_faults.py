@@ -2,6 +2,7 @@
 what can be kept is.
 """
 
+import errno
 import os
 import random
 import re
@@ -357,6 +358,44 @@ def test_an_export_to_a_full_disk_is_told_in_a_line(
     assert not any(small.iterdir())
     disk("small", "size=8m")
     assert command("export", "studies/mine", "depth=1", "small/model").returncode == 0
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_is_told(
+    code: int, strike: Run, table: pd.DataFrame, command: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, how: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    for _ in range(2):  # nothing is left that would keep the next one out
+        done, found = strike(None, "--offline")
+        assert (done.returncode, done.stderr) == (0, "")
+        [told] = [line for line in done.stdout.splitlines() if "locks" in line]
+        assert told.startswith(
+            f"warning: studies/mine: this file system has no locks ({os.strerror(code)}), so a second"
+        )
+        pd.testing.assert_frame_equal(found, table)
+    done = command("list")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "finished" in done.stdout
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o022])
+def test_files_are_as_open_as_the_user_wants_them(umask: int, strike: Run, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        done, _ = strike(delete_journal)  # what is written anew is as it was
+    finally:
+        os.umask(before)
+    assert done.returncode == 0, done.stderr
+    made = [path for path in tmp_path.rglob("*") if path.name not in ("studies", "mine", "study.toml")]
+    names = {path.suffix for path in made}
+    assert {".log", ".html", ".csv", ".safetensors", ".db"} <= names
+    wrong = {str(path.relative_to(tmp_path)) for path in made if path.stat().st_mode & 0o777 & umask}
+    assert not wrong
+    closed = [path for path in made if path.is_file() and path.stat().st_mode & 0o777 != 0o666 & ~umask]
+    assert not closed, closed
 
 
 def test_the_report_waits_for_no_store(strike: Run, monkeypatch: pytest.MonkeyPatch) -> None:

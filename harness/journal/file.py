@@ -4,6 +4,7 @@ One driver writes it at a time; anyone may read it meanwhile. It is the truth ab
 made from it.
 """
 
+import errno
 import json
 import os
 import re
@@ -11,8 +12,8 @@ import signal
 import socket
 import time
 import weakref
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from harness.study.study import Study
 CREATE_STUDY = 0  # Optuna's code for it
 HEAD = 100_000  # bytes of a journal, which say what it is of
 PIECE = 2**20  # bytes of a journal that are copied at a time
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a file system says that has none
 LOOK = 0.5  # seconds: whoever only looks whether somebody runs a study has its lock for a moment
 CONTRADICTIONS = (LookupError, TypeError, AttributeError, AssertionError, ValueError)
 """What is raised by those who make something of lines that contradict one another."""
@@ -225,28 +227,46 @@ def ran_on(study: Study, folder: Path) -> list[Study]:
 
 
 @contextmanager
-def hold(journal: Path) -> Iterator[None]:
-    """Keep a second driver out, with a plain message; the lock goes when this process does, however it ends."""
+def hold(journal: Path, say: Callable[[str], None] = print) -> Iterator[None]:
+    """Keep a second driver out, with a plain message; the lock goes when this process does, however it ends. Where the
+    file system has no locks, it is told that nobody is kept out.
+    """
     owner = journal.with_suffix(".owner")
-    try:
-        with FileLock(journal.with_suffix(".lock"), timeout=LOOK):
-            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-            yield
-    except Timeout:
-        who = owner.read_text() if owner.exists() else "another process"
-        raise UserError(f"{journal.parent}: {who} is running this study; wait for it or stop it") from None
+    with ExitStack() as held:
+        try:
+            held.enter_context(_lock(journal, LOOK))
+        except Timeout:
+            who = owner.read_text() if owner.exists() else "another process"
+            raise UserError(f"{journal.parent}: {who} is running this study; wait for it or stop it") from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            say(
+                f"warning: {journal.parent}: this file system has no locks ({error.strerror}), so a second process "
+                "that runs this study at the same time is not kept out; run one at a time"
+            )
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        yield
 
 
 def holder(journal: Path) -> str | None:
-    """Who is running the study now, in words; None if nobody is."""
-    lock = journal.with_suffix(".lock")
-    if not lock.exists():
+    """Who is running the study now, in words; None if nobody is, or where the file system has no locks."""
+    if not journal.with_suffix(".lock").exists():
         return None
     try:
-        with FileLock(lock, timeout=0):
+        with _lock(journal, 0):
             return None
     except Timeout:
         return journal.with_suffix(".owner").read_text()
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return None
+
+
+def _lock(journal: Path, timeout: float) -> FileLock:
+    """One that goes with its process. What filelock would use instead where there are none stays for ever."""
+    return FileLock(journal.with_suffix(".lock"), timeout=timeout, fallback_to_soft=False)
 
 
 def stop(journal: Path, patience: float = 60.0) -> str:
