@@ -9,6 +9,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -379,6 +380,30 @@ def test_a_file_system_without_locks_is_told(
     done = command("list")
     assert (done.returncode, done.stderr) == (0, "")
     assert "finished" in done.stdout
+
+
+@pytest.mark.parametrize("link", ["reports", "reports/mine", "reports/mine/tables"])
+@pytest.mark.parametrize("when", ["while it runs", "while it is drawn"])
+def test_a_report_folder_that_becomes_a_link_is_not_followed(
+    link: str, when: str, strike: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, outside = tmp_path / "work", tmp_path / "outside"
+    (outside / "mine" / "tables").mkdir(parents=True)
+    shutil.copytree(tmp_path / "studies", work / "studies")
+    monkeypatch.chdir(work)
+
+    def swap(*_: object) -> None:
+        shutil.rmtree(work / link, ignore_errors=True)
+        (work / link).parent.mkdir(parents=True, exist_ok=True)
+        (work / link).symlink_to(outside)
+
+    if when == "while it is drawn":
+        monkeypatch.setattr(sys.modules["harness.report.write"], "save_all", swap)
+    done, _ = strike(swap if when == "while it runs" else None, "--offline")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done
+    assert re.search(r"reports\S*: (leads out of|became a link)", done.stderr)
+    assert "harness report studies/mine writes it from the journal" in done.stderr
+    assert not [path for path in outside.rglob("*") if not path.is_dir()]
 
 
 @pytest.mark.parametrize("umask", [0o077, 0o022])
