@@ -387,23 +387,33 @@ def test_a_file_system_without_locks_is_told(
 def test_a_report_folder_that_becomes_a_link_is_not_followed(
     link: str, when: str, strike: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work, outside = tmp_path / "work", tmp_path / "outside"
-    (outside / "mine" / "tables").mkdir(parents=True)
+    work, outside, before = tmp_path / "work", tmp_path / "outside", set[Path]()
     shutil.copytree(tmp_path / "studies", work / "studies")
+    outside.mkdir()
     monkeypatch.chdir(work)
 
     def swap(*_: object) -> None:
-        shutil.rmtree(work / link, ignore_errors=True)
+        if (work / link).exists():  # what is there by now is there too, so that nothing else gives it away
+            shutil.copytree(work / link, outside, dirs_exist_ok=True)
+            shutil.rmtree(work / link)
         (work / link).parent.mkdir(parents=True, exist_ok=True)
         (work / link).symlink_to(outside)
+        before.update(outside.rglob("*"))
 
+    module = sys.modules["harness.report.write"]
+    draw = vars(module)["save_all"]
     if when == "while it is drawn":
-        monkeypatch.setattr(sys.modules["harness.report.write"], "save_all", swap)
+
+        def drawn(*what: Any) -> None:
+            draw(*what)
+            swap()
+
+        monkeypatch.setattr(module, "save_all", drawn)
     done, _ = strike(swap if when == "while it runs" else None, "--offline")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done
     assert re.search(r"reports\S*: (leads out of|became a link)", done.stderr)
     assert "harness report studies/mine writes it from the journal" in done.stderr
-    assert not [path for path in outside.rglob("*") if not path.is_dir()]
+    assert set(outside.rglob("*")) == before
 
 
 @pytest.mark.parametrize("umask", [0o077, 0o022])
