@@ -39,7 +39,7 @@ test: $(VENV)/synced ## run the tests: make test ARGS="-k stack"
 	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/soak ## the long tests, an hour, into reports/soak.md; some of them: make soak ARGS="-k kills"
-	@$(RUN) -m pytest -m soak -n 2 $(ARGS)
+	@$(RUN) -m pytest -m soak -n 2 --dist worksteal $(ARGS)
 
 check: $(VENV)/synced ## lint, format and type checks
 	@$(VENV)/bin/ruff check .

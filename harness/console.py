@@ -36,7 +36,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     names of rows are not folded as long as they leave room for the rest, and columns without a cell are left out.
     """
     terminal, known = Terminal(), [list(map(printable, row)) for row in rows]
-    shown = range(len(headings))
+    shown = [*range(len(headings))]
     if terminal.is_terminal:
         shown = [place for place in shown if not known or any(row[place] for row in known)]
     else:

@@ -31,7 +31,7 @@ from harness.crews.sizing import Gpu, Room
 from harness.errors import INTERRUPTED, StudyStoppedError, UserError
 from harness.journal import Ledger, Records, check_data_name, check_edits, hold, look, make_whole, put_aside, resuming
 from harness.journal.earlier import with_earlier
-from harness.loading import load_study
+from harness.loading import Files, load_study
 from harness.parts.data import Data
 from harness.parts.models import count_weights
 from harness.study.notes import notes
@@ -68,30 +68,31 @@ def run(
     keep_freed_memory()
     device = _device(how)
     say("loading the data …")
-    study, data = _loaded(study, folder, device, how, say)
+    study, data, files = _loaded(study, folder, device, how, say)
     if not tracker.offline:
         shown_store()  # an address that MLflow would misread is refused before anything is trained
     journal = folder / study.journal
-    with writing(journal), hold(journal), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
+    with keeping(journal, say), closing(hire(how, data, study.budget.gpus_per_stack)) as workplace:
         begin(journal, how, say)
         facts = before_first_trial(study, folder, data, device, workplace, say)
         ledger, size = _opened(study, journal, facts, how, data, workplace, say)
         study = ledger.study
         show_runs(ledger, tracker, facts, journal, say)
         start = _start(ledger, data, workplace, size, journal, say)
-        checkpoints = checkpoints_of(ledger, journal, facts, data, say)
-        if how.fresh:
-            checkpoints.clear()
+        checkpoints = checkpoints_of(ledger, journal, facts, data, how, say)
         with stop_politely(how, say) as stopping, show(study, how.quiet) as screen:
             screen.start(start)
             Driver(ledger, tracker, screen, data, workplace, size, stopping, checkpoints).run()
         ledger.weights.tidy(ledger.recorded())
+        files.tell_changed(data, say)
         return conclude(ledger, journal, tracker, say)
 
 
-def _loaded(study: Study, folder: Path, device: torch.device, how: How, say: Say) -> tuple[Study, dict[str, Data]]:
-    """The study, settled, and its data. Nothing that a user wrote is executed before it is known that the journal goes
-    on with it, and told.
+def _loaded(
+    study: Study, folder: Path, device: torch.device, how: How, say: Say
+) -> tuple[Study, dict[str, Data], Files]:
+    """The study, settled, its data, and the files that they were read from. Nothing that a user wrote is executed
+    before it is known that the journal goes on with it, and told.
     """
     if not how.fresh:
         check_data_name(study, folder / study.journal)
@@ -99,9 +100,10 @@ def _loaded(study: Study, folder: Path, device: torch.device, how: How, say: Say
         if not how.fresh:
             check_edits(study, folder / study.journal)
         say(runs_code(study.loader, folder))
+    files = Files.of(study, folder)  # before they are read
     settled, data = load_study(study, folder, device, say)
     report_folder(settled.label)  # one that leads out is refused before anything is trained
-    return settled, data
+    return settled, data, files
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,16 @@ class Concluded:
 
 
 def checkpoints_of(
-    ledger: Ledger, journal: Path, facts: Mapping[str, str], data: Mapping[str, Data], say: Say
+    ledger: Ledger, journal: Path, facts: Mapping[str, str], data: Mapping[str, Data], how: How, say: Say
 ) -> Checkpoints:
-    """Where the checkpoints of a study lie, and what they depend on."""
+    """Where the checkpoints of a study lie, and what they depend on; none where it begins anew."""
     bound = {"journal": ledger.id, **{name: facts[name] for name in BINDING if name in facts}}
     sums = {name: one.fingerprint for name, one in data.items()}
     every = 60 * ledger.study.budget.checkpoint_minutes or math.inf
-    return Checkpoints(beside_journal(journal, "checkpoints"), bound, sums, every, say)
+    checkpoints = Checkpoints(beside_journal(journal, "checkpoints"), bound, sums, every, say)
+    if how.fresh:
+        checkpoints.clear()
+    return checkpoints
 
 
 def begin(journal: Path, how: How, say: Say) -> None:
@@ -308,7 +313,7 @@ def sync(study: Study, folder: Path, tracker: Tracker, say: Say = print) -> None
     check_data_name(study, journal)
     records = Records(journal)
     check_copy(folder, records.study.name)
-    with writing(journal), hold(journal):
+    with keeping(journal, say):
         ledger = Ledger(records.study, journal, records.environment)
         ledger.note_runs(tracker.open(records.study, ledger.id, records.environment))
         tracker.complete = ledger.is_over()
@@ -515,6 +520,13 @@ def writing(journal: Path) -> Iterator[None]:
         raise StudyStoppedError(
             f"{what}; what {journal} holds is whole, and once the disk can be written to the same command goes on"
         ) from error
+
+
+@contextmanager
+def keeping(journal: Path, say: Say) -> Iterator[None]:
+    """A journal is written by this process alone."""
+    with writing(journal), hold(journal, say):
+        yield
 
 
 def caught(how: How) -> tuple[signal.Signals, ...]:

@@ -6,14 +6,15 @@ Files and folders are read by `parts/sources.py`; a program of the user's is exe
 and only for `run`, `replay` and `export`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 
 from harness import catalogue
-from harness.errors import UserError, listed
+from harness.errors import UserError, listed, printable
 from harness.parts.data import Column, Data, MissingDataError, load
 from harness.parts.loader import read_loader
 from harness.parts.sources import read
@@ -82,6 +83,67 @@ def load_data(study: Study, name: str, folder: Path, device: torch.device) -> Da
     else:
         data = read(name, study.source, lambda file: data_file(folder, file), study.task)
     return data.to(device)
+
+
+Stamps = Mapping[str, tuple[int, ...]]
+"""Of files, by their names: what is another once one is written to or replaced."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files that the user's own data are read from, as they were before. What a program loads is not known."""
+
+    study: Study
+    folder: Path
+    stamps: Mapping[str, Stamps]  # by data set
+
+    @classmethod
+    def of(cls, study: Study, folder: Path) -> "Files":
+        """Those of the study in `folder`; of what is not there none."""
+        own = [name for name in study.datasets if not is_built_in(name) and not is_loader(name)]
+        return cls(study, folder, {name: _stamps(study, name, folder) for name in own})
+
+    def tell_changed(self, data: Mapping[str, Data], say: Say) -> None:
+        """Which of them hold something else than `data`, which was read from them, in one line for each data set. They
+        are read again only where they were written to.
+        """
+        for name, before in self.stamps.items():
+            now = _stamps(self.study, name, self.folder)
+            files = sorted(file for file in before.keys() | now.keys() if before.get(file) != now.get(file))
+            if name in data and files and (how := _difference(self.study, data[name], self.folder)):
+                more = f" and {len(files) - FEW} files more" if len(files) > FEW else ""
+                which = ", ".join(files[:FEW]) + more if more else listed(files)
+                told = printable(
+                    f"{self.folder}: {which} changed while this study ran: {how}; what was trained and measured is of "
+                    "what was read when it began; put it back as it was, or start anew with --fresh"
+                )
+                say(f"warning: {told}")
+
+
+FEW = 3
+"""Files that are named, at most."""
+
+
+def _stamps(study: Study, name: str, folder: Path) -> Stamps:
+    found: dict[str, tuple[int, ...]] = {}
+    for one in filter(None, (name, study.source.test_rows)):
+        try:
+            path = data_file(folder, one)
+            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                known, where = file.stat(), file.relative_to(path)
+                found[one if file == path else f"{one}/{where}"] = (known.st_ino, known.st_size, known.st_mtime_ns)
+        except (UserError, OSError):
+            continue  # gone, which is another stamp
+    return found
+
+
+def _difference(study: Study, data: Data, folder: Path) -> str:
+    """What the data set is now, if that is not what it was."""
+    try:
+        now = load_data(study, data.name, folder, torch.device("cpu")).fingerprint
+    except UserError as error:
+        return f"it cannot be read any more ({error})"
+    return "" if now == data.fingerprint else f"{data.name} had sha256 {data.fingerprint[:12]}, has {now[:12]}"
 
 
 def about(data: Data) -> About:

@@ -1,26 +1,33 @@
 """A journal that is damaged anywhere: every kind of damage is named, set aside, and the study ends with its table."""
 
+import copy
 import json
 import random
 import shutil
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from harness.analysis.results import read_results
 from harness.errors import UserError
-from harness.journal import Ledger, Records, make_whole
+from harness.journal import Ledger, Records, check_edits, look, make_whole
+from harness.journal.check import check
 from harness.journal.file import open_journal
-from harness.journal.lines import NUMBER, DamagedError, Lines, sealed
+from harness.journal.lines import NUMBER, DamagedError, Lines, attributes_of, sealed
 from harness.journal.mending import WORD
 from harness.study.file import read_study
 from harness.study.study import Study
 from harness.trial import Trial
 
-from .conftest import SMALL, Done, unsealed
+from .conftest import SMALL, Done, Tell, unsealed
+from .soak import times
 from .test_kill import compared
 from .test_search import ENVIRONMENT, drive, made_up, table
 
@@ -274,3 +281,124 @@ def test_every_command_says_it_in_a_line(smoke: Path, command: Callable[..., Don
     assert f"mended   {journal.relative_to(tmp_path)}: line 4 is damaged (1 before it is missing)" in done.stdout
     assert command("check", "studies/smoke").returncode == 0
     assert "never ran" in command("check", "studies/smoke", "--dataset", "iris").stderr
+
+
+@pytest.mark.soak
+def test_damage_of_every_kind(whole: Whole, tmp_path: Path, tell: Tell) -> None:
+    """Of journals of any length, some twice: what a study goes on with, and the table that it ends with."""
+    study, lines, wanted, _ = whole
+    chance, journal, again, counted = random.Random(0), tmp_path / "journal.log", 0, Counter[str]()
+    for kind, lose in (OF_ANY_FORMAT | OF_THIS).items():
+        for _ in range(times(100)):
+            for made in tmp_path.glob("journal*"):
+                made.unlink()
+            damaged = lines[: chance.randint(10, len(lines))]
+            for _ in range(chance.randint(1, 2)):
+                damaged, _ = lose(damaged, chance.randrange(len(damaged) - 1))
+            journal.write_bytes(b"".join(damaged))
+            trained, told = go_on(study, journal)
+            assert told is not None
+            assert "is damaged" in told
+            assert told.isprintable()
+            assert table(journal) == wanted, kind
+            again += len(trained)
+            counted[f"{kind}_lines".lower().replace(" ", "_")] += 1
+    tell(f"in journals cut anywhere: same tables, {again:,} trainings again", **counted)
+
+
+SAID: tuple[Any, ...] = (None, True, -1, 0, 1, 2, 99, 0.5, 1e300, "", "x", "1", [], {}, [1], {"a": 1})
+
+
+def contradicted(logs: list[Any], chance: random.Random) -> list[Any]:
+    """Lines some of which are missing, twice, elsewhere, or say something else, as those of before format 4 can."""
+    logs = copy.deepcopy(logs)
+    for _ in range(chance.randint(1, 3)):
+        kind, at = chance.choice(["missing", "twice", "moved", *4 * ["changed"]]), chance.randrange(len(logs))
+        log = logs[at] if kind == "twice" else logs.pop(at)
+        if kind == "changed":
+            log = copy.deepcopy(log)
+            if "study" in attributes_of(log) and chance.random() < 0.5:
+                study = json.loads(log["user_attr"]["study"])
+                log["user_attr"]["study"] = json.dumps(elsewise(study, chance))
+            else:
+                elsewise(log, chance)
+        if kind != "missing":
+            logs.insert(at if kind == "changed" else chance.randrange(len(logs) + 1), log)
+    return logs[: chance.randint(5, len(logs))] if chance.random() < 0.3 else logs
+
+
+def elsewise(known: Any, chance: random.Random) -> Any:
+    """One of the values in it, however deep, is gone or another."""
+    inner = known
+    while True:
+        key = chance.choice(list(inner) if isinstance(inner, dict) else range(len(inner)))
+        if not (isinstance(inner[key], dict | list) and inner[key] and chance.random() < 0.8):
+            break
+        inner = inner[key]
+    if chance.random() < 0.3:
+        del inner[key]
+    else:
+        inner[key] = chance.choice(SAID)
+    return known
+
+
+def contradict(whole: Whole, tmp_path: Path, often: int) -> Counter[str]:
+    """Old journals that contradict themselves are gone on with, or told in a line, by all that read them."""
+    study, lines, _, _ = whole
+    logs, chance, told = [json.loads(old(line)) for line in lines], random.Random(0), Counter[str]()
+    journal = tmp_path / "journal.log"
+    looks: list[Callable[[], object]] = [
+        *(partial(read, journal) for read in (Records, check, read_results)),
+        lambda: look(study, journal, ENVIRONMENT),
+        lambda: check_edits(study, journal),
+        lambda: go_on(study, journal),
+    ]
+    for _ in range(often):
+        text = b"".join(json.dumps(log).encode() + b"\n" for log in contradicted(logs, chance))
+        for act in looks:
+            for made in tmp_path.glob("journal*"):
+                made.unlink()
+            journal.write_bytes(text)
+            try:
+                act()
+            except UserError:  # which is one line, whatever it tells
+                told["journals told"] += 1
+            else:
+                told["journals read"] += 1
+    return told
+
+
+def test_old_journals_that_contradict_themselves_are_told(whole: Whole, tmp_path: Path) -> None:
+    told = contradict(whole, tmp_path, 20)
+    assert min(told["journals read"], told["journals told"]) > 20
+
+
+@pytest.mark.soak
+def test_contradictions(whole: Whole, tmp_path: Path, tell: Tell) -> None:
+    told = contradict(whole, tmp_path, times(500))
+    tell(
+        f"old journals that contradict themselves: {told['journals told']} told in a line",
+        bad_inputs=sum(told.values()),
+    )
+
+
+def test_every_command_says_a_contradiction_in_a_line(
+    smoke: Path, command: Callable[..., Done], tmp_path: Path
+) -> None:
+    for name in ("good", "smoke"):
+        shutil.copytree(smoke / "studies" / "smoke", tmp_path / "studies" / name)
+    journal = tmp_path / "studies" / "smoke" / "journal.log"
+    lines = [*map(old, journal.read_bytes().splitlines(keepends=True))]
+    lost = next(at for at, text in enumerate(lines) if b'"outcome"' in text)  # of a trial that the sampler was told of
+    journal.write_bytes(b"".join([*lines[:lost], *lines[lost + 1 :]]))
+    words = [["run", "--offline"], ["report"], ["replay", "1", "--seed", "1"], ["show"], ["power"], ["sync"]]
+    for first, *more in words:
+        done = command(first, "studies/smoke", *more)
+        assert done.returncode == 1, first
+        assert done.stderr.startswith("harness: studies/smoke/journal.log: its lines contradict one another"), first
+        assert done.stderr.count("\n") == 1
+    assert "damage   none" in command("check", "studies/smoke").stdout  # each of its lines means something
+    done = command("list")
+    assert done.returncode == 0
+    assert "contradict one another" in " ".join(done.stdout.split())
+    assert "finished" in done.stdout

@@ -27,8 +27,8 @@ from .test_server import Server, free_port
 from .test_tracking import plain_key
 
 pytestmark = pytest.mark.soak
-TRIALS = 600  # of each study, and of each of two values; an idle machine writes some 20 runs a second
-KILLS = 6
+TRIALS = 1250  # of each study, and of each of two values; an idle machine writes some 20 runs a second
+KILLS = 3
 STUDY = """
 dataset = "digits"
 [compare]
@@ -98,12 +98,13 @@ def running(folder: Path, uri: str) -> subprocess.Popen[str]:
     return begun("run", "studies/mine", "--quiet", cwd=folder, environment={"MLFLOW_TRACKING_URI": uri})
 
 
-def test_two_studies_at_once_in_postgres(server: Server, tmp_path: Path, tell: Tell) -> None:
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_two_studies_at_once_in_postgres(seed: int, server: Server, tmp_path: Path, tell: Tell) -> None:
     folders = [tmp_path / name for name in ("ann", "bob")]
     for folder in folders:
         (folder / "studies" / "mine").mkdir(parents=True)
         (folder / "studies" / "mine" / "study.toml").write_text(STUDY % times(TRIALS))
-    began, chance, killed = time.monotonic(), random.Random(0), 0
+    began, chance, killed = time.monotonic(), random.Random(seed), 0
     first, second = (running(folder, server.uri) for folder in folders)
     for _ in range(KILLS):
         time.sleep(chance.uniform(5, 20))

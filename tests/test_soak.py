@@ -45,6 +45,7 @@ lr = { low = 1e-3, high = 1e-1, log = true }
 epochs = %d
 [budget]
 trials = %d
+searches = 1
 seeds = 2
 [search]
 sampler = "random"
@@ -157,7 +158,7 @@ def test_a_store_of_ten_thousand_runs(
 def test_two_thousand_smoke_trials_with_memory_flat(
     smoke: Path, tmp_path: Path, command: Callable[..., object], digits: Data, tell: Tell
 ) -> None:
-    each = times(670)
+    each = times(222)  # of each of nine searches
     study = read_study(prepared(smoke, tmp_path) / "studies" / "smoke", [f"budget.trials={each}"])
     search, sizes = Ledger(study, tmp_path / "journal.log", ENVIRONMENT), []
     tracker = Tracker()

@@ -10,7 +10,8 @@ format.
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -79,7 +80,7 @@ def export(study: Study, folder: Path, wish: Wish, place: Path, say: Say = print
     refuse_other_data(then, records.environment, environment.of_data([data]))
     spec = describe(then, level, chosen, data)
     with _beside(place) as made:
-        here = Path(made) / "model"
+        here = made / "model"
         write(here, spec, chosen, then)
         if then.own is None or wish.format:
             model = load(here)
@@ -105,14 +106,19 @@ def check_place(place: Path) -> None:
         raise UserError(f"{place}: is there already, and holds no exported model; name another folder")
 
 
-def _beside(place: Path) -> "TemporaryDirectory[str]":
-    """A folder beside that place, where all is made before it is moved there. Raises UserError if none can be made."""
-    parent = place.resolve().parent
+@contextmanager
+def _beside(place: Path) -> Iterator[Path]:
+    """A folder beside that place, where all is made before it is moved there. Raises UserError where it cannot be, as
+    on a disk that is full; then nothing of it is left.
+    """
+    parent, made = place.resolve().parent, "made"
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        return TemporaryDirectory(prefix=f".{place.name}-", dir=parent)
+        with TemporaryDirectory(prefix=f".{place.name}-", dir=parent) as folder:
+            made = "written"
+            yield Path(folder)
     except OSError as error:
-        raise UserError(f"{place}: cannot be made: {error.strerror or error}") from None
+        raise UserError(f"{place}: cannot be {made}: {error.strerror or error}") from error
 
 
 def _tell_programs(study: Study, then: Study, folder: Path, wish: Wish, say: Say) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.journal.file import consistent
 from harness.journal.lines import DamagedError, attributes_of, legible, texts
 from harness.journal.mending import damage_in, later_outcomes
 from harness.study.places import advice
@@ -28,6 +29,12 @@ def check(journal: Path) -> Held:
     if not journal.is_file():
         raise UserError(f"{journal.parent}: never ran (there is no {journal}); run it with: {advice('run', journal)}")
     damage = damage_in(journal)
+    with consistent(journal):
+        return Held((*_said(journal), f"damage   {_told(damage) if damage else 'none'}"), damage)
+
+
+def _said(journal: Path) -> tuple[str, str]:
+    """What it holds."""
     form, counts = 1, {"search": 0, "confirm": 0, "ablation": 0}
     asked = 0
     for log in legible(journal):
@@ -38,13 +45,11 @@ def check(journal: Path) -> Held:
             of_search = log["op_code"] == TOLD
             counts["search" if of_search else "confirm" if "winner" in attributes else "ablation"] += 1
     lines = sum(1 for _ in texts(journal))
-    said = (
+    return (
         f"journal  {journal}: format {form}, {lines:,} lines",
         f"holds    {counts['search']} of {asked} search trials that were asked for, {counts['confirm']} confirmations, "
         f"{counts['ablation']} ablations",
-        f"damage   {_told(damage) if damage else 'none'}",
     )
-    return Held(said, damage)
 
 
 def _told(damage: DamagedError) -> str:

@@ -4,6 +4,7 @@ One driver writes it at a time; anyone may read it meanwhile. It is the truth ab
 made from it.
 """
 
+import errno
 import json
 import os
 import re
@@ -11,8 +12,8 @@ import signal
 import socket
 import time
 import weakref
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,10 @@ EPOCH = b'{"op_code":7,'  # how a line begins that tells the figure of an epoch
 NOTHING = {"op_code": JournalOperation.DISCARD_TRIALS}  # a line that Optuna counts and passes over
 HEAD = 100_000  # bytes of a journal, which say what it is of
 PIECE = 2**20  # bytes of a journal that are copied at a time
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a file system says that has none
 LOOK = 0.5  # seconds: whoever only looks whether somebody runs a study has its lock for a moment
+CONTRADICTIONS = (LookupError, TypeError, AttributeError, AssertionError, ValueError)
+"""What is raised by those who make something of lines that contradict one another."""
 FORMAT = 4
 """Of what is written into journals: since 2 figures lie there by name, and with every outcome its Config; since 3 a
 level may have several searches, and all seeds come from one sequence; since 4 lines have numbers and checksums, and
@@ -59,6 +63,11 @@ class JournalFile(JournalFileBackend):
         self._lines, self._end = Lines(path), 0  # what was read so far, and how many bytes
         self._open: int | None = None  # the file's descriptor, once something was written
         self.was_deleted = False
+
+    @property
+    def is_old(self) -> bool:
+        """Whether lines of it are of before they had checksums: those that have are numbered."""
+        return self._lines.line > self._lines.number
 
     @property
     def line(self) -> int:
@@ -146,10 +155,27 @@ def open_journal(journal: Path, epochs: bool = True) -> JournalStorage:
     backend = JournalFile(journal, epochs)
     try:
         return JournalStorage(backend)
-    except (KeyError, TypeError, AttributeError, AssertionError, ValueError) as error:
+    except CONTRADICTIONS as error:
         if isinstance(error, UserError):
             raise
         raise DamagedError(journal, backend.line, "Optuna cannot take it in") from error  # has no checksum
+
+
+@contextmanager
+def consistent(journal: Path, is_old: bool = True) -> Iterator[None]:
+    """Lines that were lost or changed before they had checksums may contradict one another wherever something is made
+    of them. Raises StudyStoppedError then, in one line; of a journal that is not old it is a mistake of ours.
+    """
+    try:
+        yield
+    except CONTRADICTIONS as error:
+        if isinstance(error, UserError) or not is_old:
+            raise
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise StudyStoppedError(
+            f"{journal}: its lines contradict one another ({type(error).__name__}: {first}), so some were lost or "
+            f"changed before they had checksums; {advice('run', journal)} --fresh puts it aside and starts anew"
+        ) from error
 
 
 def create_studies(storage: JournalStorage, names: Iterable[str], direction: StudyDirection) -> None:
@@ -194,7 +220,7 @@ def check_data_name(study: Study, journal: Path) -> None:
     of = study.dataset
     with suppress(ValueError, TypeError, AttributeError):  # what is no study is told by those who read it
         said = (attributes_of(log).get("study") for log in legible(journal))
-        of = json.loads(next(filter(None, said), "{}")).get("dataset", of)
+        of = str(json.loads(next(filter(None, said), "{}")).get("dataset", of))
     if of != study.dataset and file_name(of) == file_name(study.dataset):
         raise UserError(
             f"{journal}: is of {of}, and {study.dataset} would share it, since / and - are alike in names of files; "
@@ -210,28 +236,46 @@ def ran_on(study: Study, folder: Path) -> list[Study]:
 
 
 @contextmanager
-def hold(journal: Path) -> Iterator[None]:
-    """Keep a second driver out, with a plain message; the lock goes when this process does, however it ends."""
+def hold(journal: Path, say: Callable[[str], None] = print) -> Iterator[None]:
+    """Keep a second driver out, with a plain message; the lock goes when this process does, however it ends. Where the
+    file system has no locks, it is told that nobody is kept out.
+    """
     owner = journal.with_suffix(".owner")
-    try:
-        with FileLock(journal.with_suffix(".lock"), timeout=LOOK):
-            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-            yield
-    except Timeout:
-        who = owner.read_text() if owner.exists() else "another process"
-        raise UserError(f"{journal.parent}: {who} is running this study; wait for it or stop it") from None
+    with ExitStack() as held:
+        try:
+            held.enter_context(_lock(journal, LOOK))
+        except Timeout:
+            who = owner.read_text() if owner.exists() else "another process"
+            raise UserError(f"{journal.parent}: {who} is running this study; wait for it or stop it") from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            say(
+                f"warning: {journal.parent}: this file system has no locks ({error.strerror}), so a second process "
+                "that runs this study at the same time is not kept out; run one at a time"
+            )
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        yield
 
 
 def holder(journal: Path) -> str | None:
-    """Who is running the study now, in words; None if nobody is."""
-    lock = journal.with_suffix(".lock")
-    if not lock.exists():
+    """Who is running the study now, in words; None if nobody is, or where the file system has no locks."""
+    if not journal.with_suffix(".lock").exists():
         return None
     try:
-        with FileLock(lock, timeout=0):
+        with _lock(journal, 0):
             return None
     except Timeout:
         return journal.with_suffix(".owner").read_text()
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return None
+
+
+def _lock(journal: Path, timeout: float) -> FileLock:
+    """One that goes with its process. What filelock would use instead where there are none stays for ever."""
+    return FileLock(journal.with_suffix(".lock"), timeout=timeout, fallback_to_soft=False)
 
 
 def stop(journal: Path, patience: float = 60.0) -> str:

@@ -33,17 +33,19 @@ from harness.journal.ablation import Ablations, ablations, names_of, paths
 from harness.journal.choose import find_level
 from harness.journal.clock import StudyClock
 from harness.journal.earlier import with_earlier
-from harness.journal.file import FORMAT, JournalFile, create_studies, cut_torn_line, open_journal
+from harness.journal.file import FORMAT, JournalFile, consistent, create_studies, cut_torn_line, open_journal
 from harness.journal.history import History
 from harness.journal.left import Expected
 from harness.journal.level import (
     UNTUNED,
     Place,
     SearchTrials,
+    confirmed_winner,
     outcome_of,
     outcome_record,
     places,
     search_name,
+    seed_number,
     seeds_name,
 )
 from harness.journal.mending import Kept
@@ -99,6 +101,12 @@ class Ledger:
         weigh: Weigh | None = None,
     ) -> None:
         self._weigh, self._journal, self._heeded = weigh, journal, 0.0
+        with consistent(journal):
+            self._take_in(study, environment, how)
+
+    def _take_in(self, study: Study, environment: Mapping[str, Any], how: Mapping[str, Any]) -> None:
+        """Read what the journal holds, and write into it what all trials depend on."""
+        journal = self._journal
         cut_torn_line(journal)
         known = open_journal(journal) if journal.is_file() else None
         self._kept = Kept(journal, environment)
@@ -113,6 +121,28 @@ class Ledger:
         self._histories: dict[Place, History] = {}  # what samplers made of the trials that they were told of
         self._now = AtWork()
         self.clock = None if study.budget.minutes is None else StudyClock(first, self._records())
+        if self._is_old:  # what contradicts itself is told before anything is trained
+            self._check()
+
+    def _check(self) -> None:
+        """Raises one of the errors that `consistent` takes for a contradiction, if there is one."""
+        for trials in map(self._trials, self._places):
+            states = [frozen.state.is_finished() for frozen in trials.search]
+            if states != sorted(states, reverse=True):
+                raise ValueError("trials were told before others that were asked for earlier")
+            for frozen in trials.search:
+                hash(trials.search_trial(frozen))
+            for frozen in trials.seeds:
+                confirmed_winner(frozen), seed_number(frozen)
+        for _ in self.recorded():
+            pass
+
+    @property
+    def _is_old(self) -> bool:
+        """Whether lines of the journal are of before they had checksums."""
+        backend = self._storage._backend
+        assert isinstance(backend, JournalFile)
+        return backend.is_old
 
     @property
     def id(self) -> str:
@@ -192,6 +222,10 @@ class Ledger:
         Where that is in minutes, searches that have fewer trials than others (they are newer) come first; and when the
         time is spent, all get as many trials as the one that has most, which is then written into the journal.
         """
+        with consistent(self._journal, self._is_old):
+            return self._generation()
+
+    def _generation(self) -> list[Trial]:
         if not self._searching:
             return []
         if self.clock is None:
@@ -237,6 +271,10 @@ class Ledger:
 
     def record(self, trial: Trial, outcome: Outcome) -> None:
         """Write an outcome to the journal, once, and the Config that it came of; its weights beside it before."""
+        with consistent(self._journal, self._is_old):
+            self._record(trial, outcome)
+
+    def _record(self, trial: Trial, outcome: Outcome) -> None:
         if self.is_recorded(trial):
             return
         outcome = self.weights.keep(trial, outcome)
@@ -283,6 +321,13 @@ class Ledger:
 
     def close_generation(self) -> None:
         """Tell the sampler of the generation, in the order in which it was asked for."""
+        with consistent(self._journal, self._is_old):
+            self._tell_all()
+        self._now = AtWork()
+        if self.clock is not None:
+            self.clock.generation()
+
+    def _tell_all(self) -> None:
         order = {place: row for row, place in enumerate(self._places)}
         known = {key: self._asked_for(*key) for key in sorted(self._now.asked, key=lambda key: (order[key[0]], key[1]))}
         cut = {place for (place, _), outcome in known.items() if outcome is None and self.is_stopped(place[0])}
@@ -292,9 +337,6 @@ class Ledger:
             if outcome is not None:
                 value = outcome[f"val_{self.study.metric}"] if outcome.status == "finished" else None
                 self._searches[place].tell(number, value, STATES[outcome.status])
-        self._now = AtWork()
-        if self.clock is not None:
-            self.clock.generation()
 
     def _asked_for(self, place: Place, number: int) -> Outcome | None:
         """What came of a trial of the generation at work, if anything."""
@@ -512,9 +554,10 @@ def check_edits(study: Study, journal: Path) -> None:
     """Raises UserError when the study was edited since its journal began, as `Ledger` does: for those who would not
     execute what it refuses.
     """
-    then = _study_in(open_journal(journal).get_all_studies()) if journal.is_file() else None
-    if then is not None:
-        _refuse_edits(begun(study, journal), then)
+    with consistent(journal):
+        then = _study_in(open_journal(journal).get_all_studies()) if journal.is_file() else None
+        if then is not None:
+            _refuse_edits(begun(study, journal), then)
 
 
 def look(study: Study, journal: Path, environment: Mapping[str, Any] = UNKNOWN) -> tuple[Study, tuple[int, int], float]:
@@ -522,6 +565,11 @@ def look(study: Study, journal: Path, environment: Mapping[str, Any] = UNKNOWN) 
     nothing is written. Raises UserError when the study was edited since, or its data, of which `environment` tells.
     """
     records = Records(journal)
+    with consistent(journal):
+        return _looked(study, records, environment)
+
+
+def _looked(study: Study, records: Records, environment: Mapping[str, Any]) -> tuple[Study, tuple[int, int], float]:
     refuse_other_data(study, records.environment, environment)
     known = list(records.searches.values())
     now = _gone_on_with(study, records.study, max(len(trials.search) for trials in known))

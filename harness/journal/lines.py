@@ -161,10 +161,13 @@ def legible(journal: Path) -> Iterator[dict[str, Any]]:
 
 def attributes_of(log: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a line says in words of ours, of a study or of a trial."""
-    return log.get("user_attr") or log.get("user_attrs") or {}
+    known = log.get("user_attr") or log.get("user_attrs")
+    return known if isinstance(known, Mapping) else {}
 
 
 def trial_of(log: Mapping[str, Any]) -> tuple[Any, ...] | None:
     """Which training a line tells the outcome of, as `level.identity` says it; None if of none, or it does not say."""
-    of = attributes_of(log).get("outcome", {}).get("trial")
-    return tuple(of) if of else None
+    with suppress(AttributeError, TypeError):  # without a checksum it may say anything
+        of = tuple(attributes_of(log).get("outcome", {}).get("trial") or ())
+        return of if hash(of) and of else None
+    return None

@@ -16,10 +16,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from harness.errors import StudyStoppedError, UserError
+from harness.errors import UserError
 from harness.journal.ablation import Step, ablation_name, ablation_of, ablations, paths
 from harness.journal.clock import ATTRIBUTE
-from harness.journal.file import FORMAT, open_to_read
+from harness.journal.file import FORMAT, consistent, open_to_read
 from harness.journal.importance import importances_in
 from harness.journal.left import Expected, Timing
 from harness.journal.level import (
@@ -34,7 +34,6 @@ from harness.journal.level import (
 )
 from harness.journal.lines import attributes_of, sound
 from harness.journal.sampling import CONSTRAINT, INFEASIBLE
-from harness.study.places import advice
 from harness.study.study import Budget, Study
 from harness.trial import Level, Outcome, Trial
 
@@ -82,8 +81,11 @@ class Records:
 
     def __init__(self, journal: Path) -> None:
         self.journal = journal
-        storage, attributes = open_to_read(journal)
-        self.study = _study(journal, attributes)
+        with consistent(journal):
+            self._take_in(*open_to_read(journal))
+
+    def _take_in(self, storage: optuna.storages.JournalStorage, attributes: Mapping[str, Mapping[str, Any]]) -> None:
+        self.study = _study(self.journal, attributes)
         self._places = places(self.study)
         first = attributes.get(search_name(self.study, self._places[0]), {})
         self.id = str(first.get("journal"))
@@ -94,20 +96,11 @@ class Records:
         self.expected = Expected.from_record(_first(attributes, "expected"))
         """What trainings were expected to take, before the first."""
         self.links: Mapping[str, str] = _first(attributes, "runs")
-        try:
-            self._take_in(storage, attributes)
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise StudyStoppedError(  # only without checksums: lines with them are found to be missing before
-                f"{journal}: its lines contradict one another ({type(error).__name__}: {error}), so some were lost or "
-                f"changed before they had checksums; {advice('run', journal)} --fresh puts it aside and starts anew"
-            ) from error
-
-    def _take_in(self, storage: optuna.storages.JournalStorage, attributes: Mapping[str, Mapping[str, Any]]) -> None:
         self.searches = {place: self._read(storage, attributes, place) for place in self._places}
         self.all = [record for place in self._places for record in self._records(place)]
         self.all += [record for level in self.study.levels for record in self._ablations(storage, attributes, level)]
+        for record in self.all:
+            hash(record.trial)  # whose Config may hold anything, where lines have no checksums
 
     def winner(self, level: Level, search: int) -> int | None:
         """The trial that a search chose; see `SearchTrials.winner`."""

@@ -47,6 +47,7 @@ class Report:
 
         `second` is a process that may help to draw.
         """
+        ends = _ends(folder)
         try:
             save_all(self.pictures, folder / "plots", second)
             folder.mkdir(parents=True, exist_ok=True)
@@ -55,6 +56,10 @@ class Report:
                 for name, text in self._texts(folder):
                     (Path(place) / name).parent.mkdir(exist_ok=True)
                     (Path(place) / name).write_text(text, encoding="utf-8")
+                if _ends(folder) != ends:
+                    raise UserError(
+                        f"{folder}: became a link to elsewhere while the report was drawn; nothing is written"
+                    )
                 _move(Path(place), folder)
         except OSError as error:
             raise UserError(f"{folder}: the report cannot be written: {error.strerror or error}") from error
@@ -74,6 +79,11 @@ class Report:
         """What the page says of its pictures besides their captions."""
         alts = {name: picture.alt or f"Chart: {name.replace('_', ' ')}." for name, picture in self.pictures.items()}
         return {"alts": alts, "photos": {name for name, picture in self.pictures.items() if picture.photo}}
+
+
+def _ends(folder: Path) -> list[Path]:
+    """Where a report's folders lie, whatever links lead there."""
+    return [path.resolve() for path in (folder, folder / "plots", folder / "tables")]
 
 
 def _move(place: Path, folder: Path) -> None:
