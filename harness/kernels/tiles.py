@@ -151,10 +151,10 @@ def tile_of(rows: int, vectors: int, masked: bool) -> Callable[..., None]:
         left, right, start, sums = (unpacked(builder, one) for one in arguments[:4])
         count, least, width = arguments[4:]
         code = Instructions(builder, width if masked else None)
-        first = [code.load(*code.away(start[0], start[1], one, two)) for one, two in places]
+        first = [code.load(*code.away(*start[:2], *place)) for place in places]
         total = added(code, rows, vectors, left, right, count, first)
-        for (one, two), value in zip(places, code.at_least(least, total), strict=True):
-            code.store(value, *code.away(sums[0], sums[1], one, two))
+        for place, value in zip(places, code.at_least(least, total), strict=True):
+            code.store(value, *code.away(*sums[:2], *place))
         return context.get_dummy_value()
 
     @intrinsic
