@@ -15,12 +15,13 @@ import torch
 from harness import __version__
 from harness.catalogue import OwnModel
 from harness.errors import listed
+from harness.kernels import present
 from harness.masking import without_secrets
 from harness.parts.data import Data
 from harness.study.labels import by_dataset
 from harness.study.study import Loader
 
-PACKAGES = ("torch", "torchvision", "numba", "optuna", "mlflow", "numpy", "scipy", "pandas")
+PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "scipy", "pandas")
 
 
 def of_data(data: Collection[Data]) -> dict[str, str]:
@@ -50,6 +51,7 @@ def describe(
         "python": platform.python_version(),
         "harness": __version__,
         **{package: version(package) for package in PACKAGES},
+        **({"numba": version("numba")} if present() else {}),
     }
 
 

@@ -24,8 +24,7 @@ SERIES = tuple(
 
 def fits(logits: Tensor) -> bool:
     """Whether this is for logits (K, B, C)."""
-    plain = logits.device.type == "cpu" and logits.dtype == torch.float32
-    return plain and logits.shape[2] <= CLASSES and logits.is_contiguous()
+    return logits.dtype == torch.float32 and logits.shape[2] <= CLASSES and logits.is_contiguous()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

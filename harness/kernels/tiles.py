@@ -82,10 +82,10 @@ class Instructions:
         else:
             self.call("masked.store", ".p0", ir.VoidType(), vector, place, ir.Constant(SHORT, BYTES), self.mask)
 
-    def away(self, address: Any, row: Any, rows: int, vectors: int = 0) -> tuple[Any, Any]:
-        """Where some rows and vectors further is, as address and distance."""
-        down = self.builder.mul(ir.Constant(WHOLE, rows), row)
-        return address, self.builder.add(down, ir.Constant(WHOLE, vectors * LANES))
+    def away(self, matrix: Sequence[Any], rows: int, vectors: int = 0) -> tuple[Any, Any]:
+        """Where some rows and vectors further is in a matrix (address, distance of its rows, ...)."""
+        down = self.builder.mul(ir.Constant(WHOLE, rows), matrix[1])
+        return matrix[0], self.builder.add(down, ir.Constant(WHOLE, vectors * LANES))
 
     def moved(self, address: Any, distance: Any) -> Any:
         """The address of what stands so many numbers further."""
@@ -133,7 +133,7 @@ def added(
     loop = Loop(code.builder, count, [left[0], right[0], *first])
     here, there, *known = loop.now
     beside = [code.load(there, ir.Constant(WHOLE, two * LANES)) for two in range(vectors)]
-    each = [code.number(*code.away(here, left[1], one)) for one in range(rows)]
+    each = [code.number(*code.away((here, left[1]), one)) for one in range(rows)]
     factors = [(one, two) for one in each for two in beside]
     sums = [code.call("fmuladd", "", VECTOR, *pair, before) for pair, before in zip(factors, known, strict=True)]
     loop.end([code.moved(here, left[2]), code.moved(there, right[1]), *sums])
@@ -151,10 +151,10 @@ def tile_of(rows: int, vectors: int, masked: bool) -> Callable[..., None]:
         left, right, start, sums = (unpacked(builder, one) for one in arguments[:4])
         count, least, width = arguments[4:]
         code = Instructions(builder, width if masked else None)
-        first = [code.load(*code.away(*start[:2], *place)) for place in places]
+        first = [code.load(*code.away(start, *place)) for place in places]
         total = added(code, rows, vectors, left, right, count, first)
         for place, value in zip(places, code.at_least(least, total), strict=True):
-            code.store(value, *code.away(*sums[:2], *place))
+            code.store(value, *code.away(sums, *place))
         return context.get_dummy_value()
 
     @intrinsic
@@ -176,7 +176,7 @@ def turn(typing: Any, source: Any, target: Any) -> tuple[Any, Any]:
     def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         source, target = (unpacked(builder, one) for one in arguments)
         code, size = Instructions(builder), 1
-        rows = [code.load(*code.away(source[0], source[1], one)) for one in range(LANES)]
+        rows = [code.load(*code.away(source, one)) for one in range(LANES)]
         while size < LANES:
             upper = [LANES + lane - size if lane & size else lane for lane in range(LANES)]
             lower = [LANES + lane if lane & size else lane + size for lane in range(LANES)]
@@ -187,7 +187,7 @@ def turn(typing: Any, source: Any, target: Any) -> tuple[Any, Any]:
                 )
             size *= 2
         for one, vector in enumerate(rows):
-            code.store(vector, *code.away(target[0], target[1], one))
+            code.store(vector, *code.away(target, one))
         return context.get_dummy_value()
 
     return types.void(source, target), write

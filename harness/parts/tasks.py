@@ -17,7 +17,7 @@ from torch import Tensor
 from harness import catalogue
 from harness.catalogue import Task
 from harness.config import Config
-from harness.kernels import entropy
+from harness.kernels import present
 from harness.parts.measures import Measuring, Totals
 from harness.parts.preparing import Affine, Prepared
 
@@ -218,8 +218,11 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tenso
     logits: (K, B, C), labels: (K, B). The slope is softmax minus one at the label, over B. One maximum serves the
     hits and the softmax; torch's own log_softmax is three times slower than these parts where C is small.
     """
-    if entropy.fits(logits):
-        return entropy.cross_entropy(logits, labels)
+    if logits.device.type == "cpu" and present():
+        from harness.kernels import entropy
+
+        if entropy.fits(logits):
+            return entropy.cross_entropy(logits, labels)
     peak, guess = logits.max(2, keepdim=True)
     shifted = logits - peak
     slope = shifted.exp()

@@ -20,8 +20,8 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from harness.kernels import present
 from harness.parts.structure import is_dropout
-from harness.training.dense import merged
 from harness.training.lanes import Opaque
 from harness.training.layers import Chain, Layer, fast_form
 from harness.training.memory import Memory
@@ -71,7 +71,7 @@ class Stack:
         self.buffers, self.rates = dict(buffers), {name: list(each) for name, each in rates.items()}
         self.memory = Memory(flat.device)
         self._views, self._slopes = self._cut(flat), self._cut(self.gradient)
-        self.compiled = flat.device.type == "cpu" and flat.dtype == torch.float32
+        self.compiled = flat.device.type == "cpu" and flat.dtype == torch.float32 and present()
         self.root = self._layer("", template)
 
     @classmethod
@@ -154,6 +154,8 @@ class Stack:
         rates = {} if parts else _of(name, self.rates)
         made = form(like, len(self), rows[0], rows[1], rows[2], rates, self.memory, self.precision, parts)
         if isinstance(made, Chain) and self.compiled:
+            from harness.training.dense import merged  # numba takes half a second, which a GPU does not need
+
             made.steps = merged(parts)
         return made
 

@@ -17,6 +17,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from harness.kernels import present
+
 FACTS = "facts"  # what JSON has is a tensor of bytes among the others
 
 
@@ -57,5 +59,5 @@ def put_back(views: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> None:
 def place(device: torch.device) -> str:
     """Where a training's figures come from, as far as their last bits depend on it."""
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    compiler = f", numba {version('numba')}" if device.type == "cpu" else ""
+    compiler = f", numba {version('numba')}" if device.type == "cpu" and present() else ""
     return f"{kind}, torch {torch.__version__}{compiler}"

@@ -8,24 +8,31 @@ step.figures()                   # the task's running figures of each model sinc
 
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from harness.catalogue import MOST
 from harness.parts.tasks import Classification, Learning
-from harness.training.dense import DenseRun
 from harness.training.feed import Feed
 from harness.training.layers import Chain
 from harness.training.optim import StackOptimizer
 from harness.training.stack import Stack
 
+if TYPE_CHECKING:
+    from harness.training.dense import DenseRun
 
-def whole(stack: Stack, task: Learning) -> DenseRun | None:
-    """All layers, where they are one run and cross-entropy is what they learn by."""
+
+def whole(stack: Stack, task: Learning) -> "DenseRun | None":
+    """All layers, where they are one run of compiled code and cross-entropy is what they learn by."""
     plain = isinstance(task, Classification) and task.smoothing is None and len(stack.shape or (1,)) == 1
     layers = stack.root.steps if isinstance(stack.root, Chain) else []
-    only = layers[0] if len(layers) == 1 and plain else None
+    if not plain or not stack.compiled or len(layers) != 1:
+        return None
+    from harness.training.dense import DenseRun
+
+    [only] = layers
     return only if isinstance(only, DenseRun) and only.learns else None
 
 
