@@ -359,7 +359,8 @@ def reported(label: str, journal: Path, say: Say | None = None) -> tuple["Findin
     """
     from harness.plots import begun_early
 
-    folder = report_folder(label)
+    with _told_how_again(journal):
+        folder = report_folder(label)
     with begun_early(folder / "report.html", journal) as second:  # beside pandas and scipy
         from harness import analysis, report  # seconds to import, which no training has to wait for
 
@@ -369,11 +370,18 @@ def reported(label: str, journal: Path, say: Say | None = None) -> tuple["Findin
         for note in findings.flags:
             tell(f"warning: {note}")
         tell("writing the report …")
-        try:
+        with _told_how_again(journal):
             return findings, report.write(findings, folder, second)
-        except UserError as error:
-            again = f"once it can be, {advice('report', journal)} writes it from the journal"
-            raise StudyStoppedError(f"{error}; {again}") from None
+
+
+@contextmanager
+def _told_how_again(journal: Path) -> Iterator[None]:
+    """What keeps a report from being written ends the study, with the command that writes it later."""
+    try:
+        yield
+    except UserError as error:
+        again = f"once it can be, {advice('report', journal)} writes it from the journal"
+        raise StudyStoppedError(f"{error}; {again}") from None
 
 
 def renew(ledger: Ledger, tracker: Tracker, recorded: Sequence[tuple[Trial, Outcome]], journal: Path, say: Say) -> bool:

@@ -340,7 +340,7 @@ class Interrupted:
 
     def run(self, number: signal.Signals | None) -> None:
         """One driver's life, which `number` ends unless it ends by itself."""
-        process = begun("run", "studies/mine", "--offline", "--quiet", cwd=self.folder)
+        process = begun("run", "studies/mine", "--offline", cwd=self.folder)
         before = self.trained()
         while number is not None and process.poll() is None:
             with suppress(FileNotFoundError):  # a checkpoint comes and goes

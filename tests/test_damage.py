@@ -289,7 +289,7 @@ def test_damage_of_every_kind(whole: Whole, tmp_path: Path, tell: Tell) -> None:
     study, lines, wanted, _ = whole
     chance, journal, again, counted = random.Random(0), tmp_path / "journal.log", 0, Counter[str]()
     for kind, lose in (OF_ANY_FORMAT | OF_THIS).items():
-        for _ in range(times(100)):
+        for _ in range(times(50)):
             for made in tmp_path.glob("journal*"):
                 made.unlink()
             damaged = lines[: chance.randint(10, len(lines))]

@@ -71,7 +71,7 @@ def test_every_command_works_as_written(
     the end of a run is written for the README alone: it takes most of the time, and is tested where it is made.
     """
     if page.stem != "README":
-        monkeypatch.setattr("harness.report.write", lambda findings, folder: folder)
+        monkeypatch.setattr("harness.report.write", lambda findings, folder, second: folder)
     shutil.copytree(smoke, tmp_path, dirs_exist_ok=True)
     write_files(page.read_text(), tmp_path)
     for words in commands(page.read_text()):

@@ -477,7 +477,7 @@ def test_faults_while_a_study_runs(
     wanted = figures(read_results(JOURNAL))
     for kind, happens in STRUCK.items():
         offline = [] if kind.startswith("stores") else ["--offline"]
-        for _ in range(times(4 if kind.startswith("stores") else 25)):
+        for _ in range(times(4 if kind.startswith("stores") else 12)):
             for place in ("studies", "mlruns", "mlflow.db"):
                 shutil.rmtree(place) if Path(place).is_dir() else Path(place).unlink(missing_ok=True)
             write_study(SMALL)

@@ -372,7 +372,7 @@ def test_what_has_no_effect_on_the_data_is_told(write_study: Write, digits: Data
 @pytest.fixture
 def trained(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """The command without the report that ends a run: what it says and draws is tested where it is made."""
-    monkeypatch.setattr("harness.report.write", lambda findings, folder: folder)
+    monkeypatch.setattr("harness.report.write", lambda findings, folder, second: folder)
     return command
 
 

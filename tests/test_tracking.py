@@ -110,7 +110,7 @@ def test_states_are_those_of_the_outcomes(runs: dict[str, Run], results: Results
 def test_figures_are_those_of_the_journal(client: MlflowClient, runs: dict[str, Run], results: Results) -> None:
     for row in results.runs.itertuples():
         run = runs[run_key(row)]
-        assert run.data.params["lr"] == f"{row.lr:.4g}"
+        assert float(run.data.params["lr"]) == row.lr
         assert run.data.params["optimizer"] == row.optimizer
         assert run.data.metrics["best/val_accuracy"] == pytest.approx(row.val_accuracy)
         assert run.data.metrics["parameters"] == row.parameters
