@@ -292,12 +292,14 @@ def test_damage_of_every_kind(whole: Whole, tmp_path: Path, tell: Tell) -> None:
         for _ in range(times(50)):
             for made in tmp_path.glob("journal*"):
                 made.unlink()
-            damaged = lines[: chance.randint(10, len(lines))]
+            cut = damaged = lines[: chance.randint(10, len(lines))]
             for _ in range(chance.randint(1, 2)):
                 damaged, _ = lose(damaged, chance.randrange(len(damaged) - 1))
+            if damaged == cut:  # the second undid the first
+                continue
             journal.write_bytes(b"".join(damaged))
             trained, told = go_on(study, journal)
-            assert told is not None
+            assert told is not None, kind
             assert "is damaged" in told
             assert told.isprintable()
             assert table(journal) == wanted, kind

@@ -428,10 +428,11 @@ class Ledger:
         none: those that were begun are in stacks with others, which stay as they are.
         """
         found = []
-        for trials in map(self._trials, self._places):
-            winner = trials.winner()
-            if winner is not None and (trials.seeds or not self.is_stopped(trials.place[0])):
-                found += trials.confirmations(winner)
+        with consistent(self._journal, self._is_old):
+            for trials in map(self._trials, self._places):
+                winner = trials.winner()
+                if winner is not None and (trials.seeds or not self.is_stopped(trials.place[0])):
+                    found += trials.confirmations(winner)
         return found
 
     def ablations(self) -> list[Trial]:
