@@ -469,7 +469,9 @@ def test_faults_while_a_study_runs(
     """Each kind again and again, each time at a random moment: the study goes on, or is told in a line and goes on when
     it is asked to, to the same figures.
     """
-    monkeypatch.setattr("harness.report.write", lambda findings, folder, second: folder)  # is tested where it is written
+    monkeypatch.setattr(
+        "harness.report.write", lambda findings, folder, second: folder
+    )  # is tested where it is written
     chance, told = random.Random(0), 0
     words, often = ["run", "studies/mine", "--quiet"], Counter[str]()
     write_study(SMALL)

@@ -105,6 +105,17 @@ def test_a_table_becomes_numbers() -> None:
     assert dict(data.shown(row)) == shown
 
 
+def test_texts_that_are_all_numbers_are_numbers() -> None:
+    """As a file has them that was written with signs around them, which no reader takes for white space but we do."""
+    one = frame()
+    one["rooms"] = [f"\x1c{number}" for number in one["rooms"]]
+    one.to_csv(STUDY / "signs.csv", index=False)
+    frame().to_csv(STUDY / "plain.csv", index=False)
+    signs, plain = (get(name, target=("price",), drop=("sold",)) for name in ("signs.csv", "plain.csv"))
+    assert signs.columns == plain.columns
+    assert torch.equal(signs.inputs.nan_to_num(-1), plain.inputs.nan_to_num(-1))
+
+
 def test_a_table_is_the_same_in_every_format() -> None:
     one = frame()
     one.to_csv(STUDY / "a.csv", index=False)

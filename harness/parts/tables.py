@@ -331,6 +331,8 @@ def _texts(place: _Place, values: Sequence[Any]) -> NDArray[Any]:
     there = [value for value in values if value is not None]
     if all(isinstance(value, int | float | Decimal) and type(value) is not bool for value in there):
         return np.array([np.nan if value is None else float(value) for value in values], np.float64)
+    if all(isinstance(value, str) and _is_number(value) for value in there):  # with signs around them, say
+        return np.array([np.nan if value is None else float(value) for value in values], np.float64)
     _check_kinds(place, values)
     texts = [None if value is None else str(value) for value in values]
     _check_texts(place, texts)
