@@ -136,6 +136,10 @@ BAD = {
         HEAD + "[tune]\nwidth = 8",
         "tune.width: must be a list of choices or a table with low and high, got 8",
     ),
+    "a step that leads nowhere": (
+        HEAD + "[tune]\nlr = { low = 0.5, high = 0.5, step = 5e-324 }",
+        "tune.lr: step is so small that 0.5 + step is 0.5, got 5e-324",
+    ),
     "low above high": (HEAD + "[tune]\nlr = { low = 1.0, high = 0.1 }", "tune.lr: low must be <= high"),
     "log of zero": (
         HEAD + "[tune]\nlr = { low = 0.0, high = 0.1, log = true }",

@@ -46,6 +46,9 @@ class Range(Table):
             raise ValueError(f"low must be > 0 with log = true, got {self.low}")
         if self.step is not None and self.step <= 0:
             raise ValueError(f"step must be > 0, got {self.step}")
+        farthest = max(abs(self.low), abs(self.high))
+        if self.step is not None and farthest + self.step == farthest:
+            raise ValueError(f"step is so small that {farthest} + step is {farthest}, got {self.step}")
         if self.log and self.step is not None:
             raise ValueError("log = true and step cannot be combined")
         return self
@@ -69,10 +72,10 @@ def nearest_in(domain: Choice | Range, value: Value | None) -> Value | None:
         return min(numbers, key=lambda one: abs(one - value))
     if not is_number(value):
         return None
-    step = domain.step
+    step, within = domain.step, min(max(value, domain.low), domain.high)
     if step is None:
-        return min(max(value, domain.low), domain.high)
-    count = min(max(0, round((value - domain.low) / step)), int((domain.high - domain.low) / step + 1e-9))
+        return within
+    count = min(round((within - domain.low) / step), int((domain.high - domain.low) / step + 1e-9))
     return domain.low + count * step
 
 
