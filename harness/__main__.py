@@ -573,15 +573,17 @@ def bench(
     works: Annotated[
         str,
         typer.Option(
-            help="What is trained: mnist, mnist10, tiny, digits, classes, numbers, layers (GPU), norms, closed, asking."
+            help="What is trained: mnist, mnist10, tiny, digits, classes, numbers, layers (GPU), norms, closed, "
+            "asking, cnn, or a study of your own (studies/mine)."
         ),
     ] = "",
     contenders: Annotated[
         str,
         typer.Option(
-            help="Letters: a bare, b tutorial, c Lightning, d Ray, e-g ours, h scikit-learn, i ours without MLflow."
+            help="Letters: a bare, b tutorial, c Lightning, d Ray, e-g ours, h scikit-learn, i ours without MLflow, "
+            "j JAX."
         ),
-    ] = "abcdefghi",
+    ] = "abcdefghij",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of every contender.")] = 3,
     once_above: Annotated[float, typer.Option(help="One round only for what is so many times slower.")] = float("inf"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

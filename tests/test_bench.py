@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from harness.bench import gpu
+from harness.bench.contenders import CONTENDERS as CONTENDERS_OF_WORKS
+from harness.bench.filed import work_of
 from harness.bench.gpu import Row, load, measured
 from harness.bench.measure import operations
 from harness.bench.page import Measured, write_page
@@ -92,6 +94,55 @@ def test_page_and_plot(timings: pd.DataFrame, tmp_path: Path) -> None:
     assert "| digits | 2 | 15.0 | 15 % | 510 |" in page
     figure = bench_figure(table, throughput)
     assert [axes.get_title() for axes in figure.axes] == ["tiny", "model-epochs per second"]
+
+
+STUDY = """
+dataset = "digits"
+[compare]
+width = [16, 32]
+[tune]
+lr = { low = 1e-2, high = 1e-1, log = true }
+[fixed]
+depth = 3
+epochs = 5
+batch_size = 32
+optimizer = "adamw"
+[budget]
+trials = 4
+seeds = 2
+"""
+
+
+def test_a_study_of_ones_own_is_a_work(write_study: Callable[..., Path], command: Callable[..., Done]) -> None:
+    """Both contenders train its values, with what lies nearest to the default of what is tuned."""
+    folder = write_study(STUDY)
+    work = work_of(str(folder))
+    assert (work.trainings, work.figure, work.contenders) == (4, "test_accuracy", "aefgi")
+    assert [work.config(width).lr for width in work.depths] == [0.01, 0.01]
+    assert {work.config(width).patience for width in work.depths} == {6}
+    one, other = (CONTENDERS_OF_WORKS[letter](work, torch.device("cpu"))() for letter in "ag")
+    assert len(one) == len(other) == 4
+    assert min(*one, *other) > 0.8
+    figures = pd.DataFrame(_rounds(work, "a", 1, "cpu", print, once_above=10))
+    assert figures["test_accuracy"][0] == pytest.approx(sum(one) / len(one))
+    other_folder = write_study(STUDY.replace("epochs = 5", 'epochs = 5\nschedule = "cosine"'), "cosine")
+    done = command("bench", "--works", str(other_folder), "--contenders", "a")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "the bare loop does not have schedule, so there is no comparison" in done.stderr
+
+
+def test_the_published_cnn_is_a_work() -> None:
+    work = work_of("cnn")
+    assert (work.name, work.trainings, work.depths) == ("cnn", 2, ((64, 128),))
+    assert choose_works("cnn,digits", "cpu") == ["cnn", "digits"]
+
+
+def test_jax_trains_the_same_models() -> None:
+    pytest.importorskip("jax", reason="an extra: pip install 'harness-studies[bench]'")
+    timings = pd.DataFrame(_rounds(WORKS["tiny"], "aj", 1, "cpu", print, once_above=10))
+    accuracy = timings["test_accuracy"]
+    assert accuracy.min() > 0.85
+    assert accuracy.max() - accuracy.min() < 0.04
 
 
 def test_mistakes_are_told_in_a_line(command: Callable[..., Done]) -> None:

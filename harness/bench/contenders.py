@@ -13,13 +13,12 @@ from harness.bench.jax_stack import jax_stack
 from harness.bench.plain import train_plainly
 from harness.bench.rivals import Timed, lightning, ray_tune, scikit_learn, tutorial
 from harness.bench.work import Work
-from harness.parts.data import load
 from harness.training.memory import keep_freed_memory
 
 
 def bare(work: Work, device: torch.device) -> Timed:
     """A plain torch loop over tensors that lie on the device: no sweep, no tracking, nothing kept."""
-    data = load(work.dataset, device)
+    data = work.load(device)
 
     def run() -> list[float]:
         return [train_plainly(work, depth, seed, data)[1] for depth in work.depths for seed in range(work.seeds)]
@@ -51,7 +50,7 @@ def training_alone(work: Work, device: torch.device) -> Timed:
     from harness.trial import Outcome
 
     keep_freed_memory()
-    data, study = load(work.dataset, device), work.study()
+    data, study = work.load(device), work.study()
     trials = [trial for level in study.levels for trial in study.confirmations(level, study.config(level, {}))]
     known = {data.name: data}
 
@@ -73,7 +72,7 @@ def _harness(work: Work, device: torch.device, size: int | None, offline: bool =
 
     keep_freed_memory()
     tracker = Tracker(offline)
-    data, study = load(work.dataset, device), work.study()
+    data, study = work.load(device), work.study()
     facts = environment.describe([data], device)
     ledger = Ledger(study, Path("journal.log"), facts)
     tracker.open(study, ledger.id, facts)

@@ -1,6 +1,7 @@
-"""One round of one contender, in a process and a folder of its own: `python -m harness.bench.one digits f cpu`."""
+"""One round of one contender, in a process of its own: `python -m harness.bench.one digits f cpu [folder]`."""
 
 import json
+import os
 import sys
 import time
 import warnings
@@ -8,14 +9,17 @@ import warnings
 import torch
 
 from harness.bench.contenders import CONTENDERS
+from harness.bench.filed import work_of
 from harness.bench.stacks import memory
-from harness.bench.work import WORKS
 
 
 def main() -> None:
     """Prepare, then time; a line of JSON on standard output. Peak memory is this process's and its largest child's."""
     warnings.simplefilter("ignore")
-    work, device = WORKS[sys.argv[1]], torch.device(sys.argv[3])
+    work, device = work_of(sys.argv[1]), torch.device(sys.argv[3])
+    if work.file:
+        work.load(device)  # here: a study stays below the folder that it is read in
+    os.chdir(sys.argv[4] if len(sys.argv) > 4 else ".")
     run = CONTENDERS[sys.argv[2]](work, device)
     started = time.perf_counter()
     accuracies = run()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.bench.work import WORKS
+from harness.bench.filed import work_of
 
 PACKAGES = ("torch", "optuna", "mlflow", "lightning", "ray")
 
@@ -32,7 +32,7 @@ def write_page(target: Path, measured: Measured, device: str) -> Path:
     lines = ["# Benchmark", "", _machine(device), "", "![benchmark](bench.png)"]
     for name in measured.works["work"].unique():
         part = measured.works[measured.works["work"] == name]
-        lines += ["", f"## {WORKS[name].what}", "", *_work(part)]
+        lines += ["", f"## {work_of(name).what}", "", *_work(part)]
     lines += ["", "## Trainings together", "", *_throughput(measured.throughput)]
     lines += ["", "## Fixed cost of a trial of 20 epochs, without training", "", *_costs(measured.costs)]
     lines += ["", "## How quickly it answers", "", *_answers(measured.answers)]

@@ -1,13 +1,18 @@
 """The bare torch loop, and the parts that the other contenders share with it."""
 
+import math
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from harness import catalogue
 from harness.bench.work import Work
+from harness.config import Config
+from harness.errors import UserError
 from harness.parts.data import Data
 from harness.parts.models import build
 from harness.parts.preparing import prepare
@@ -19,25 +24,18 @@ def train_plainly(
 ) -> tuple[float, float]:
     """The bare loop; losses are summed on the device and read once an epoch. Validation and test `evaluate`d."""
     train, val, test = parts_of(work, data, seed)
+    config = work.config(depth)
+    size, epochs = int(config.batch_size), int(config.epochs)
     network = network_of(work, depth, seed, data).to(train[0].device)
-    optimizer = optimizer_of(work, network)
+    optimizer = optimizer_of(config, network)
     torch.manual_seed(seed)
-    accuracy = test_accuracy = 0.0
-    for epoch in range(work.epochs):
-        network.train()
-        total = torch.zeros((), device=train[0].device)
-        for batch in torch.randperm(len(train[1]), device=train[1].device).split(work.batch_size):
-            optimizer.zero_grad()
-            loss = loss_of(network(train[0][batch]), train[1][batch])
-            loss.backward()
-            optimizer.step()
-            total += loss.detach() * len(batch)
-        val_loss, accuracy = evaluate(network, *val)
-        if epoch == work.epochs - 1:
-            test_accuracy = evaluate(network, *test)[1]
+    for epoch in range(epochs):
+        total = _epoch(network, optimizer, *train, size)
+        val_loss, accuracy = evaluate(network, *val) if len(val[1]) else (math.nan, math.nan)
+        test_accuracy = evaluate(network, *test)[1] if epoch == epochs - 1 else 0.0
         report(
             {
-                "train_loss": total.item() / len(train[1]),
+                "train_loss": total / len(train[1]),
                 "val_loss": val_loss,
                 "val_accuracy": accuracy,
                 "test_accuracy": test_accuracy,
@@ -46,22 +44,41 @@ def train_plainly(
     return accuracy, test_accuracy
 
 
+def _epoch(network: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, size: int) -> float:
+    """Train for an epoch; the sum of the losses."""
+    network.train()
+    total = torch.zeros((), device=x.device)
+    for batch in torch.randperm(len(y), device=y.device).split(size):
+        optimizer.zero_grad()
+        loss = loss_of(network(x[batch]), y[batch])
+        loss.backward()
+        optimizer.step()
+        total += loss.detach() * len(batch)
+    return total.item()
+
+
 def network_of(work: Work, depth: int, seed: int, data: Data) -> nn.Module:
     """The network that every contender trains."""
     return build(work.config(depth), data.shape, data.outputs, seed)
 
 
-def optimizer_of(work: Work, network: nn.Module) -> torch.optim.Optimizer:
+def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:
     """Its optimizer, torch's own."""
-    kind: Any = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[work.optimizer]
-    made: torch.optim.Optimizer = kind(network.parameters(), lr=work.lr)
+    part = catalogue.part("optimizer", config.optimizer)
+    if not part.like:
+        raise UserError(f"optimizer: torch has no {config.optimizer}, so the bare loop cannot train with it")
+    kind: Any = catalogue.load(part.like)
+    names = [name for name in ("lr", "momentum", "weight_decay") if name in signature(kind).parameters]
+    made: torch.optim.Optimizer = kind(network.parameters(), **{name: float(config[name]) for name in names})
     return made
 
 
 def parts_of(work: Work, data: Data, seed: int) -> list[tuple[Tensor, Tensor]]:
     """Training, validation and test rows as floats, with their classes, or with numbers as standard scores."""
-    parts = data.split(seed, 0.2, stratified=data.is_table)
-    seen = prepare(data, work.config(work.depths[0]), parts.train[None])
+    config = work.config(work.depths[0])
+    stratified = data.is_table if config.stratify is None else bool(config.stratify)
+    parts = data.split(seed, float(config.validation), stratified=stratified)
+    seen = prepare(data, config, parts.train[None])
     cuts = (Feed(seen, rows[None]).cut(rows[None]) for rows in parts)
     return [(x[0], y[0]) for x, y in cuts]
 

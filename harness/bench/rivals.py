@@ -42,7 +42,7 @@ def tutorial(work: Work, device: torch.device) -> Timed:
         torch.manual_seed(seed)
         train, val, test = (DataLoader(part, work.batch_size, shuffle=k == 0) for k, part in enumerate(parts))
         network = network_of(work, depth, seed, data).to(device)
-        optimizer = optimizer_of(work, network)
+        optimizer = optimizer_of(work.config(depth), network)
         with mlflow.start_run():
             mlflow.log_params({"depth": depth, "seed": seed, "width": work.width, "lr": work.lr})
             for epoch in range(work.epochs):
@@ -114,7 +114,7 @@ def lightning(work: Work, device: torch.device) -> Timed:
             self.log("test_accuracy", (self.network(x).argmax(1) == y).float().mean())
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
-            return optimizer_of(work, self)
+            return optimizer_of(work.config(work.depths[0]), self)
 
     def objective(trial: optuna.Trial) -> float:
         depth = trial.suggest_categorical("depth", grid["depth"])

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.bench.filed import FILES, work_of
 from harness.bench.work import WORKS, Work
 from harness.errors import UserError
 from harness.processes import process_environment
@@ -58,7 +59,8 @@ def bench(
     chosen = {letter for letter in contenders if _present(letter, say)}
     rows: list[dict[str, Any]] = []
     for name in works:
-        rows += _rounds(WORKS[name], sorted(chosen & _of(WORKS[name])), rounds, device, say, once_above)
+        work = work_of(name)
+        rows += _rounds(work, sorted(chosen & _of(work)), rounds, device, say, once_above)
     timings = pd.DataFrame(rows)
     throughput, answers, repeated = (pd.DataFrame(_lines(*what, device)) for what in APART)
     [costs] = _lines("harness.bench.measure", "costs", device)
@@ -76,11 +78,14 @@ def bench(
 def choose_works(names: str, device: str) -> list[str]:
     """Works by name, separated by commas; all that the device is made for if none is named."""
     if not names:
-        return [name for name, work in WORKS.items() if name != "tiny" and (not work.gpu or device == "cuda")]
+        made = [name for name, work in WORKS.items() if name != "tiny" and (not work.gpu or device == "cuda")]
+        return [*made, *FILES]
     chosen = names.split(",")
     for name in chosen:
-        if name not in WORKS:
-            raise UserError(f"--works: must be of {', '.join(WORKS)}, got {name!r}")
+        if name not in {**WORKS, **FILES} and not Path(name).exists():
+            raise UserError(
+                f"--works: must be of {', '.join({**WORKS, **FILES})}, or a study (studies/mine), got {name!r}"
+            )
     return chosen
 
 
@@ -113,7 +118,7 @@ def _rounds(
         for letter in contenders:
             if letter in slow:
                 continue
-            [figures] = _lines("harness.bench.one", work.name, letter, device)
+            [figures] = _lines("harness.bench.one", work.file or work.name, letter, device, goes_there=True)
             say(f"{work.name} round {number}  {figures['seconds']:7.1f} s  {NAMES[letter]}")
             rows.append({"work": work.name, "round": number, "contender": letter, **figures})
             bare = figures["seconds"] if letter == "a" else bare
@@ -122,15 +127,18 @@ def _rounds(
     return rows
 
 
-def _lines(module: str, *arguments: str) -> list[dict[str, Any]]:
-    """Run a module in a process and an empty folder of its own; the lines of JSON that it prints."""
+def _lines(module: str, *arguments: str, goes_there: bool = False) -> list[dict[str, Any]]:
+    """Run a module in a process and an empty folder of its own, which it is told if it `goes_there` itself; the lines
+    of JSON that it prints.
+    """
     with tempfile.TemporaryDirectory() as folder:
         environment = process_environment()
         environment.pop("MLFLOW_TRACKING_URI", None)
         if data := environment.get("HARNESS_DATA_DIR"):
             environment["HARNESS_DATA_DIR"] = str(Path(data).resolve())
-        command = [sys.executable, "-m", module, *arguments]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", module, *arguments, *([folder] if goes_there else [])]
+        place = None if goes_there else folder
+        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise UserError(f"{' '.join(arguments)} failed: {''.join(done.stderr.splitlines()[-1:])}")
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

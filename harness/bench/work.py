@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from harness import catalogue
 from harness.catalogue import Value
 from harness.config import Config
+from harness.parts.data import Data, load
 from harness.study.own import read_own
 from harness.study.study import Budget, Code, Study
 
@@ -21,12 +25,13 @@ class Work:
     batch_size: int
     epochs: int
     seeds: int
-    depths: tuple[int, ...] = (1, 2, 3, 4, 5)
+    depths: tuple[Any, ...] = (1, 2, 3, 4, 5)
     taper: str = "constant"
     optimizer: str = "adam"
     lr: float = 1e-3
     contenders: str = "abcdefj"
     gpu: bool = False
+    file: str = ""  # the study file that it is read from
     own: str = ""  # the class of own.py that is trained, instead of the MLP
 
     @property
@@ -62,6 +67,10 @@ class Work:
     def config(self, depth: int) -> Config:
         """What is trained at that depth."""
         return self.study().config(depth, {})
+
+    def load(self, device: torch.device | str) -> Data:
+        """Its data, on the device."""
+        return load(self.dataset, device)
 
     def study(self) -> Study:
         """The same as a study: depth compared, nothing tuned, `seeds` confirmation runs of each."""

@@ -329,14 +329,16 @@ def _plain(place: _Place, series: Series) -> NDArray[Any]:
 def _texts(place: _Place, values: Sequence[Any]) -> NDArray[Any]:
     """Values of any kind, None where one is missing: as numbers if all are, as texts if they are; else it is told."""
     there = [value for value in values if value is not None]
-    if all(isinstance(value, int | float | Decimal) and type(value) is not bool for value in there):
-        return np.array([np.nan if value is None else float(value) for value in values], np.float64)
-    if all(isinstance(value, str) and _is_number(value) for value in there):  # with signs around them, say
+    if all(map(_counts, there)) or all(isinstance(value, str) and _is_number(value) for value in there):
         return np.array([np.nan if value is None else float(value) for value in values], np.float64)
     _check_kinds(place, values)
     texts = [None if value is None else str(value) for value in values]
     _check_texts(place, texts)
     return np.array(texts, object)
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, int | float | Decimal) and type(value) is not bool
 
 
 def _check_kinds(place: _Place, values: Sequence[Any]) -> None:
