@@ -12,17 +12,26 @@ import torch
 from torch import nn
 
 from harness.bench.plain import network_of
+from harness.bench.stacks import Case, Epochs
 from harness.bench.work import Work
-from harness.parts.data import Data, load
+from harness.config import Config
+from harness.parts.data import Data, Parts
+from harness.parts.models import build
 from harness.parts.preparing import Prepared, prepare
 
 BETAS, EPS = (0.9, 0.999), 1e-8  # of Adam, as torch has them
+PRECISION = {"fp32": "highest", "tf32": "tensorfloat32", "bf16": "bfloat16"}
+"""What JAX calls the precision of products."""
 
 
 def jax_stack(work: Work, device: torch.device) -> Callable[[], list[float]]:
     """All depths, one after the other."""
-    data = load(work.dataset, "cpu")
-    programs = [DepthProgram(work, depth, data) for depth in work.depths]
+    data, seeds = work.load("cpu"), range(work.seeds)
+    rows = [data.split(seed, 0.2, stratified=data.is_table) for seed in seeds]
+    programs = [
+        StackProgram(work.config(depth), [network_of(work, depth, seed, data) for seed in seeds], data, rows)
+        for depth in work.depths
+    ]
 
     def run() -> list[float]:
         return [figure for one in programs for figure in one.run()]
@@ -30,21 +39,38 @@ def jax_stack(work: Work, device: torch.device) -> Callable[[], list[float]]:
     return run
 
 
-class DepthProgram:
-    """The models of one depth, of all seeds, and an epoch of them, compiled."""
+def stacked(case: Case, device: torch.device) -> Epochs:
+    """An epoch of the networks of a case, without validation; the mean training loss."""
+    import jax
 
-    def __init__(self, work: Work, depth: int, data: Data) -> None:
+    jax.config.update("jax_platforms", "cuda" if device.type == "cuda" else "cpu")
+    jax.config.update("jax_default_matmul_precision", PRECISION[case.precision])
+    data, config = case.data(torch.device("cpu")), case.config
+    networks = [build(config, data.shape, data.outputs, seed) for seed in range(case.size)]
+    program = StackProgram(config, networks, data, [data.split(seed, 0.0) for seed in range(case.size)])
+    state, keys = program.begin()
+
+    def epoch() -> float:
+        nonlocal state
+        state, figures = program.epoch(state, keys, program.seen, program.train, program.held_out)
+        return float(figures[0].mean())
+
+    return epoch
+
+
+class StackProgram:
+    """Networks of one structure, their rows, and an epoch of them, compiled."""
+
+    def __init__(self, config: Config, networks: Sequence[nn.Module], data: Data, rows: Sequence[Parts]) -> None:
         import jax
 
-        self.work, self.classes = work, bool(data.classes)
-        seeds = range(work.seeds)
-        networks = [network_of(work, depth, seed, data) for seed in seeds]
-        layers = zip(*(network.modules() for network in networks), strict=True)
-        self.first = [_parameters(alike) for alike in layers if isinstance(alike[0], nn.Linear)]
-        parts = zip(*(data.split(seed, 0.2, stratified=data.is_table) for seed in seeds), strict=True)
-        rows = [torch.stack(each) for each in parts]
-        self.seen, shared = _seen(prepare(data, work.config(depth), rows[0]), work.seeds)
-        self.train, self.held_out, self.tests = (jax.device_put(part.numpy().astype(np.int32)) for part in rows)
+        self.config, self.classes, self.models = config, bool(data.classes), len(networks)
+        self.layers, self.shape = [*networks[0].children()], data.shape
+        alike = zip(*(network.children() for network in networks), strict=True)
+        self.first = [_parameters(each) for each in alike if isinstance(each[0], nn.Linear | nn.Conv2d)]
+        every = [torch.stack(part) for part in zip(*rows, strict=True)]
+        self.seen, shared = _seen(prepare(data, config, every[0]), self.models)
+        self.train, self.held_out, self.tests = (jax.device_put(part.numpy().astype(np.int32)) for part in every)
         self.compile(shared)
 
     def compile(self, shared: dict[str, int | None]) -> None:
@@ -63,8 +89,8 @@ class DepthProgram:
         import jax.numpy as jnp
 
         zeros = [tuple(np.zeros_like(one) for one in layer) for layer in self.first]
-        count = jnp.zeros(self.work.seeds)
-        keys = jax.vmap(jax.random.key)(jnp.arange(self.work.seeds))
+        count = jnp.zeros(self.models)
+        keys = jax.vmap(jax.random.key)(jnp.arange(self.models))
         return jax.device_put((self.first, zeros, zeros, count)), keys
 
     def run(self) -> list[float]:
@@ -72,7 +98,7 @@ class DepthProgram:
         import jax
 
         state, keys = self.begin()
-        for number in range(self.work.epochs):
+        for number in range(int(self.config.epochs)):
             now = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
             state, figures = self.epoch(state, now, self.seen, self.train, self.held_out)
             jax.device_get(figures)
@@ -83,7 +109,7 @@ class DepthProgram:
         import jax
         import jax.numpy as jnp
 
-        size = self.work.batch_size
+        size = int(self.config.batch_size)
         whole = len(train) // size * size
         order = jax.random.permutation(key, train)
 
@@ -95,7 +121,8 @@ class DepthProgram:
         if whole < len(train):
             state, last = step(state, order[whole:])
             total += last * (len(train) - whole)
-        return state, (total / len(train), *self._judge(state[0], seen, held_out))
+        judged = self._judge(state[0], seen, held_out) if len(held_out) else (jnp.nan, jnp.nan)
+        return state, (total / len(train), *judged)
 
     def _step(self, state: Any, x: Any, y: Any) -> tuple[Any, Any]:
         import jax
@@ -104,11 +131,11 @@ class DepthProgram:
         weights, means, squares, count = state
         loss, slopes = jax.value_and_grad(self._loss)(weights, x, y)
         count, each = count + 1.0, jax.tree.map
-        if self.work.optimizer == "sgd":
-            return (each(lambda one, slope: one - self.work.lr * slope, weights, slopes), means, squares, count), loss
+        if self.config.optimizer == "sgd":
+            return (each(lambda one, slope: one - self.config.lr * slope, weights, slopes), means, squares, count), loss
         means = each(lambda mean, slope: BETAS[0] * mean + (1 - BETAS[0]) * slope, means, slopes)
         squares = each(lambda mean, slope: BETAS[1] * mean + (1 - BETAS[1]) * slope * slope, squares, slopes)
-        rate, root = self.work.lr / (1 - BETAS[0] ** count), jnp.sqrt(1 - BETAS[1] ** count)
+        rate, root = self.config.lr / (1 - BETAS[0] ** count), jnp.sqrt(1 - BETAS[1] ** count)
         weights = each(
             lambda one, mean, square: one - rate * mean / (jnp.sqrt(square) / root + EPS), weights, means, squares
         )
@@ -118,7 +145,7 @@ class DepthProgram:
         import jax
         import jax.numpy as jnp
 
-        x = _outputs(weights, x)
+        x = self._outputs(weights, x)
         if not self.classes:
             return jnp.mean((x - y) ** 2)
         return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(x), y[:, None], 1))
@@ -131,16 +158,28 @@ class DepthProgram:
         loss = self._loss(weights, x, y)
         if not self.classes:
             return loss, 1.0 - loss / jnp.var(y)
-        return loss, jnp.mean(jnp.argmax(_outputs(weights, x), 1) == y)
+        return loss, jnp.mean(jnp.argmax(self._outputs(weights, x), 1) == y)
 
+    def _outputs(self, weights: Any, x: Any) -> Any:
+        import jax
+        import jax.numpy as jnp
 
-def _outputs(weights: Any, x: Any) -> Any:
-    import jax
-
-    *hidden, (weight, bias) = weights
-    for one, two in hidden:
-        x = jax.nn.relu(x @ one.T + two)
-    return x @ weight.T + bias
+        known = iter(weights)
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                weight, bias = next(known)
+                x = x @ weight.T + bias
+            elif isinstance(layer, nn.Conv2d):
+                weight, bias = next(known)
+                x = jax.lax.conv(x, weight, layer.stride, "VALID") + bias[:, None, None]
+            elif isinstance(layer, nn.MaxPool2d):
+                window = (1, 1, layer.kernel_size, layer.kernel_size)
+                x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
+            elif isinstance(layer, nn.ReLU):
+                x = jax.nn.relu(x)
+            elif isinstance(layer, nn.Unflatten | nn.Flatten):
+                x = x.reshape(len(x), *(self.shape if isinstance(layer, nn.Unflatten) else (-1,)))
+        return x
 
 
 def _parameters(layers: Sequence[Any]) -> tuple[Any, Any]:
