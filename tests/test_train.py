@@ -405,3 +405,20 @@ def test_training_figures_of_a_confirmation_are_those_of_its_weights(epochs: int
     with torch.no_grad():
         right = network.eval()(floats(digits, digits.inputs[rows])).argmax(1) == digits.targets[rows]
     assert outcome["train_accuracy"] == pytest.approx(right.float().mean().item())
+
+
+def test_a_stack_of_256_and_networks_of_fifty_layers(digits: Data) -> None:
+    """Each as alone, to the last bit: dense layers add up in one order, whatever else is there."""
+    made = [make_trial(k, seed=1 + k % 50, stage="confirm", lr=10 ** -(1.5 + k / 128), epochs=2) for k in range(256)]
+    together = outcomes(made, digits)
+    assert len(together) == 256
+    for number in (0, 100, 255):
+        alone = outcomes([made[number]], digits)[number]
+        assert alone.history == tuple(
+            replace(epoch, time=seen.time) for epoch, seen in zip(together[number].history, alone.history, strict=True)
+        )
+        assert alone.figures == together[number].figures
+    deep = outcomes([make_trial(k, seed=k, stage="confirm", depth=50, epochs=2, lr=1e-3) for k in range(4)], digits)
+    assert [outcome.status for outcome in deep.values()] == ["finished"] * 4
+    learning = [make_trial(0, stage="confirm", depth=50, width=32, epochs=4, norm="layer", residual=True)]
+    assert outcomes(learning, digits)[0]["test_accuracy"] > 0.25  # a tenth is chance
