@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.bench.filed import work_of
 
-PACKAGES = ("torch", "optuna", "mlflow", "lightning", "ray")
+PACKAGES = ("torch", "optuna", "mlflow", "lightning", "ray", "numba", "jax")
 
 
 @dataclass(frozen=True)
