@@ -23,7 +23,7 @@ from harness.parts.images import found_in
 from harness.tracking import shown_store
 from harness.tracking.mlflow.address import store_trouble
 
-BESIDE = ("ray", "filelock", "pydantic", "typer", "rich", "scikit-learn", "matplotlib", "pillow")
+BESIDE = ("numba", "ray", "filelock", "pydantic", "typer", "rich", "scikit-learn", "matplotlib", "pillow")
 """Packages that are told beside those that every record names."""
 LEAST = 1.0  # GiB of disk, below which it is told
 VARIABLES = ("HARNESS_", "MLFLOW_", "OMP_", "MKL_", "CUDA_", "RAY_", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "NO_COLOR")
