@@ -1,23 +1,31 @@
 """Compiled code gives what torch gives, at every edge of its tiles, and the same bits however it is shared out."""
 
+import errno
 import math
 import subprocess
 import sys
+import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import platformdirs
 import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.kernels import entropy
+from harness.kernels import dense, entropy
+from harness.kernels.compiled import compiled
 from harness.kernels.products import NONE, product, transposed
 from harness.kernels.tiles import LANES
 from harness.parts import tasks
+from harness.parts.models import Residual
 from harness.training.dense import DenseRun
 from harness.training.layers import Chain, Dropout
 from harness.training.stack import Stack
+from harness.training.step import whole
 
 SIZES = (1, 3, LANES - 1, LANES, LANES + 1, 2 * LANES, 3 * LANES + 5)
 GAP = 7.0  # what stands between and behind rows, and must stay there
@@ -164,6 +172,51 @@ def test_a_run_refuses_rows_that_it_has_no_weights_for() -> None:
         stack(torch.zeros(1, 4, 21))
 
 
+def test_a_run_refuses_slopes_that_it_would_misread() -> None:
+    stack = Stack.of(networks(2))
+    y = stack(torch.zeros(1, 4, 20))
+    for slope in (torch.zeros(y.shape, dtype=torch.float64), torch.zeros(2, 3, 7)):
+        with pytest.raises(ValueError, match="a layer of 7 outputs got slopes"):
+            stack.backward(slope)
+
+
+def test_a_network_around_which_an_identity_goes_is_more_than_its_run() -> None:
+    task = object.__new__(tasks.Classification)
+    task.smoothing = None
+    assert whole(Stack.of([nn.Sequential(nn.Linear(6, 6))]), task) is not None
+    assert whole(Stack.of([Residual(nn.Linear(6, 6))]), task) is None
+
+
+def test_a_plan_holds_what_it_has_the_address_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads that ask at once for the first time may get one each, of which the cache keeps the other."""
+    made: list[weakref.ref[Any]] = []
+
+    def forgotten(width: int) -> Any:
+        zeros = np.zeros(width + 1, dtype=np.float32)
+        made.append(weakref.ref(zeros))
+        return zeros
+
+    monkeypatch.setattr(dense, "known", forgotten)
+    sharing = dense.Sharing(np.ones((1, dense.DX + 1), dtype=np.int64), 1, 1, 0, torch.empty(1, 1))
+    assert made[0]() is sharing.zeros
+
+
+def test_a_share_that_fails_waits_for_the_others() -> None:
+    """They write into memory that is given back behind it."""
+    sharing = dense.Sharing(np.ones((1, dense.DX + 1), dtype=np.int64), 2, 1, 0, torch.empty(2, 1))
+    ended = []
+
+    def share(models: tuple[int, int], *arguments: Any) -> None:
+        if models[0] == 0:
+            raise IndexError("a label is of no class")
+        time.sleep(0.2)
+        ended.append(models)
+
+    with pytest.raises(IndexError, match="a label is of no class"):
+        sharing.run(share, sharing.plan)
+    assert ended == [(1, 2)]
+
+
 def test_masks_are_drawn_as_dropout_draws_them() -> None:
     stack = Stack.of([nn.Sequential(nn.Linear(4, 50), nn.Dropout(0.5)) for _ in range(2)])
     noise = [torch.Generator().manual_seed(7) for _ in range(2)]
@@ -176,12 +229,37 @@ def test_masks_are_drawn_as_dropout_draws_them() -> None:
 
 
 def test_what_is_compiled_is_kept_for_the_next_process() -> None:
-    product(*[(torch.zeros(64).data_ptr(), 1, 1)] * 4, (1, 1, 1), NONE)
+    held = torch.zeros(64)  # by a name: what is written to freed memory breaks the heap
+    product(*[(held.data_ptr(), 1, 1)] * 4, (1, 1, 1), NONE)
     kept = Path(platformdirs.user_cache_dir("harness")) / "kernels"
     before = {path: path.stat().st_mtime_ns for path in kept.rglob("*.nb?")}
     assert before
     lines = "import harness.training.step as step; from tests.test_kernels import product, NONE; import torch;"
-    lines += "product(*[(torch.zeros(64).data_ptr(), 1, 1)] * 4, (1, 1, 1), NONE);"
+    lines += "held = torch.zeros(64); product(*[(held.data_ptr(), 1, 1)] * 4, (1, 1, 1), NONE);"
     lines += "assert sum(product.stats.cache_hits.values()) == 1, product.stats"
     subprocess.run([sys.executable, "-c", lines], check=True, cwd=Path(__file__).parent.parent)
     assert {path: path.stat().st_mtime_ns for path in kept.rglob("*.nb?")} == before
+
+
+def first_one(place: int, values: Any) -> None:
+    values[place] = 1.0
+
+
+def test_a_full_disk_or_a_broken_file_costs_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.kernels.compiled._folder", lambda: str(tmp_path))
+    values = np.zeros(1)
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("numba.core.caching.IndexDataCacheFile._save_data", full)
+        compiled(first_one)(0, values)
+    assert values[0] == 1.0
+    compiled(first_one)(0, values)
+    [index] = tmp_path.rglob("*.nbi")
+    index.write_bytes(b"")
+    for hits in (0, 1):  # what was broken is kept anew
+        made = compiled(first_one)
+        made(0, values)
+        assert sum(made.stats.cache_hits.values()) == hits

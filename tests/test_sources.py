@@ -16,7 +16,7 @@ from PIL import Image
 from sklearn.datasets import load_wine
 
 from harness.errors import UserError
-from harness.parts import images, sizes
+from harness.parts import images, sizes, tables
 from harness.parts.data import Column, Data, MissingDataError, Split, data_of, load
 from harness.parts.images import CLOTHES, FILES
 from harness.parts.loader import read_loader
@@ -114,6 +114,8 @@ def test_texts_that_are_all_numbers_are_numbers() -> None:
     signs, plain = (get(name, target=("price",), drop=("sold",)) for name in ("signs.csv", "plain.csv"))
     assert signs.columns == plain.columns
     assert torch.equal(signs.inputs.nan_to_num(-1), plain.inputs.nan_to_num(-1))
+    place = tables._Place("signs.csv", "rooms", range(1, 3))
+    assert tables._plain(place, pd.Series([7, "\x1c8"], dtype=object)).tolist() == [7.0, 8.0]  # as of a file in pieces
 
 
 def test_a_table_is_the_same_in_every_format() -> None:

@@ -5,7 +5,7 @@ from torch import nn
 
 from harness import catalogue
 from harness.config import Config
-from harness.parts.models import build
+from harness.parts.models import Residual, build
 from harness.parts.tasks import cross_entropy
 from harness.training.layers import ByAutograd, Dropout, fast_form
 from harness.training.stack import Stack
@@ -123,6 +123,32 @@ def test_layers_of_a_users_own_stand_between_fast_ones(shared: bool) -> None:
     gradient = stack.backward(slope.clone())
     for k, network in enumerate(networks):
         expected = torch.autograd.grad(network(x[k % len(x)]), list(network.parameters()), slope[k])
+        torch.testing.assert_close(gradient[k], torch.cat([g.flatten() for g in expected]), rtol=1e-4, atol=1e-6)
+
+
+SHARED, DROPPED = nn.Tanh(), nn.Dropout(0.0)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        pytest.param([SHARED, nn.Linear(8, 8), SHARED], id="one that stands in two places"),
+        pytest.param([DROPPED, nn.Linear(8, 8), DROPPED], id="a dropout that stands in two places"),
+        pytest.param([nn.Sequential(nn.ReLU(), nn.Identity()), nn.Sigmoid()], id="one behind another"),
+        pytest.param([nn.Sigmoid(), nn.Tanh()], id="one behind another that needs its output"),
+        pytest.param([Residual(nn.Tanh(), nn.Linear(8, 8))], id="one that an identity goes around"),
+    ],
+)
+def test_activations_in_place_leave_what_others_need(layers: list[nn.Module]) -> None:
+    torch.manual_seed(0)
+    networks = [nn.Sequential(nn.Linear(6, 8), *layers, nn.Linear(8, 3)) for _ in range(2)]
+    x, slope, stack = torch.randn(2, 5, 6), torch.randn(2, 5, 3), Stack.of(networks)
+    outputs = stack(x, [torch.Generator() for _ in networks])
+    for k, network in enumerate(networks):
+        torch.testing.assert_close(outputs[k], network(x[k]))
+    gradient = stack.backward(slope.clone())
+    for k, network in enumerate(networks):
+        expected = torch.autograd.grad(network(x[k]), list(network.parameters()), slope[k])
         torch.testing.assert_close(gradient[k], torch.cat([g.flatten() for g in expected]), rtol=1e-4, atol=1e-6)
 
 

@@ -6,26 +6,50 @@ file of a function only, and these functions consist of one another.
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 from numba import config, njit
+from numba.core.caching import FunctionCache
 from numba.extending import register_jitable
+
+
+class KeptCode(FunctionCache):  # type: ignore[misc]
+    """What numba keeps of a function. A full disk or a broken file costs the time of compiling, not the training."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What was kept, if it can be read."""
+        try:
+            return super().load_overload(sig, target_context)
+        except OSError:
+            return None
+        except Exception:  # whatever a cut pickle may raise
+            with suppress(OSError):
+                self.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep it, if that is possible."""
+        with suppress(OSError):
+            super().save_overload(sig, data)
 
 
 def compiled(function: Callable[..., None]) -> Any:
     """The function, compiled when it is first called on a machine, which takes a second or two. It lets go of Python's
     lock.
     """
+    made = njit(nogil=True)(function)
     before, config.CACHE_DIR = config.CACHE_DIR, _folder()  # read at once, and else the user's own business
     try:
-        return njit(nogil=True, cache=True)(function)
+        made._cache = KeptCode(function)
     except RuntimeError:  # there is no folder that can be written
-        return njit(nogil=True)(function)
+        pass
     finally:
         config.CACHE_DIR = before
+    return made
 
 
 def within(function: Callable[..., Any]) -> Any:

@@ -9,7 +9,7 @@ table of integers, a row for each layer, whose columns are named below: addresse
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -154,7 +154,10 @@ class Sharing:
 
     def __init__(self, plan: NDArray[np.int64], models: int, rows: int, apart: int, memory: torch.Tensor) -> None:
         self.plan, self.models, self.rows, self.apart, self.memory = plan, models, rows, apart, memory
-        self.known = known(int(plan[:, [INPUTS, OUTPUTS]].max())).ctypes.data + BYTES
+        self.zeros = known(
+            int(plan[:, [INPUTS, OUTPUTS]].max())
+        )  # held here: that of another thread may take its place
+        self.known = self.zeros.ctypes.data + BYTES
         self.threads = len(memory)
 
     def forward(self) -> None:
@@ -193,7 +196,10 @@ class Sharing:
             for number, share in enumerate(shares)
         ]
         begun = [pool().submit(function, *task) for task in tasks[1:]]
-        function(*tasks[0])
+        try:
+            function(*tasks[0])
+        finally:  # what the others read and write must not go before they end
+            wait(begun)
         for one in begun:
             one.result()
 

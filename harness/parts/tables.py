@@ -329,16 +329,12 @@ def _plain(place: _Place, series: Series) -> NDArray[Any]:
 def _texts(place: _Place, values: Sequence[Any]) -> NDArray[Any]:
     """Values of any kind, None where one is missing: as numbers if all are, as texts if they are; else it is told."""
     there = [value for value in values if value is not None]
-    if all(map(_counts, there)) or all(isinstance(value, str) and _is_number(value) for value in there):
+    if all(map(_means_number, there)):
         return np.array([np.nan if value is None else float(value) for value in values], np.float64)
     _check_kinds(place, values)
     texts = [None if value is None else str(value) for value in values]
     _check_texts(place, texts)
     return np.array(texts, object)
-
-
-def _counts(value: object) -> bool:
-    return isinstance(value, int | float | Decimal) and type(value) is not bool
 
 
 def _check_kinds(place: _Place, values: Sequence[Any]) -> None:
@@ -373,6 +369,13 @@ def _with_comma(values: Sequence[Any]) -> int | None:
     if not all(_is_number(re.sub("[.,]", "", text)) for text in texts):
         return None
     return next((row for row, value in enumerate(values) if DECIMAL_COMMA.fullmatch(str(value))), None)
+
+
+def _means_number(value: Any) -> bool:
+    """Whether a value is a number, or a text that is one: with signs around it, say."""
+    if isinstance(value, str):
+        return _is_number(value)
+    return isinstance(value, int | float | Decimal) and type(value) is not bool
 
 
 def _is_number(text: str) -> bool:

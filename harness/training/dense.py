@@ -84,6 +84,8 @@ class DenseRun(Layer):
 
     def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         plan, rows = self.sharing.plan, self.x.shape[1]
+        if dy.dtype != torch.float32 or dy.numel() != self.models * rows * self.each[-1].outputs:
+            raise ValueError(f"a layer of {self.each[-1].outputs} outputs got slopes {tuple(dy.shape)}, {dy.dtype}")
         slope = dy.contiguous()
         plan[-1, dense.DY] = slope.data_ptr()
         dx = self._dx(0, rows) if needs_dx else None

@@ -7,8 +7,10 @@ Autograd computes the same, but takes fresh memory for every result (see memory.
 belongs to the last `forward` of the layer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from harness.errors import UserError
 from harness.parts.models import Residual
+from harness.parts.structure import is_dropout
 from harness.training.memory import Memory
 
 aten = torch.ops.aten
@@ -68,7 +71,8 @@ class Chain(Layer):
 
     @classmethod
     def fits(cls, like: Any) -> bool:
-        return type(like).forward is nn.Sequential.forward and len(like) > 0
+        """Where none of its layers is computed in place on what the one before needs again going back."""
+        return type(like).forward is nn.Sequential.forward and len(like) > 0 and not _overwrites(_kinds(like))
 
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         for part in self.steps:
@@ -86,14 +90,15 @@ class Chain(Layer):
 
 
 class SkipConnection(Chain):
-    """Layers one after the other with an identity around them: x + f(x). Its first layer must leave x as it is.
+    """Layers one after the other with an identity around them: x + f(x).
 
     Both ways what comes in is needed twice, and layers work in place: going back it is kept aside.
     """
 
     @classmethod
     def fits(cls, like: Any) -> bool:
-        return len(like) > 0
+        """Where its first layer leaves x as it is."""
+        return len(like) > 0 and not _overwrites([nn.ReLU, *_kinds(like)])  # as if of a layer that needs it again
 
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         y = super().forward(x, noise)
@@ -665,8 +670,12 @@ def _apart(x: Tensor, models: int) -> Tensor:
 
 
 def _is_plain(like: nn.Module, form: type[Layer]) -> bool:
-    """Whether a layer is as torch.nn makes it: not hooked, nothing of it frozen, nothing shared by two of its parts."""
-    if like._forward_hooks or like._forward_pre_hooks:
+    """Whether a layer is as torch.nn makes it: not hooked, nothing of it frozen; no parameter, buffer or dropout shared
+    by two of its parts.
+    """
+    times = Counter(part for _, part in like.named_modules(remove_duplicate=False))
+    shared = [part for part, number in times.items() if number > 1]
+    if like._forward_hooks or like._forward_pre_hooks or any([*part.buffers()] or is_dropout(part) for part in shared):
         return False
     every = [parameter for _, parameter in like.named_parameters(remove_duplicate=False)]
     return len(set(every)) == len(every) and (issubclass(form, Chain) or all(one.requires_grad for one in every))
@@ -681,6 +690,23 @@ def _slope(like: nn.Module) -> float:
     assert isinstance(like, nn.LeakyReLU)
     return like.negative_slope
 
+
+def _overwrites(kinds: Iterable[type[nn.Module]]) -> bool:
+    """Whether one of these layers is computed in place on the output of another that needs it again."""
+    return any(one in IN_PLACE and two in IN_PLACE for one, two in pairwise(kinds))
+
+
+def _kinds(like: nn.Sequential) -> Iterator[type[nn.Module]]:
+    """The types of its layers, and of those within them, in order, but for those whose output may be their input."""
+    for part in like:
+        if isinstance(part, nn.Sequential) and not isinstance(part, Residual):
+            yield from _kinds(part)
+        elif type(part) not in (nn.Identity, nn.Dropout, nn.Flatten, nn.Unflatten):
+            yield type(part)
+
+
+IN_PLACE = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.SELU, nn.Softsign)
+"""What is computed in place, and needs its output going back."""
 
 EACH_IMAGE = (
     *(nn.CELU, nn.LogSigmoid, nn.ReLU6, nn.Hardtanh, nn.Hardsigmoid, nn.GELU, nn.MaxPool1d, nn.MaxPool2d),

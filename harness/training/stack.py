@@ -149,7 +149,8 @@ class Stack:
     def _layer(self, name: str, like: nn.Module) -> Layer:
         """What runs in the place of a layer of that name, and of what it consists of."""
         form = fast_form(like, self.precision) or Opaque
-        parts = [] if form is Opaque else [self._layer(_joined(name, one), part) for one, part in like.named_children()]
+        within = [] if form is Opaque else like._modules.items()  # also what stands in two places
+        parts = [self._layer(_joined(name, one), part) for one, part in within if part is not None]
         rows = [{} if parts else _of(name, each) for each in (self._views, self._slopes, self.buffers)]
         rates = {} if parts else _of(name, self.rates)
         made = form(like, len(self), rows[0], rows[1], rows[2], rates, self.memory, self.precision, parts)

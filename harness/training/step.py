@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 def whole(stack: Stack, task: Learning) -> "DenseRun | None":
     """All layers, where they are one run of compiled code and cross-entropy is what they learn by."""
-    plain = isinstance(task, Classification) and task.smoothing is None and len(stack.shape or (1,)) == 1
-    layers = stack.root.steps if isinstance(stack.root, Chain) else []
+    plain = type(task) is Classification and task.smoothing is None and len(stack.shape or (1,)) == 1
+    layers = stack.root.steps if type(stack.root) is Chain else []
     if not plain or not stack.compiled or len(layers) != 1:
         return None
     from harness.training.dense import DenseRun
