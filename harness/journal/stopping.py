@@ -61,11 +61,14 @@ def resuming(journal: Path, name: str) -> str:
 
 
 def _ask(journal: Path, name: str, patience: float) -> None:
-    """Ask the driver, and wait until the journal says so."""
-    with asked_file(journal).open("a", encoding="utf-8") as file:
-        file.write(f"{name}\n")
+    """Ask the driver, and wait until the journal says so. What is asked while the driver takes note of something else
+    may go with that, so it is asked again.
+    """
     until = time.monotonic() + patience
     while name not in _stopped(journal):
+        if name not in asked(journal):
+            with asked_file(journal).open("a", encoding="utf-8") as file:
+                file.write(f"{name}\n")
         if holder(journal) is None:
             asked_file(journal).unlink(missing_ok=True)
             raise StudyStoppedError(f"{journal.parent}: its run has ended meanwhile, and {name} was not stopped")
@@ -74,6 +77,8 @@ def _ask(journal: Path, name: str, patience: float) -> None:
                 f"{journal.parent}: was asked to stop {name}, and will when an epoch ends: none did in {patience:g} s"
             )
         time.sleep(LOOK)
+    if asked(journal) == [name]:  # asked once more than was needed
+        forget(journal)
 
 
 def _stopped(journal: Path) -> dict[str, float]:
