@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.bench.elsewhere import environment_elsewhere
 from harness.errors import UserError, one_of
-from harness.processes import process_environment
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("tests", "steps", "works", "layers")
@@ -161,9 +161,6 @@ def _is_there(name: str) -> bool:
 
 def _run(row: Row, folder: Path, seconds: float) -> subprocess.CompletedProcess[str]:
     """A row's process: tests in the checkout, all else in an empty folder that has the published study."""
-    environment = {name: value for name, value in process_environment().items() if name != "MLFLOW_TRACKING_URI"}
-    if "HARNESS_DATA_DIR" in environment:
-        environment["HARNESS_DATA_DIR"] = str(Path(environment["HARNESS_DATA_DIR"]).resolve())
     if row.part == "layers":
         study = folder / "studies" / "layers"
         study.mkdir(parents=True)
@@ -171,7 +168,7 @@ def _run(row: Row, folder: Path, seconds: float) -> subprocess.CompletedProcess[
     return subprocess.run(
         [sys.executable, *row.arguments],
         cwd=ROOT if row.part == "tests" else folder,
-        env=environment,
+        env=environment_elsewhere(),
         capture_output=True,
         text=True,
         check=False,

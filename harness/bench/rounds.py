@@ -16,10 +16,10 @@ from typing import Any
 
 import pandas as pd
 
+from harness.bench.elsewhere import environment_elsewhere
 from harness.bench.filed import FILES, work_of
 from harness.bench.work import WORKS, Work
 from harness.errors import UserError
-from harness.processes import process_environment
 
 NAMES = {
     "a": "bare torch loop",
@@ -132,13 +132,11 @@ def _lines(module: str, *arguments: str, goes_there: bool = False) -> list[dict[
     of JSON that it prints.
     """
     with tempfile.TemporaryDirectory() as folder:
-        environment = process_environment()
-        environment.pop("MLFLOW_TRACKING_URI", None)
-        if data := environment.get("HARNESS_DATA_DIR"):
-            environment["HARNESS_DATA_DIR"] = str(Path(data).resolve())
         command = [sys.executable, "-m", module, *arguments, *([folder] if goes_there else [])]
         place = None if goes_there else folder
-        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=place, env=environment_elsewhere(), capture_output=True, text=True, check=False
+        )
     if done.returncode != 0:
         raise UserError(f"{' '.join(arguments)} failed: {''.join(done.stderr.splitlines()[-1:])}")
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

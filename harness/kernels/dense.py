@@ -1,7 +1,8 @@
 """Forward and backward through a run of dense layers of K networks, each linear, perhaps with ReLU and dropout.
 
-    run.forward(plan, N, P)        # N rows of each network, whose parameters are P numbers apart
-    run.backward(plan, N, P)
+    sharing = Sharing(plan, K, N, P, memory)   # N rows of each network, whose parameters are P numbers apart
+    sharing.forward()
+    sharing.backward()
 
 One network after the other goes through all the layers, so that what it needs stays in the nearest caches. `plan` is a
 table of integers, a row for each layer, whose columns are named below: addresses, sizes and distances.
@@ -103,12 +104,26 @@ def layer_backward(layer, model, columns, rows, apart, known):
         product(dy, weight, zeros, dx, (rows, count, outputs), NONE)
 
 
+@within
+def network_forward(model, columns, plan, rows, apart, memory, known):
+    """All layers of a plan."""
+    for layer in plan:
+        layer_forward(layer, model, columns, rows, apart, memory, known)
+
+
+@within
+def network_backward(model, columns, plan, rows, apart, known):
+    """All layers of a plan, from the last to the first."""
+    for place in range(len(plan) - 1, -1, -1):
+        slope_before(plan[place], model, columns, rows)
+        layer_backward(plan[place], model, columns, rows, apart, known)
+
+
 @compiled
 def forward(models, columns, plan, rows, apart, memory, known):
     """All layers of a plan, of some networks."""
     for model in range(models[0], models[1]):
-        for layer in plan:
-            layer_forward(layer, model, columns, rows, apart, memory, known)
+        network_forward(model, columns, plan, rows, apart, memory, known)
 
 
 @compiled
@@ -129,21 +144,16 @@ def slopes(models, columns, plan, rows, apart, memory, known):
 def backward(models, columns, plan, rows, apart, memory, known):
     """All layers of a plan, from the last to the first, of some networks."""
     for model in range(models[0], models[1]):
-        for place in range(len(plan) - 1, -1, -1):
-            slope_before(plan[place], model, columns, rows)
-            layer_backward(plan[place], model, columns, rows, apart, known)
+        network_backward(model, columns, plan, rows, apart, known)
 
 
 @compiled
 def learn(models, columns, plan, rows, apart, memory, known, places, number):
     """All layers of a plan, their cross-entropy (its places as entropy.py has them), and all layers back."""
     for model in range(models[0], models[1]):
-        for layer in plan:
-            layer_forward(layer, model, columns, rows, apart, memory, known)
+        network_forward(model, columns, plan, rows, apart, memory, known)
         entropy_of(model, places, number, rows, plan[-1, OUTPUTS])
-        for place in range(len(plan) - 1, -1, -1):
-            slope_before(plan[place], model, columns, rows)
-            layer_backward(plan[place], model, columns, rows, apart, known)
+        network_backward(model, columns, plan, rows, apart, known)
 
 
 class Sharing:
@@ -154,9 +164,8 @@ class Sharing:
 
     def __init__(self, plan: NDArray[np.int64], models: int, rows: int, apart: int, memory: torch.Tensor) -> None:
         self.plan, self.models, self.rows, self.apart, self.memory = plan, models, rows, apart, memory
-        self.zeros = known(
-            int(plan[:, [INPUTS, OUTPUTS]].max())
-        )  # held here: that of another thread may take its place
+        widest = int(plan[:, [INPUTS, OUTPUTS]].max())
+        self.zeros = known(widest)  # held here: that of another thread may take its place
         self.known = self.zeros.ctypes.data + BYTES
         self.threads = len(memory)
 

@@ -3,7 +3,6 @@
 layers = merged(layers)          # that do the same, with runs in the place of what they consist of
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.kernels import dense, entropy
-from harness.training.layers import Dropout, Layer, Linear, ReLU
+from harness.training.layers import Dropout, Layer, Linear, ReLU, as_rows
 
 
 @dataclass
@@ -69,7 +68,7 @@ class DenseRun(Layer):
         return y
 
     def _begin(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
-        self.x, shape = _as_rows(x), x.shape[1:-1]
+        self.x, shape = _contiguous_rows(x), x.shape[1:-1]
         rows, width = self.x.shape[1:]
         if width != self.each[0].inputs or x.dtype != torch.float32:  # compiled code would read what is not there
             raise ValueError(f"a layer of {self.each[0].inputs} inputs got {width}, {x.dtype}")
@@ -158,7 +157,7 @@ def _run_of(parts: Sequence[Layer]) -> DenseRun:
     return DenseRun(first.like, first.models, {}, {}, {}, {}, first.memory, first.precision, parts)
 
 
-def _as_rows(x: Tensor) -> Tensor:
+def _contiguous_rows(x: Tensor) -> Tensor:
     """(K, B, ..., D) -> (K, N, D), the numbers of a row side by side."""
-    rows = x.reshape(len(x), math.prod(x.shape[1:-1]), x.shape[-1])
+    rows = as_rows(x)
     return rows if rows.stride(2) == 1 else rows.contiguous()

@@ -133,11 +133,11 @@ class Linear(Layer):
     """x @ weight.T + bias, if any. x: (K or 1, B, ..., D), weight: (K, O, D), bias: (K, O) -> (K, B, ..., O)."""
 
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
-        y = self.product(_as_rows(x))
+        y = self.product(as_rows(x))
         return y if x.dim() == 3 else y.view(len(y), *x.shape[1:-1], -1)
 
     def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
-        dx = self.slopes(_as_rows(dy), needs_dx)
+        dx = self.slopes(as_rows(dy), needs_dx)
         return dx if dx is None or dy.dim() == 3 else dx.view(*dy.shape[:-1], -1)
 
     def product(self, x: Tensor) -> Tensor:
@@ -681,7 +681,7 @@ def _is_plain(like: nn.Module, form: type[Layer]) -> bool:
     return len(set(every)) == len(every) and (issubclass(form, Chain) or all(one.requires_grad for one in every))
 
 
-def _as_rows(x: Tensor) -> Tensor:
+def as_rows(x: Tensor) -> Tensor:
     """(K, B, ..., D) -> (K, N, D)."""
     return x.flatten(1, -2) if x.dim() > 3 else x
 
