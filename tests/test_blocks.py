@@ -18,6 +18,7 @@ from harness.parts.data import Data
 from harness.parts.models import Residual, build, count_weights
 from harness.parts.tasks import cross_entropy
 from harness.study.file import read_study
+from harness.training import convolutions
 from harness.training.lanes import Opaque
 from harness.training.layers import (
     BatchNorm,
@@ -204,7 +205,8 @@ FAST: dict[str, tuple[type[Layer] | None, nn.Module, nn.Module, nn.Module]] = {
 def test_a_fast_layer_is_torchs(name: str, grouped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs, gradients and running statistics over steps of training, and what an evaluation then says."""
     form, before, like, after = FAST[name]
-    monkeypatch.setattr(Conv2d, "_grouped", lambda layer: grouped)
+    if grouped:
+        monkeypatch.setattr(convolutions, "merged", list)
     assert fast_form(like, "fp32") is form
     torch.manual_seed(0)
     networks = [_filled(nn.Sequential(before, like, after, nn.Flatten()), row) for row in range(3)]

@@ -17,7 +17,7 @@ from harness.crews.schedule import train_all
 from harness.parts.data import Data
 from harness.parts.models import build
 from harness.parts.preparing import floats
-from harness.training.layers import Conv2d
+from harness.training import convolutions
 from harness.training.loop import steps, train
 from harness.trial import Begun, Epoch, Outcome, Trial
 
@@ -100,7 +100,8 @@ CNN: dict[str, Any] = {"model": "cnn", "channels": (4, 6), "kernel": 2, "width":
 def test_stacked_cnns_agree_with_a_plain_torch_loop(
     activation: str, grouped: bool, digits: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Conv2d, "_grouped", lambda layer: grouped)
+    if grouped:
+        monkeypatch.setattr(convolutions, "merged", list)
     trials = [varied(k, epochs=3, batch_size=100, activation=activation, optimizer="adam", **CNN) for k in range(3)]
     together = outcomes(trials, digits)
     for trial in trials:

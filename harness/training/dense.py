@@ -12,6 +12,7 @@ from torch import Tensor
 
 from harness.kernels import dense, entropy
 from harness.training.layers import Dropout, Layer, Linear, ReLU, as_rows
+from harness.training.runs import in_runs
 
 
 @dataclass
@@ -126,20 +127,10 @@ class DenseRun(Layer):
 
 def merged(parts: Sequence[Layer]) -> list[Layer]:
     """Layers that do the same on a CPU, with a run in the place of each linear layer and what goes with it."""
-    made: list[Layer] = []
-    run: list[Layer] = []
-    for part in [*parts, None]:
-        if run and not _continues(run, part):
-            made.append(_run_of(run))
-            run = []
-        if part is not None and (run or type(part) is Linear):
-            run.append(part)
-        elif part is not None:
-            made.append(part)
-    return made
+    return in_runs(parts, Linear, _continues, _run_of)
 
 
-def _continues(run: Sequence[Layer], part: Layer | None) -> bool:
+def _continues(run: Sequence[Layer], part: Layer) -> bool:
     """Whether a layer belongs to the run that ends with these."""
     last = type(run[-1])
     if type(part) is Linear:

@@ -340,8 +340,8 @@ class Softsign(Layer):
 class Conv2d(Layer):
     """A convolution. x: (K or 1, B, C, H, W), weight: (K, O, C, k, k) -> (K, B, O, H', W').
 
-    On a CPU one network after the other; on a GPU as one convolution in K groups, for which channels of all networks
-    have to stand side by side.
+    As one convolution in K groups, for which channels of all networks have to stand side by side: what a GPU is best
+    at. On a CPU runs of convolutions take its place (convolutions.py).
     """
 
     @classmethod
@@ -351,55 +351,34 @@ class Conv2d(Layer):
 
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
         weight, bias = self.parameters["weight"], self.parameters.get("bias")
-        stride, padding = self._steps()
-        self.x = x.expand(len(weight), *x.shape[1:])
-        if not self._grouped():
-            each = zip(self.x, weight, [None] * len(weight) if bias is None else bias, strict=True)
-            return torch.stack([torch.conv2d(*one, stride, padding) for one in each])
+        self.x = _side_by_side(x.expand(len(weight), *x.shape[1:]))
         together = None if bias is None else bias.flatten()
-        y = torch.conv2d(_side_by_side(self.x), weight.flatten(0, 1), together, stride, padding, groups=len(weight))
+        y = torch.conv2d(self.x, weight.flatten(0, 1), together, *self.steps, groups=len(weight))
         return _apart(y, len(weight))
 
     def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
-        weight, slopes = self.parameters["weight"], []
-        if self._grouped():
-            found = self._slopes(_side_by_side(dy), _side_by_side(self.x), weight.flatten(0, 1), len(weight), needs_dx)
-            for gradient, one in zip(self.gradients.values(), found[1:], strict=False):
-                gradient.copy_(one.view_as(gradient))
-            return _apart(found[0], len(weight)) if needs_dx else None
-        for row in range(len(weight)):
-            found = self._slopes(dy[row], self.x[row], weight[row], 1, needs_dx)
-            for gradient, one in zip(self.gradients.values(), found[1:], strict=False):
-                gradient[row].copy_(one)
-            slopes.append(found[0])
-        return torch.stack(slopes) if needs_dx else None
+        weight = self.parameters["weight"]
+        dx, *found = self.slopes(_side_by_side(dy), self.x, weight.flatten(0, 1), len(weight), needs_dx)
+        for gradient, one in zip(self.gradients.values(), found, strict=False):
+            gradient.copy_(one.view_as(gradient))
+        return _apart(dx, len(weight)) if needs_dx else None
 
-    def _slopes(self, dy: Tensor, x: Tensor, weight: Tensor, groups: int, needs_dx: bool) -> tuple[Tensor, ...]:
+    def slopes(self, dy: Tensor, x: Tensor, weight: Tensor, groups: int, needs_dx: bool) -> tuple[Tensor, ...]:
         """Those with regard to x, weight and bias; what is not needed is undefined."""
-        bias, (stride, padding) = "bias" in self.parameters, self._steps()
+        bias, (stride, padding) = "bias" in self.parameters, self.steps
+        outputs = [len(weight)] if bias else None
+        wanted = [needs_dx, True, bias]
         found: tuple[Tensor, ...] = aten.convolution_backward(
-            dy,
-            x,
-            weight,
-            [len(weight)] if bias else None,
-            stride,
-            padding,
-            [1, 1],
-            False,
-            [0, 0],
-            groups,
-            [needs_dx, True, bias],
+            dy, x, weight, outputs, stride, padding, [1, 1], False, [0, 0], groups, wanted
         )
         return found
 
-    def _steps(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    @property
+    def steps(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Stride and padding, both of height and width."""
         assert isinstance(self.like, nn.Conv2d)
         assert not isinstance(self.like.padding, str)
         return self.like.stride, self.like.padding
-
-    def _grouped(self) -> bool:
-        return self.x.is_cuda and len(self.x) > 1
 
 
 class MaxPool2d(Layer):
@@ -411,10 +390,16 @@ class MaxPool2d(Layer):
         return square and (like.padding, like.dilation, like.ceil_mode, like.return_indices) == (0, 1, False, False)
 
     def forward(self, x: Tensor, noise: Sequence[torch.Generator] | None) -> Tensor:
-        assert isinstance(self.like, nn.MaxPool2d)
-        self.side, self.x = self.like.kernel_size, x
+        self.x = x
         y, self.places = nn.functional.max_pool2d(x.flatten(0, 1), self.side, return_indices=True)
         return y.view(*x.shape[:2], *y.shape[1:])
+
+    @property
+    def side(self) -> int:
+        """Of a square."""
+        size = self.like.kernel_size
+        assert isinstance(size, int)
+        return size
 
     def backward(self, dy: Tensor, needs_dx: bool = True) -> Tensor | None:
         shape = [self.side, self.side]

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from harness.kernels import present
 from harness.parts.structure import is_dropout
+from harness.training import convolutions
 from harness.training.lanes import Opaque
 from harness.training.layers import Chain, Layer, fast_form
 from harness.training.memory import Memory
@@ -154,10 +155,12 @@ class Stack:
         rows = [{} if parts else _of(name, each) for each in (self._views, self._slopes, self.buffers)]
         rates = {} if parts else _of(name, self.rates)
         made = form(like, len(self), rows[0], rows[1], rows[2], rates, self.memory, self.precision, parts)
+        if isinstance(made, Chain) and self.flat.device.type == "cpu":
+            made.steps = convolutions.merged(parts)
         if isinstance(made, Chain) and self.compiled:
-            from harness.training.dense import merged  # numba takes half a second, which a GPU does not need
+            from harness.training import dense  # numba takes half a second, which a GPU does not need
 
-            made.steps = merged(parts)
+            made.steps = dense.merged(made.steps)
         return made
 
 
