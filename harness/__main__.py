@@ -479,7 +479,7 @@ def list_all(
         if as_json:
             write([one.record() for one in rows])
             return
-        print_table(HEADINGS, [one.cells for one in rows])
+        print_table(HEADINGS, [one.cells for one in rows], spare=("compares",))
         for one in rows:
             if one.trouble:
                 typer.echo(f"{one.study}: {one.trouble}")

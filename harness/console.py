@@ -5,7 +5,7 @@ far it is. A log gets a line with its time for each generation, and one a minute
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,13 +27,16 @@ from harness.trial import Epoch, Level, Outcome, Trial
 
 UNFOLDED = 1000  # columns
 BAR = 12  # columns
+GAP = 2  # columns between two of a table
+WORD = 14  # columns; longer words may be folded wherever there is no room
 NARROW = 72  # columns, below which a table says less
 MINUTE = 60.0
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], spare: Collection[str] = ()) -> None:
     """A table on standard output; where that is no terminal, which has a width, no line is folded. On one that is small
-    names of rows are not folded as long as they leave room for the rest, and columns without a cell are left out.
+    names of rows and words are not folded as long as they leave room for the rest, and columns without a cell are left
+    out, then those that are to spare.
     """
     terminal, known = Terminal(), [list(map(printable, row)) for row in rows]
     shown = [*range(len(headings))]
@@ -41,13 +44,28 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         shown = [place for place in shown if not known or any(row[place] for row in known)]
     else:
         terminal.width = UNFOLDED
+    longest = {place: _longest_word([headings[place], *(row[place] for row in known)]) for place in shown}
+    whole = _whole_words(longest.values(), terminal.width)
+    if whole < WORD:
+        shown = [place for place in shown if headings[place] not in spare]
+        whole = _whole_words([longest[place] for place in shown], terminal.width)
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0) if terminal.width < UNFOLDED else (0, 1))
     for place in shown:
         wide = max((len(row[place]) for row in known), default=0)
-        table.add_column(headings[place], overflow="fold", no_wrap=place == 0 and wide < terminal.width / 4)
+        is_name = place == 0 and wide < terminal.width / 4
+        table.add_column(headings[place], overflow="fold", no_wrap=is_name, min_width=min(longest[place], whole))
     for row in known:
         table.add_row(*(escape(row[place]) for place in shown))
     terminal.print(table)
+
+
+def _longest_word(cells: Iterable[str]) -> int:
+    return max((len(word) for cell in cells for word in cell.split()), default=0)
+
+
+def _whole_words(longest: Collection[int], width: int) -> int:
+    """How long a word may be that is not folded, where these are the longest of each column of a table."""
+    return next((most for most in range(WORD, 1, -1) if sum(min(most, one) + GAP for one in longest) < width), 1)
 
 
 @dataclass(frozen=True)

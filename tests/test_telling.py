@@ -109,3 +109,18 @@ def test_a_narrow_table_keeps_names_whole(monkeypatch: pytest.MonkeyPatch, capsy
     assert "early_stopping" in said
     assert "left" not in said, "nothing stands there"
     assert all(len(line) <= 60 for line in said.splitlines())
+
+
+def test_a_narrow_table_keeps_words_whole_and_spares_what_it_can(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    headings = ["study", "data", "compares", "state"]
+    rows = [["tables", "breast_cancer, wine", "channels, residual", "finished"]]
+    for width, spared in ((60, False), (42, True)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_table(headings, rows, spare=["compares"])
+        said = re.sub("\x1b[^m]*m", "", capsys.readouterr().out)
+        assert all(word in said for word in ("breast_cancer,", "wine", "finished"))
+        assert ("channels," in said) is not spared
+        assert all(len(line.rstrip()) <= width for line in said.splitlines())
