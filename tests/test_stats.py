@@ -161,6 +161,9 @@ def test_trainings_that_were_cut_short_are_told(results: Results) -> None:
     runs.loc[confirmed, "best_epoch"] = runs.loc[confirmed, "epochs"]
     _, _, told = told_of(replace(results, runs=runs))
     assert told.startswith("depth=2: 2 of 2 confirmation runs were at their best when the limit of 4 epochs ended them")
+    runs["best_epoch"] = runs["epochs"]
+    *_, told = told_of(replace(results, runs=runs))
+    assert told.startswith("depth 1 and 2: 4 of 4 confirmation runs were at their best"), "once for both"
 
 
 def test_failures_are_told_with_their_reason(results: Results) -> None:

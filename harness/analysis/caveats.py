@@ -65,7 +65,7 @@ class Seen:
 
 def flags(seen: Seen) -> list[str]:
     """What to know, sentence by sentence."""
-    kinds = (_of_the_search, _of_the_levels, _of_the_spread, _of_the_images, _still_rising, _at_the_edge)
+    kinds = (_of_the_search, _of_the_levels, _of_the_limit, _of_the_spread, _of_the_images, _still_rising, _at_the_edge)
     return [*notes(seen.study), *(note for kind in kinds for note in _not_too_many(seen.study, list(kind(seen))))]
 
 
@@ -148,8 +148,6 @@ def _of_a_level(study: Study, row: int, cells: Cells, runs: pd.DataFrame) -> Ite
         own = runs[runs["stage"] == stage]
         yield from _failures(own, what)
         yield from _repeats(own, what)
-    yield from _cut_short(finished(runs))
-    yield from _refit_cut_short(study, runs)
     yield from _far_from_validation(study, cells)
     if cells["seeds"] < study.budget.seeds:
         yield f"{cells['seeds']} of {study.budget.seeds} confirmation runs finished."
@@ -183,27 +181,34 @@ def _repeats(runs: pd.DataFrame, what: str) -> Iterator[str]:
         )
 
 
-def _cut_short(confirmed: pd.DataFrame) -> Iterator[str]:
-    """Whether most confirmation runs were still getting better when the epoch limit ended them."""
-    best_at_limit = (confirmed["best_epoch"] == confirmed["epochs"]) & (confirmed["validation"] > 0)
-    if best_at_limit.sum() > len(confirmed) / 2:
-        yield (
-            f"{best_at_limit.sum()} of {len(confirmed)} confirmation runs were at their best when the limit of "
-            f"{confirmed['epochs'].iloc[0]} epochs ended them; more epochs may change the comparison."
-        )
+def _of_the_limit(seen: Seen) -> Iterator[str]:
+    """Whether most trainings were still getting better when the limit of epochs ended them: confirmations, and winners
+    where confirmations take the epochs that these were at their best at.
+    """
+    study = seen.study
+    going = [row for row, level in enumerate(study.levels) if not study.is_stopped(level)]
+    runs = {row: seen.results.by_level[row] for row in going}
+    confirmed = {row: finished(own) for row, own in runs.items()}
+    validated = {row: own[own["validation"] > 0] for row, own in confirmed.items()}
+    yield from _at_limit(study, validated, "confirmation runs", "ended them")
+    if study.is_searched and study.search.refit == "all":
+        winners = {row: own[(own["stage"] == "search") & own["winner"]] for row, own in runs.items()}
+        yield from _at_limit(study, winners, "winners", "ended their trainings, and were confirmed with as many")
 
 
-def _refit_cut_short(study: Study, runs: pd.DataFrame) -> Iterator[str]:
-    """The same where confirmations take the epochs that the winners' trials were at their best at."""
-    if not study.is_searched or study.search.refit != "all":
-        return
-    winners = runs[(runs["stage"] == "search") & runs["winner"]]
-    at_limit = winners["best_epoch"] >= winners["epochs"]
-    if at_limit.sum() > len(winners) / 2:
+def _at_limit(study: Study, runs: Mapping[int, pd.DataFrame], what: str, then: str) -> Iterator[str]:
+    """The same of some runs of each level, said once for all levels of one limit."""
+    cut: dict[int, dict[int, tuple[int, int]]] = {}  # how many of how many, by limit and level
+    for row, own in runs.items():
+        at_limit = int((own["best_epoch"] >= own["epochs"]).sum())
+        if at_limit > len(own) / 2:
+            cut.setdefault(int(own["epochs"].iloc[0]), {})[row] = at_limit, len(own)
+    for limit, known in cut.items():
+        some, all_of_them = (sum(counts) for counts in zip(*known.values(), strict=True))
+        who = names(study, list(known)) if len(known) > 1 else _name(study, next(iter(known)))
         yield (
-            f"{at_limit.sum()} of {len(winners)} winners were at their best when the limit of "
-            f"{winners['epochs'].iloc[0]} epochs ended their trainings, and were confirmed with as many; more epochs "
-            "may change the comparison."
+            f"{who}: {some} of {all_of_them} {what} were at their best when the limit of {limit} epochs {then}; "
+            "more epochs may change the comparison."
         )
 
 
