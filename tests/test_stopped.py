@@ -17,7 +17,7 @@ from .conftest import SMALL, Done, begun, harness
 from .test_search import made_up
 
 SLOW = (
-    SMALL.replace("epochs = 4", "epochs = 60")
+    SMALL.replace("epochs = 4", "epochs = 150")
     .replace("patience = 2", "patience = 60")
     .replace("generation = 3", 'generation = 1\npruner = "none"')
     .replace("depth = [1, 2]", "depth = [1, 2, 3]")

@@ -58,7 +58,10 @@ Compared = Mapping[str, tuple[Value, ...]]
 
 def read_study(path: str | Path, overrides: Iterable[str] = (), dataset: str | None = None) -> Study:
     """The study in the folder `path`, with `key=value` overrides applied; raises UserError for whatever is wrong."""
-    file = _find(Path(path))
+    try:
+        file = _find(Path(path))
+    except OSError as error:  # too long a name
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         raw = toml.parse(file.read_text(encoding="utf-8-sig"))  # some editors begin with a mark
         _tables(raw)
