@@ -32,6 +32,9 @@ WORD = 14  # columns; longer words may be folded wherever there is no room
 NARROW = 72  # columns, below which a table says less
 MINUTE = 60.0
 
+Column = tuple[str, list[str]]
+"""Of a table: its heading and its cells."""
+
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], spare: Collection[str] = ()) -> None:
     """A table on standard output; where that is no terminal, which has a width, no line is folded. On one that is small
@@ -39,32 +42,37 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], spare: C
     out, then those that are to spare.
     """
     terminal, known = Terminal(), [list(map(printable, row)) for row in rows]
-    shown = [*range(len(headings))]
-    if terminal.is_terminal:
-        shown = [place for place in shown if not known or any(row[place] for row in known)]
-    else:
+    if not terminal.is_terminal:
         terminal.width = UNFOLDED
-    longest = {place: _longest_word([headings[place], *(row[place] for row in known)]) for place in shown}
-    whole = _whole_words(longest.values(), terminal.width)
-    if whole < WORD:
-        shown = [place for place in shown if headings[place] not in spare]
-        whole = _whole_words([longest[place] for place in shown], terminal.width)
+    columns = [(heading, [row[place] for row in known]) for place, heading in enumerate(headings)]
+    if terminal.is_terminal:
+        columns = _on_a_terminal(columns, terminal.width, spare)
+    whole = _whole_words(columns, terminal.width)
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0) if terminal.width < UNFOLDED else (0, 1))
-    for place in shown:
-        wide = max((len(row[place]) for row in known), default=0)
-        is_name = place == 0 and wide < terminal.width / 4
-        table.add_column(headings[place], overflow="fold", no_wrap=is_name, min_width=min(longest[place], whole))
-    for row in known:
-        table.add_row(*(escape(row[place]) for place in shown))
+    for place, column in enumerate(columns):
+        is_name = place == 0 and max(map(len, column[1]), default=0) < terminal.width / 4
+        table.add_column(column[0], overflow="fold", no_wrap=is_name, min_width=min(whole, _longest_word(column)))
+    for row in zip(*(cells for _, cells in columns), strict=True):
+        table.add_row(*map(escape, row))
     terminal.print(table)
 
 
-def _longest_word(cells: Iterable[str]) -> int:
-    return max((len(word) for cell in cells for word in cell.split()), default=0)
+def _on_a_terminal(columns: Sequence[Column], width: int, spare: Collection[str]) -> list[Column]:
+    """Those that are shown there."""
+    shown = [(heading, cells) for heading, cells in columns if not cells or any(cells)]
+    if _whole_words(shown, width) < WORD:
+        shown = [(heading, cells) for heading, cells in shown if heading not in spare]
+    return shown
 
 
-def _whole_words(longest: Collection[int], width: int) -> int:
-    """How long a word may be that is not folded, where these are the longest of each column of a table."""
+def _longest_word(column: Column) -> int:
+    heading, cells = column
+    return max((len(word) for cell in (heading, *cells) for word in cell.split()), default=0)
+
+
+def _whole_words(columns: Iterable[Column], width: int) -> int:
+    """How long a word of a table may be so that it is not folded."""
+    longest = list(map(_longest_word, columns))
     return next((most for most in range(WORD, 1, -1) if sum(min(most, one) + GAP for one in longest) < width), 1)
 
 
