@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from harness.bench.jax_stack import jax_stack
 from harness.bench.plain import train_plainly
 from harness.bench.rivals import Timed, lightning, ray_tune, scikit_learn, tutorial
 from harness.bench.work import Work
+from harness.parts.tasks import cross_entropy
 from harness.training.memory import keep_freed_memory
+from harness.training.stack import Stack
 
 
 def bare(work: Work, device: torch.device) -> Timed:
@@ -49,7 +52,7 @@ def training_alone(work: Work, device: torch.device) -> Timed:
     from harness.crews.schedule import train_all
     from harness.trial import Outcome
 
-    keep_freed_memory()
+    _get_ready()
     data, study = work.load(device), work.study()
     trials = [trial for level in study.levels for trial in study.confirmations(level, study.config(level, {}))]
     known = {data.name: data}
@@ -70,7 +73,7 @@ def _harness(work: Work, device: torch.device, size: int | None, offline: bool =
     from harness.journal import Ledger
     from harness.tracking.tracker import Tracker
 
-    keep_freed_memory()
+    _get_ready()
     tracker = Tracker(offline)
     data, study = work.load(device), work.study()
     facts = environment.describe([data], device)
@@ -87,6 +90,18 @@ def _harness(work: Work, device: torch.device, size: int | None, offline: bool =
         return [outcome[work.figure] for _, outcome in ledger.recorded()]
 
     return run
+
+
+def _get_ready() -> None:
+    """Load what numba compiled, which takes half a second: what JAX compiles is not timed either."""
+    keep_freed_memory()
+    stack, labels = Stack.of([nn.Sequential(nn.Linear(2, 2))]), torch.zeros(1, 2, dtype=torch.int64)
+    x, noise = torch.zeros(1, 2, 2), [torch.Generator()]
+    _, _, slope = cross_entropy(stack(x, noise), labels)
+    stack.backward(slope)
+    if stack.compiled:
+        [only] = stack.root.steps  # type: ignore[attr-defined]  # a chain of one run of dense layers
+        only.learn(x, labels, noise, torch.zeros(2, 1))
 
 
 CONTENDERS: dict[str, Callable[[Work, torch.device], Timed]] = {

@@ -52,9 +52,10 @@ def _machine(device: str) -> str:
     where = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, device {device}"
     return (
         f"Measured on {where}, Python {platform.python_version()}, {', '.join(known)}. "
-        "Whole runs, start-up (imports, data, opening stores, what JAX compiles) excluded for every contender; "
-        'harness\'s report is not timed, since the others have none. JAX and "its training part alone" search, record '
-        "and track nothing. Ratios are to the bare loop of the same round: median, lowest to highest."
+        "Whole runs, start-up (imports, data, opening stores, what JAX compiles and numba loads) excluded for every "
+        "contender; harness's report is not timed, since the others have none. "
+        'JAX and "its training part alone" search, record and track nothing. '
+        "Ratios are to the bare loop of the same round: median, lowest to highest."
     )
 
 

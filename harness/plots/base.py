@@ -17,7 +17,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -111,6 +111,53 @@ def log_ticks(axes: Axes, side: Axis) -> None:
     side.set_major_locator(FewTicks())
     side.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     side.set_minor_locator(NullLocator())
+
+
+class FromBelow(Locator):
+    """Ticks of a scale on which what is missing to `top` is logarithmic: 50, 80, 90, 95, 98 of 100. Where fewer than
+    three of these are in sight, those of any axis.
+    """
+
+    SHARES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)
+    APART = 1 / 9  # of the axis, at least
+
+    def __init__(self, top: float) -> None:
+        self.top = top
+
+    def __call__(self) -> Sequence[float]:
+        """The ticks of the axis that it belongs to."""
+        assert self.axis is not None
+        return self.tick_values(*self.axis.get_view_interval())
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        """The ticks between two ends."""
+        shown = [self.top * share for share in self.SHARES if vmin <= self.top * share <= vmax]
+        if len(shown) < 3:
+            return [tick for tick in MaxNLocator(5).tick_values(vmin, vmax) if vmin <= tick <= vmax]
+        least = self.APART * (self.place(vmax) - self.place(vmin))
+        kept = shown[-1:]
+        for tick in reversed(shown[:-1]):
+            kept += [tick] if self.place(kept[-1]) - self.place(tick) >= least else []
+        return kept[::-1]
+
+    def place(self, value: Any) -> Any:
+        """Of a figure on the scale; `top` itself has one too."""
+        return -np.log(np.maximum(self.top - value, 0.0) + self.top / 1000)
+
+    def value(self, place: Any) -> Any:
+        """The figure at a place."""
+        return self.top + self.top / 1000 - np.exp(-place)
+
+
+def from_below(axes: Axes, top: float) -> None:
+    """A y axis for figures of which none is above `top`, with what is missing to that on a log scale: from 97 to 98 %
+    of 100 is as far as from 40 to 60.
+    """
+    ticks = FromBelow(top)
+    axes.set_yscale("function", functions=(ticks.place, ticks.value))
+    axes.yaxis.set_major_locator(ticks)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _short(value: float) -> str:

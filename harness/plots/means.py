@@ -137,7 +137,10 @@ def _measured(shown: pd.DataFrame) -> list[str]:
 def _marks(shown: pd.DataFrame, numbered: bool) -> list[Any]:
     joined = (lambda style: style) if numbered else (lambda style: {**style, "linestyle": "none"})
     marks: list[Any] = [Line2D([], [], markersize=5, **joined(LINES[images])) for images in _measured(shown)]
+    with_interval = shown["low"].notna().any()
+    if not with_interval:
+        marks[-1].set_label("test")
     marks.append(Line2D([], [], **SEED, label="test, each seed"))
     if shown["published"].notna().any():
         marks.append(Line2D([], [], **PUBLISHED))
-    return marks if not numbered else [*marks, Patch(color=INK, alpha=0.15, label="95 % interval")]
+    return [*marks, Patch(color=INK, alpha=0.15, label="95 % interval")] if numbered and with_interval else marks

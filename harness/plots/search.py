@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from harness.catalogue import Measure, Value, show
 from harness.figures import SIDE_BY_SIDE
 from harness.figures import axis as axis_label
-from harness.plots.base import GREY, STYLE, legend_below, level_style, log_ticks, new_figure, panels
+from harness.plots.base import GREY, STYLE, from_below, legend_below, level_style, log_ticks, new_figure, panels
 
 CURVES = ("best", "expected", "low", "high")
 MANY = 500  # marks, above which an SVG holds them as one picture
@@ -41,6 +41,8 @@ def tuning_figure(table: pd.DataFrame, names: Sequence[str], measure: Measure, t
         if measure.unit.relative:
             log_ticks(axes, axes.yaxis)
         else:
+            if measure.better == "higher":
+                from_below(axes, measure.unit.factor)
             axes.set_ylim(*_tuning_limits(shown, measure))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         ylabel = axis_label(measure, "best validation")
@@ -60,13 +62,15 @@ def _curves(axes: Axes, own: pd.DataFrame, colour: str, name: str) -> None:
 
 
 def _tuning_limits(shown: pd.DataFrame, measure: Measure) -> list[float]:
-    """From what one or two trials find to the best, but not far below it: there is nothing to be seen there."""
+    """From what one or two trials find to the best, and to perfection at most."""
     sign = measure.sign()
     best = (sign * shown["best"]).max()
     worst = (sign * shown.loc[shown["k"] <= 2, "expected"]).min()
-    end = max(worst, best - 0.25 * measure.unit.factor)
-    margin = 0.02 * (best - end) + 1e-5 * measure.unit.factor
-    return sorted([sign * end, sign * (best + margin)])
+    margin = 0.02 * (best - worst) + 1e-5 * measure.unit.factor
+    end = best + margin
+    if sign > 0:
+        end = min(end, best + 0.2 * (measure.unit.factor - best) + 1e-5 * measure.unit.factor)
+    return sorted([sign * worst, sign * end])
 
 
 def slice_figure(

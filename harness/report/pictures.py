@@ -11,7 +11,7 @@ from harness.analysis.results import finished
 from harness.analysis.tables import matters
 from harness.analysis.units import searched
 from harness.analysis.words import NAMED
-from harness.catalogue import Unit, Value, show
+from harness.catalogue import Measure, Unit, Value, show
 from harness.errors import listed
 from harness.figures import SIDE_BY_SIDE, difference, text
 from harness.plots import Picture
@@ -430,7 +430,8 @@ def _of_search(findings: Findings, label: str, names: list[str]) -> Named:
             Picture(
                 "search:tuning_figure",
                 (_only(findings.tuning, _best(findings)), names, measure, f"{label}: what the search found"),
-                f"Best validation {measure.words} after k search trials{_over_searches(findings)}.{_of_best(findings)}",
+                f"Best validation {measure.words} after k search trials{_over_searches(findings)}."
+                f"{_of_scale(measure)}{_of_best(findings)}",
                 alt=_search_said(findings),
             ),
         )
@@ -463,10 +464,19 @@ def _only(table: pd.DataFrame, rows: list[int]) -> pd.DataFrame:
     return table if set(table["level"]) <= set(rows) else table[table["level"].isin(rows)]
 
 
+def _of_scale(measure: Measure) -> str:
+    """What a reader must know of the axis of the search (`plots.base.from_below`)."""
+    if measure.unit.relative or measure.better == "lower":
+        return ""
+    top = f"{measure.unit.factor:g} {measure.unit.symbol}".strip()
+    return f" What is missing to {top} is drawn on a log scale: late gains are seen too."
+
+
 def _over_searches(findings: Findings) -> str:
     if findings.study.searches == 1:
         return ""
-    return ", mean over the searches; the band is its 95 % interval"
+    band = "; the band is its 95 % interval" if findings.tuning["low"].notna().any() else ""
+    return f", mean over the searches{band}"
 
 
 def _of_slices(findings: Findings, label: str, names: list[str]) -> Named:
