@@ -10,14 +10,21 @@ from matplotlib.ticker import LogLocator
 
 from harness.plots.base import COLOURS, MARKERS, STYLE
 
+ACROSS = 3  # panels beside each other: what a page is wide
+
 
 def bench_figure(table: pd.DataFrame, throughput: pd.DataFrame) -> Figure:
     """Ratios to the bare loop, a panel per work, and model-epochs a second against the size of a stack."""
     with mpl.rc_context(STYLE):
         works = list(table["work"].unique())
-        figure = Figure(figsize=(3.2 * (len(works) + 1) + 2.2, 3.2), dpi=150, layout="constrained")
+        count, across = len(works) + 1, min(ACROSS, len(works) + 1)
+        down = -(-count // across)
+        figure = Figure(figsize=(3.2 * across + 2.2, 3.2 * down), dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
-        grid = figure.subplots(1, len(works) + 1, squeeze=False)[0]
+        every = figure.subplots(down, across, squeeze=False).flatten()
+        grid, empty = every[:count], every[count:]
+        for axes in empty:
+            axes.remove()
         names = list(table["name"].unique())[::-1]
         for axes, work in zip(grid, works, strict=False):
             part = table[table["work"] == work].set_index("name").reindex(names)
@@ -30,9 +37,10 @@ def bench_figure(table: pd.DataFrame, throughput: pd.DataFrame) -> Figure:
                     axes.annotate(f"{ratio:.2f}", (ratio, place), (4, 5), textcoords="offset points", fontsize=8)
             axes.set(xscale="log", title=work, xlabel="time, bare loop = 1")
             axes.set_yticks(range(len(names)), names)
+            axes.set_ylim(-0.6, len(names) - 0.2)  # also where the first or the last has no bar
             axes.set_xlim(0.6 * table["ratio_low"].min(), 2 * table["ratio_high"].max())  # the same for all works
             axes.axvline(1, color="0.3", linewidth=1)
-            axes.tick_params(labelleft=axes is grid[0])
+            axes.tick_params(labelleft=axes in every[::across])
             axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.minorticks_off()
