@@ -90,10 +90,16 @@ def _of_cells(findings: Findings, label: str, names: list[str]) -> Named:
             Picture(
                 "grid:heat_figure",
                 (_in_pictures(findings), study.axes, findings.measure, f"{label}: test {words}"),
-                f"Mean test {words} by {first} (rows) and {second} (columns), with the 95 % interval over "
-                f"{findings.unit}; the brighter the better, the best cell framed.",
+                f"Mean test {words} by {first} (rows) and {second} (columns)"
+                f"{_unless_few(findings, f', with the 95 % interval over {findings.unit}')}; the brighter the better, "
+                "the best cell framed.",
             ),
         )
+
+
+def _unless_few(findings: Findings, of_intervals: str) -> str:
+    """What a caption says of intervals, where any value has one."""
+    return of_intervals if findings.table[f"test_{findings.study.metric}_low"].notna().any() else ""
 
 
 def _in_pictures(findings: Findings) -> pd.DataFrame:
@@ -115,8 +121,9 @@ def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
             Picture(
                 "grid:lines_figure",
                 (_in_pictures(findings), seeds, study.axes, findings.measure, f"{label}: {words}"),
-                f"Mean {words} against {first}, in the colour of its {others[0]}; bars are the 95 % interval of the "
-                f"test mean over {findings.unit}, each dot one seed.",
+                f"Mean {words} against {first}, in the colour of its {others[0]}; "
+                f"{_unless_few(findings, f'bars are the 95 % interval of the test mean over {findings.unit}, ')}"
+                "each dot one seed.",
             ),
         )
     else:
@@ -126,7 +133,8 @@ def _of_means(findings: Findings, label: str, names: list[str]) -> Named:
             Picture(
                 "means:means_figure",
                 (findings.table, seeds, study.axis, findings.measure, f"{label}: {words}", near),
-                f"Mean {words} of each {first}, with the 95 % interval of the test mean over {findings.unit}; each dot "
+                f"Mean {words} of each {first}"
+                f"{_unless_few(findings, f', with the 95 % interval of the test mean over {findings.unit}')}; each dot "
                 f"is one seed.{_enlarged(findings, near)}",
                 alt=_means_said(findings),
             ),
@@ -250,11 +258,12 @@ def _below_each_other(findings: Findings, label: str) -> Picture:
         of, which = " within rows and columns", " of all of them"
     elif len(findings.pairs) < findings.tested_pairs:
         of = f" from the best {study.axis.replace('_', ' ')}"
+    intervals = f", with the simultaneous 95 % intervals{which}; filled: Holm's p < 0.05"
     return Picture(
         "grid:forest_figure",
         (table, list(map(in_picture, what)), unit, f"{label}: differences in test {words}"),
-        f"Mean paired differences in test {words}{of}, with the simultaneous 95 % intervals{which}; filled: Holm's "
-        f"p < 0.05.{_some(table, findings.pairs, 'closest to the best')}"
+        f"Mean paired differences in test {words}{of}{_unless_few(findings, intervals)}."
+        f"{_some(table, findings.pairs, 'closest to the best')}"
         f"{' An arrow: far beyond the others.' if _has_outlier(table) else ''}",
         alt=_largest(table, what, unit),
     )
