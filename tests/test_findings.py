@@ -167,7 +167,7 @@ def test_the_headline_has_the_names_of_figures(write_study: Write) -> None:
                 "mean difference (points)",
                 "train − test macro-F1 (points)",
                 "highest validation macro-F1 (ties: the lower loss)",
-                "*Mean macro-F1 of each depth,",
+                "*Mean macro-F1 of each depth",
             ),
         ),
         (

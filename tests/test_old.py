@@ -54,6 +54,7 @@ def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr("harness.training.stack.present", lambda: False)
     monkeypatch.setattr("harness.parts.tasks.present", lambda: False)
+    monkeypatch.setattr("harness.training.convolutions.merged", list)
 
 
 def journal(folder: Path) -> Path:
