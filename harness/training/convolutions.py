@@ -56,12 +56,23 @@ class Block:
         pooled = 1 if self.pool is None else self.pool.side
         return (outputs, *wide), (outputs, *(side // pooled for side in wide))
 
-    def forward(self, row: int, x: Tensor, y: Tensor | None = None, places: Tensor | None = None) -> Tensor:
+    def weights(self, row: int) -> tuple[Tensor, Tensor | None]:
+        """A network's weight, channels last, and bias."""
+        bias = self.conv.parameters.get("bias")
+        return _as_channels_last(self.conv.parameters["weight"][row]), None if bias is None else bias[row]
+
+    def forward(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        y: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> Tensor:
         """Of some images of one network. What the way back needs is kept in y, and in `places` where in each window
         of pooling its largest was.
         """
-        bias = self.conv.parameters.get("bias")
-        made = torch.conv2d(x, self._weight(row), None if bias is None else bias[row], *self.conv.steps)
+        made = torch.conv2d(x, weight, bias, *self.conv.steps)
         if self.pool is None:
             made = made if y is None else y.copy_(made)
         elif y is None:
@@ -71,7 +82,7 @@ class Block:
         return made if self.activation is None else self.activation.forward(made, None)
 
     def backward(
-        self, row: int, x: Tensor, y: Tensor, places: Tensor | None, dy: Tensor, needs_dx: bool
+        self, x: Tensor, weight: Tensor, y: Tensor, places: Tensor | None, dy: Tensor, needs_dx: bool
     ) -> tuple[Tensor, ...]:
         """The slopes with regard to x, weight and bias; what is not needed is undefined. dy is overwritten."""
         if self.activation is not None:
@@ -82,10 +93,7 @@ class Block:
             like = _channels_last(self.conv.memory((self.conv, "like"), len(x), high, wide, outputs))
             side = [self.pool.side] * 2
             dy = aten.max_pool2d_with_indices_backward(dy, like, side, side, [0, 0], [1, 1], False, places)
-        return self.conv.slopes(dy, x, self._weight(row), 1, needs_dx)
-
-    def _weight(self, row: int) -> Tensor:
-        return _as_channels_last(self.conv.parameters["weight"][row])
+        return self.conv.slopes(dy, x, weight, 1, needs_dx)
 
 
 @dataclass(eq=False)
@@ -111,12 +119,12 @@ class ConvRun(Layer):
             self._run(keeps=True)
         models, images, channels, *sides = self.x.shape
         dx = _channels_last(self.memory((self, "dx"), models, images, *sides, channels)) if needs_dx else None
-        for row, some in self._pieces():
+        for row, some, weights in self._pieces():
             slope = _as_channels_last(dy[row, some])
             for place in reversed(range(len(self.blocks))):
                 block, (y, places) = self.blocks[place], self._kept(place, row, some)
                 x = self._kept(place - 1, row, some)[0] if place else _as_channels_last(self.x[row, some])
-                slope, *found = block.backward(row, x, y, places, slope, needs_dx or place > 0)
+                slope, *found = block.backward(x, weights[place][0], y, places, slope, needs_dx or place > 0)
                 for gradient, one in zip(block.conv.gradients.values(), found, strict=False):
                     gradient[row].add_(one) if some.start else gradient[row].copy_(one)
             if dx is not None:
@@ -134,22 +142,23 @@ class ConvRun(Layer):
             None if self.blocks[place].pool is None else self._memory("places", place, torch.int64) for place in every
         ]
         y = self._memory("y", len(self.blocks) - 1)
-        for row, some in self._pieces():
+        for row, some, weights in self._pieces():
             x = _as_channels_last(self.x[row, some])
             for place, block in enumerate(self.blocks):
-                x = block.forward(row, x, *(self._kept(place, row, some) if keeps else ()))
+                x = block.forward(x, *weights[place], *(self._kept(place, row, some) if keeps else ()))
             if not keeps:
                 y[row, some] = x
         return y
 
-    def _pieces(self) -> Iterator[tuple[int, slice]]:
-        """A network and some of its images, in order."""
+    def _pieces(self) -> Iterator[tuple[int, slice, list[tuple[Tensor, Tensor | None]]]]:
+        """A network, some of its images, in order, and each block's weight and bias."""
         pixels = min(math.prod(wide[1:]) for wide, _ in self.sides)
         largest = max(math.prod(wide) for wide, _ in self.sides)
         size = max(BYTES // (4 * largest), PIXELS // pixels, 1)
         for row in range(self.models):
+            weights = [block.weights(row) for block in self.blocks]  # once: laid out anew they are copies
             for start in range(0, self.x.shape[1], size):
-                yield row, slice(start, start + size)
+                yield row, slice(start, start + size), weights
 
     def _kept(self, place: int, row: int, some: slice) -> tuple[Tensor, Tensor | None]:
         """What a block gave for some images of a network, and where its pooling found it."""
@@ -164,7 +173,7 @@ class ConvRun(Layer):
 
 def merged(parts: Sequence[Layer]) -> list[Layer]:
     """Layers that do the same on a CPU, with a run in the place of each convolution and what goes with it."""
-    return in_runs(parts, Conv2d, _continues, _run_of)
+    return in_runs(parts, Conv2d, _continues, ConvRun)
 
 
 def _continues(run: Sequence[Layer], part: Layer) -> bool:
@@ -175,11 +184,6 @@ def _continues(run: Sequence[Layer], part: Layer) -> bool:
     if isinstance(part, ACTIVATIONS):
         return last is Conv2d or (last is MaxPool2d and before is Conv2d)
     return isinstance(part, Conv2d)
-
-
-def _run_of(parts: Sequence[Layer]) -> ConvRun:
-    first = parts[0]
-    return ConvRun(first.like, first.models, {}, {}, {}, {}, first.memory, first.precision, parts)
 
 
 def _channels_last(x: Tensor) -> Tensor:

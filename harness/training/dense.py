@@ -127,7 +127,7 @@ class DenseRun(Layer):
 
 def merged(parts: Sequence[Layer]) -> list[Layer]:
     """Layers that do the same on a CPU, with a run in the place of each linear layer and what goes with it."""
-    return in_runs(parts, Linear, _continues, _run_of)
+    return in_runs(parts, Linear, _continues, DenseRun)
 
 
 def _continues(run: Sequence[Layer], part: Layer) -> bool:
@@ -141,11 +141,6 @@ def _continues(run: Sequence[Layer], part: Layer) -> bool:
 def _width(run: Sequence[Layer]) -> int:
     [*_, last] = (one for one in run if isinstance(one, Linear))
     return last.parameters["weight"].shape[1]
-
-
-def _run_of(parts: Sequence[Layer]) -> DenseRun:
-    first = parts[0]
-    return DenseRun(first.like, first.models, {}, {}, {}, {}, first.memory, first.precision, parts)
 
 
 def _contiguous_rows(x: Tensor) -> Tensor:
